@@ -1,0 +1,195 @@
+"""The nets of arXiv 2501.15547: submodels with heads, and their fusion into one net.
+
+Images come as float32 [batch, channels, height, width] in [0, 1]; normalisation is part of the net.
+Forward passes are pure: no state changes but batch normalisation's running statistics, in training mode.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lightsweep.seeding import derive
+from lightsweep.spec import InputError, ModelSpec, Network
+
+
+class Net(Protocol):
+    """A trainable net: images for submodel A and for B (a single net sees B's) -> logits of each head."""
+
+    def __call__(self, original: Tensor, augmented: Tensor) -> tuple[Tensor, ...]:
+        """Return logits float32 [batch, classes], one per head (a fused net has one)."""
+
+
+def feature_side(model: ModelSpec, side: int) -> int:
+    """Return the last feature map's side for images of this side, in pixels.
+
+    Raises:
+        InputError: The filters are too many for the image.
+
+    """
+    left = side
+    for index in range(len(model.filters)):
+        left = (left - model.kernel + 1) // 2
+        if left < 1:
+            raise InputError(
+                f"model.filters = {list(model.filters)}: {len(model.filters)} blocks are too many for images of "
+                f"{side} pixels with kernel {model.kernel}: at most {index} fit"
+            )
+    return left
+
+
+class Convolution(nn.Module):
+    """A block: convolution without padding, batch normalisation or none, 2×2 max-pooling, ReLU.
+
+    ReLU after pooling equals ReLU before it (both are monotone) on a quarter of the values.
+    """
+
+    def __init__(self, spec: ModelSpec, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bias = not spec.batch_norm
+        self.depthwise = nn.Conv2d(inputs, inputs, spec.kernel, groups=inputs, bias=False) if spec.separable else None
+        self.convolution = nn.Conv2d(inputs, outputs, 1 if spec.separable else spec.kernel, bias=bias)
+        self.norm = nn.BatchNorm2d(outputs) if spec.batch_norm else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [batch, inputs, h, w] to [batch, outputs, (h − kernel + 1) // 2, (w − kernel + 1) // 2]."""
+        if self.depthwise is not None:
+            x = self.depthwise(x)
+        x = self.convolution(x)
+        if self.norm is not None:
+            x = self.norm(x)
+        return functional.relu(functional.max_pool2d(x, 2))
+
+
+class PointwiseHead(nn.Conv2d):
+    """A dense head as a 1×1 convolution over the flattened map: same numbers, weight [classes, features, 1, 1].
+
+    It is computed as the matrix product that it is, so that it gives bit for bit what the dense head
+    gave; torch's convolution kernels sum in another order.
+    """
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__(features, classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features [batch, features] to logits [batch, classes]."""
+        return functional.linear(x, self.weight.flatten(1), self.bias)
+
+
+class Submodel(nn.Module):
+    """Convolution blocks (conv1, conv2, …) and a head over their features; no head for concatenation."""
+
+    def __init__(self, spec: ModelSpec, shape: tuple[int, int, int], classes: int, network: Network) -> None:
+        super().__init__()
+        channels, height, width = shape
+        self.average = spec.head == "average"
+        positions = feature_side(spec, height) * feature_side(spec, width)
+        self.features = spec.filters[-1] * (1 if self.average else positions)
+        sizes = [channels, *spec.filters]
+        self.blocks = [f"conv{index}" for index in range(1, len(sizes))]
+        for name, inputs, outputs in zip(self.blocks, sizes, sizes[1:], strict=False):
+            self.add_module(name, Convolution(spec, inputs, outputs))
+        if network == "heads":
+            self.add_module("head", nn.Linear(self.features, classes))
+        elif spec.fusion != "concatenate":
+            self.add_module("head", PointwiseHead(self.features, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map normalised images to logits [batch, classes], or features [batch, features] without a head."""
+        for name in self.blocks:
+            x = self.get_submodule(name)(x)
+        x = x.mean((2, 3)) if self.average else x.flatten(1)
+        return self.get_submodule("head")(x) if "head" in self._modules else x
+
+
+class _Streams(nn.Module):
+    """Submodels a and b, each on its own stream of images, after normalisation per channel."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, spec: ModelSpec, shape: tuple[int, int, int], classes: int, network: Network) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(shape[0], 1, 1))
+        self.register_buffer("deviation", torch.ones(shape[0], 1, 1))
+        self.a = Submodel(spec, shape, classes, network)
+        self.b = Submodel(spec, shape, classes, network) if spec.inputs == "dual" else None
+
+    def streams(self, original: Tensor, augmented: Tensor) -> tuple[Tensor, ...]:
+        """Return what each submodel makes of its images."""
+        if self.b is None:
+            return (self.a((augmented - self.mean) / self.deviation),)
+        first = self.a((original - self.mean) / self.deviation)
+        return first, self.b((augmented - self.mean) / self.deviation)
+
+
+class HeadsNet(_Streams):
+    """The submodels, each with its own dense head: the paper's dual-input-output model."""
+
+    def __init__(self, spec: ModelSpec, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__(spec, shape, classes, "heads")
+
+    def forward(self, original: Tensor, augmented: Tensor) -> tuple[Tensor, ...]:
+        """Return the logits of each submodel's head."""
+        return self.streams(original, augmented)
+
+
+class FusedNet(_Streams):
+    """The fused model: heads as 1×1 convolutions (or features) side by side, a hidden layer, an output."""
+
+    def __init__(self, spec: ModelSpec, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__(spec, shape, classes, "fused")
+        self.hidden: nn.Linear | None = None
+        self.output: nn.Linear | None = None
+        if spec.has_trunk:
+            width = self.a.features if spec.fusion == "concatenate" else classes
+            width *= len(spec.submodels)
+            if spec.hidden:
+                self.hidden, width = nn.Linear(width, spec.hidden), spec.hidden
+            self.output = nn.Linear(width, classes)
+        self.dropout = spec.dropout
+
+    def forward(self, original: Tensor, augmented: Tensor) -> tuple[Tensor]:
+        """Return the fused logits, alone."""
+        parts = self.streams(original, augmented)
+        if self.output is None:
+            return (torch.stack(parts).mean(0),)
+        x = torch.cat(parts, 1)
+        if self.hidden is not None:
+            x = functional.dropout(functional.relu(self.hidden(x)), self.dropout, self.training)
+        return (self.output(x),)
+
+
+def build(spec: ModelSpec, shape: tuple[int, int, int], classes: int, network: Network, seed: int) -> nn.Module:
+    """Return a freshly initialised net for images of shape (channels, height, width).
+
+    Weights are Glorot-uniform, biases zero (Glorot & Bengio 2010, eq. 16). Each parameter has a stream
+    of its own, derived from (seed, its name), so that nets share what they have in common.
+
+    Raises:
+        InputError: The filters are too many for the image.
+
+    """
+    fused = network == "fused" and spec.fusion != "none"
+    net = (FusedNet if fused else HeadsNet)(spec, shape, classes)
+    for name, parameter in net.named_parameters():
+        if parameter.dim() > 1 and not parameter.is_meta:
+            stream = torch.Generator().manual_seed(derive(seed, "weights", name))
+            nn.init.xavier_uniform_(parameter, generator=stream)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
+    return net.to(memory_format=torch.channels_last)
+
+
+def fuse(weights: dict[str, Tensor], fused: nn.Module, transfer_heads: bool) -> None:
+    """Carry the trained submodels' weights into a fused net, in place.
+
+    A dense head's weight [classes, features] becomes the 1×1 convolution's [classes, features, 1, 1]
+    (same numbers, reshaped), unless `transfer_heads` is false (fusion: fresh).
+    """
+    state = fused.state_dict()
+    for name, old in weights.items():
+        if name in state and (transfer_heads or ".head." not in name):
+            state[name] = old.reshape(state[name].shape)
+    fused.load_state_dict(state)

@@ -1,0 +1,397 @@
+"""What a sweep is: frozen, validated specs, and the canonical hash of their content.
+
+Every key of the sweep file is a field here, with its unit; `sweepfile.load_sweep` reads them.
+Accuracies and probabilities are fractions, angles degrees, lengths fractions of the image's side
+unless a field says otherwise.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+
+class InputError(Exception):
+    """The user's input is wrong; the message is one line with place, value, rule and remedy."""
+
+
+def nearest(name: object, choices: Iterable[str]) -> str:
+    """Name the choice nearest to a name, as the end of an error message; all of them if none is near.
+
+    >>> nearest("filtres", ["filters", "kernel"])
+    'did you mean filters?'
+    """
+    known = sorted(choices)
+    match = difflib.get_close_matches(str(name), known, n=1)
+    return f"did you mean {match[0]}?" if match else f"there are {', '.join(known)}"
+
+
+def canonical_json(content: Any) -> str:
+    """Return the one JSON text of plain content: keys sorted, no spaces, no NaN."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def content_hash(content: Any) -> str:
+    """Return the SHA-256 of `canonical_json(content)`, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+class Spec(BaseModel):
+    """A frozen part of the sweep file; unknown keys are refused with the nearest known one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    hint = nearest(key, cls.model_fields)
+                    raise PydanticCustomError(
+                        "unknown_key", "unknown key: {hint}", {"key": str(key), "hint": hint}
+                    )
+        return data
+
+
+def _complain(rule: str) -> PydanticCustomError:
+    return PydanticCustomError("rule", "{rule}", {"rule": rule})
+
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+DatasetName = Literal[
+    "digits",
+    "mnist",
+    "fashion-mnist",
+    "kmnist",
+    "cifar10",
+    "cifar100",
+    "svhn",
+    "stl10",
+    "tiny-imagenet",
+    "npz",
+    "imagefolder",
+]
+
+
+class DatasetSpec(Spec):
+    """Which images, and how the training images are split into training and validation."""
+
+    name: DatasetName
+    """The data set; `lightsweep datasets` lists them and says which are here."""
+    path: str | None = None
+    """The file (npz) or folder (imagefolder); other data sets have a place of their own."""
+    validation: (
+        Annotated[int, Field(strict=True, ge=1)] | Annotated[float, Field(strict=True, gt=0, lt=1)]
+    ) = 0.1
+    """Training images held out for validation, stratified: a number of images, or a fraction."""
+    image_size: Annotated[int, Field(strict=True, ge=4, le=512)] | None = None
+    """Side in pixels that images are resized to; null keeps their own size."""
+    train_limit: Count | None = None
+    """At most so many training images, stratified, after the validation images are held out."""
+
+    @model_validator(mode="after")
+    def _path_where_needed(self) -> "DatasetSpec":
+        if self.name in ("npz", "imagefolder") and self.path is None:
+            raise _complain(f"data set {self.name} needs a path")
+        if self.name not in ("npz", "imagefolder") and self.path is not None:
+            raise _complain(f"data set {self.name} takes no path; --data-dir says where data sets are")
+        return self
+
+
+TransformName = Literal[
+    "rotate", "shift", "scale", "shear", "crop", "flip", "erase", "noise", "brightness", "contrast"
+]
+# unit and legal bounds of each transform's range
+TRANSFORM_RANGES: dict[str, tuple[str, float, float]] = {
+    "rotate": ("degrees", -180, 180),
+    "shift": ("fractions of the side", -1, 1),
+    "scale": ("factors", 0.1, 10),
+    "shear": ("degrees", -60, 60),
+    "crop": ("pixels", -64, 64),
+    "erase": ("fractions of the area", 0, 1),
+    "noise": ("standard deviations, white being 1", 0, 1),
+    "brightness": ("factors", 0, 10),
+    "contrast": ("factors", 0, 10),
+}
+
+
+class TransformSpec(Spec):
+    """One random image transform; its amount is drawn uniformly, anew for each image and epoch."""
+
+    transform: TransformName
+    """What is done; neighbouring rotate, shift, scale, shear, crop and flip are one resampling."""
+    range: tuple[Number, Number] | None = None
+    """Lowest and highest amount: degrees (rotate, shear), fractions of the side (shift), pixels (crop),
+    factors (scale, brightness, contrast), fractions of the area (erase), standard deviation (noise)."""
+    probability: Fraction = 1.0
+    """Share of the images that it is applied to."""
+
+    @model_validator(mode="after")
+    def _range_fits(self) -> "TransformSpec":
+        if self.transform == "flip":
+            if self.range is not None:
+                raise _complain("flip takes no range, only a probability")
+            return self
+        unit, lowest, highest = TRANSFORM_RANGES[self.transform]
+        if self.range is None or not lowest <= self.range[0] <= self.range[1] <= highest:
+            raise _complain(
+                f"{self.transform} needs a range [low, high] of {unit} from {lowest:g} to {highest:g}"
+            )
+        return self
+
+
+RecipeName = Literal[
+    "none", "shift", "rotate", "affine", "affine-strong", "crop-flip", "flip", "erasing", "noise", "photometric"
+]
+
+
+def _shape_of(value: Any) -> str:
+    if isinstance(value, str):
+        return "name"
+    return "table" if isinstance(value, list | tuple) else "mapping"
+
+
+# A recipe's name, or the transforms themselves.
+Augmentation = Annotated[
+    Annotated[RecipeName, Tag("name")] | Annotated[tuple[TransformSpec, ...], Tag("table")],
+    Discriminator(
+        _shape_of,
+        custom_error_type="shape",
+        custom_error_message="must be a recipe's name or a list of transforms",
+    ),
+]
+
+
+class ModelSpec(Spec):
+    """The net: one or two submodels of convolution blocks, each with a head, and how they are fused."""
+
+    inputs: Literal["single", "dual"] = "dual"
+    """One submodel on augmented images, or two: A on original and B on augmented images."""
+    filters: Annotated[tuple[Count, ...], Field(min_length=1)] = (10, 20)
+    """Output channels of each convolution block; a block is convolution, 2×2 max-pooling, ReLU."""
+    kernel: Annotated[int, Field(strict=True, ge=1, le=11)] = 3
+    """Side of the convolutions' kernels in pixels; no padding."""
+    batch_norm: Annotated[bool, Field(strict=True)] = False
+    """Whether batch normalisation follows each convolution."""
+    separable: Annotated[bool, Field(strict=True)] = False
+    """Whether convolutions are depthwise-separable."""
+    head: Literal["flatten", "average"] = "flatten"
+    """What the dense head sees of the last feature map: all of it, or its average over the positions."""
+    fusion: Literal["conv1x1", "concatenate", "average", "fresh", "none"] = "conv1x1"
+    """How the submodels become one net: their heads as 1×1 convolutions with transferred weights
+    (conv1x1) or fresh ones (fresh), their features side by side (concatenate), the mean of their
+    logits (average), or not at all (none, for a single submodel)."""
+    hidden: Count | None = 32
+    """Units of the dense layer after fusion; null for none. Unused with average and none."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of the hidden units dropped in training."""
+
+    @model_validator(mode="after")
+    def _fusion_fits(self) -> "ModelSpec":
+        if self.fusion == "none" and self.inputs == "dual":
+            raise _complain("two submodels need a fusion: conv1x1, concatenate, average or fresh")
+        if self.fusion == "average" and self.inputs == "single":
+            raise _complain("fusion average needs inputs: dual; the mean over one submodel is fusion: none")
+        return self
+
+    @property
+    def submodels(self) -> tuple[str, ...]:
+        """Names of the submodels: a, or a and b."""
+        return ("a",) if self.inputs == "single" else ("a", "b")
+
+    @property
+    def has_trunk(self) -> bool:
+        """Whether fusion adds layers of its own (hidden, output)."""
+        return self.fusion in ("conv1x1", "concatenate", "fresh")
+
+    def levels(self, network: "Network") -> tuple[str, ...]:
+        """Names of the blocks from the input to the output, for freezing: conv1, conv2, …, head, hidden, output."""
+        names = [f"conv{index}" for index in range(1, len(self.filters) + 1)]
+        if network == "heads" or self.fusion != "concatenate":
+            names.append("head")
+        if network == "fused" and self.has_trunk:
+            names += ["hidden", "output"] if self.hidden else ["output"]
+        return tuple(names)
+
+
+Network = Literal["heads", "fused"]
+Loss = Literal["heads", "head-a", "head-b", "fused"]
+
+
+class StageSpec(Spec):
+    """One training stage: which blocks train, on which loss, how, and for how long."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    """For tables and figures; no two stages share one."""
+    train: str | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
+    """Blocks that train; all others are frozen whole: `all`, `last-N`, or a list of names such as
+    conv2, hidden, a.conv1, b.*"""
+    loss: Loss | None = None
+    """Sum over the submodels' own heads (heads), one of them (head-a, head-b), or the fused output
+    (fused). Null: heads in the first of several stages, else fused."""
+    optimizer: Literal["nadam", "adam", "sgd"] = "nadam"
+    """Nadam and Adam with their usual moments, SGD with `momentum`."""
+    lr: Rate = 0.001
+    """Learning rate at its highest."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Momentum of SGD."""
+    weight_decay: NotNegative = 0.0
+    """L2 penalty's coefficient."""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """How the learning rate falls over the stage's epochs, to zero for cosine and linear."""
+    warmup_epochs: NotNegative = 0.0
+    """Epochs over which the learning rate first rises linearly from zero."""
+    epochs: Count
+    """Passes over the training images, at most."""
+    patience: Count | None = None
+    """Stop after so many epochs without a better validation accuracy and keep the best epoch's weights;
+    null trains all epochs and keeps the last."""
+
+    @model_validator(mode="after")
+    def _optimizer_fits(self) -> "StageSpec":
+        if self.momentum and self.optimizer != "sgd":
+            raise _complain(f"momentum is for optimizer: sgd; {self.optimizer} has moments of its own")
+        if self.warmup_epochs >= self.epochs:
+            raise _complain(f"warmup_epochs ({self.warmup_epochs:g}) must be below epochs ({self.epochs})")
+        return self
+
+
+PresetName = Literal["paper", "gradual", "all-at-once", "frozen", "scratch"]
+
+
+class PresetEpochs(Spec):
+    """Epochs of a preset's three phases."""
+
+    dual: Count = 50
+    """Training of the submodels with their own heads."""
+    fusion: Count = 20
+    """Training of the fused net's new layers."""
+    finetune: Count = 50
+    """Fine-tuning of the fused net."""
+
+
+class StagePreset(Spec):
+    """A named way of unfreezing, expanded to a table of stages (`schedule.expand`)."""
+
+    preset: PresetName
+    """paper: submodels, then the new layers alone, then everything. gradual: then a block more per stage
+    from the top. all-at-once: nothing is ever frozen. frozen: the submodels stay as first trained.
+    scratch: the fused net from its start, for as many epochs."""
+    epochs: PresetEpochs = PresetEpochs()
+    """Epochs of the three phases; every preset trains as many in total."""
+    patience: Count | None = 5
+    """Patience of the first and the last phase in epochs; null for no early stopping."""
+    lr: Rate = 0.001
+    """Learning rate of Nadam in the first two phases."""
+    finetune_lr: Rate = 0.001
+    """Learning rate of SGD (momentum 0.9) in the last phase."""
+
+
+# A preset's name, a preset with its epochs, or the stages themselves.
+Stages = Annotated[
+    Annotated[PresetName, Tag("name")]
+    | Annotated[StagePreset, Tag("mapping")]
+    | Annotated[tuple[StageSpec, ...], Field(min_length=1), Tag("table")],
+    Discriminator(_shape_of),
+]
+
+
+class ArmSpec(Spec):
+    """Everything that an arm of a sweep can change: net, augmentation, batch size, stages."""
+
+    model: ModelSpec = ModelSpec()
+    """The net."""
+    augmentation: Augmentation = "affine"
+    """What makes the augmented images."""
+    batch_size: Count = 64
+    """Images per optimisation step."""
+    stages: Stages = "paper"
+    """The training stages: a preset's name, a preset with its epochs, or a table."""
+
+    @field_validator("stages", mode="after")
+    @classmethod
+    def _normalise(cls, stages: Any) -> Any:
+        if isinstance(stages, str):
+            return StagePreset.model_validate({"preset": stages})
+        if isinstance(stages, tuple):
+            names = [stage.name for stage in stages]
+            if len(set(names)) < len(names):
+                raise _complain("no two stages may share a name")
+        return stages
+
+
+class Resources(Spec):
+    """What one trial takes of a machine."""
+
+    cpus: Count = 1
+    """Processor cores, which is also the number of threads."""
+    gpus: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Share of a GPU, where the cluster has any; else trials train on the processor. 0 for never."""
+
+
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Sweep(Spec):
+    """A whole sweep file."""
+
+    name: str
+    """Name of the run and of its folder."""
+    dataset: DatasetSpec
+    """The images."""
+    seeds: Annotated[int, Field(strict=True, ge=1, le=10_000)] | Annotated[
+        tuple[Annotated[int, Field(strict=True, ge=0)], ...], Field(min_length=1)
+    ] = 3
+    """Number of seeds (0, 1, …), or the seeds themselves. Seeds are paired over the arms."""
+    folds: Annotated[int, Field(strict=True, ge=2, le=100)] | None = None
+    """k: each arm and seed is trained k times, each with another k-th of the training images (stratified)
+    as validation images in place of `dataset.validation`. Null for one split."""
+    base: ArmSpec = ArmSpec()
+    """The settings that every arm starts from."""
+    grid: Annotated[
+        dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)
+    ] | None = None
+    """Axes: a key below `base` (model.filters) or of the data set (dataset.name) -> its values. Every
+    combination is an arm."""
+    resources: Resources = Resources()
+    """What one trial takes of a machine."""
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder(cls, name: str) -> str:
+        if not RUN_NAME.fullmatch(name):
+            raise _complain(
+                "a run's name is letters, digits, '.', '_' and '-', no path; --out says where runs go"
+            )
+        return name
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_are_distinct(cls, seeds: Any) -> Any:
+        if isinstance(seeds, tuple) and len(set(seeds)) < len(seeds):
+            raise _complain("seeds must differ from one another")
+        return seeds
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """The seeds themselves."""
+        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds

@@ -1,0 +1,218 @@
+"""Reading a sweep file: YAML with places, `--set` changes, and errors of one line each."""
+
+import copy
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from lightsweep.spec import InputError, Sweep, nearest
+
+
+def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
+    """Read a sweep file and apply `KEY=VALUE` changes to it, in order.
+
+    Raises:
+        InputError: The file cannot be read or parsed, or a key or value is wrong; the message is one
+            line with file and line number (or the `--set`), key, value, rule and nearest valid choice.
+
+    """
+    text = _read(path)
+    tree = _parse(text, str(path))
+    if tree is None:
+        raise InputError(f"{path}: the file is empty; a sweep needs at least name and dataset")
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: a sweep file is a mapping of keys (name, dataset, …), not a {_kind(tree)}")
+    try:
+        sweep = Sweep.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(_describe(error, tree, _Places(path, text))) from None
+    for override in overrides:
+        sweep = _override(sweep, override)
+    return sweep
+
+
+def dump_sweep(sweep: Sweep) -> str:
+    """Return a sweep as YAML text, every default written out; `load_sweep` reads it back as equal."""
+    from io import StringIO
+
+    stream = StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = None
+    yaml.width = 100
+    yaml.dump(sweep.model_dump(mode="json"), stream)
+    return stream.getvalue()
+
+
+def assign(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key of a nested tree in place; list elements go by index, by `name`, or `*` for all.
+
+    Only what is there can be set, so that a misspelt key is an error and not a new setting.
+
+    Raises:
+        InputError: Some part of the key is not there; names the nearest that is.
+
+    """
+    *parents, last = key.split(".")
+    nodes: list[tuple[str, Any]] = [("", tree)]
+    for part in parents:
+        nodes = [
+            (f"{place}.{step}".lstrip("."), node[step])
+            for place, node in nodes
+            for step in _steps(place, node, part)
+        ]
+    for place, node in nodes:
+        for step in _steps(place, node, last):
+            node[step] = copy.deepcopy(value)
+
+
+def _steps(place: str, node: Any, part: str) -> list[Any]:
+    """Return the keys or indices of a node that one part of a dotted key means."""
+    where = place or "the top level"
+    if isinstance(node, dict):
+        if part in node:
+            return [part]
+        raise InputError(f"unknown key {part} in {where}; {nearest(part, node)}")
+    if isinstance(node, list):
+        if part == "*":
+            return list(range(len(node)))
+        if part.isdigit() and int(part) < len(node):
+            return [int(part)]
+        names = [str(item["name"]) for item in node if isinstance(item, dict) and "name" in item]
+        if part in names:
+            return [names.index(part)]
+        choices = names or [str(index) for index in range(len(node))]
+        raise InputError(f"no element {part} in {where}; {nearest(part, choices)}")
+    raise InputError(f"{where} is {_short(node)}, which has no key {part}")
+
+
+def _override(sweep: Sweep, override: str) -> Sweep:
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise InputError(f"--set {override}: write KEY=VALUE, such as base.batch_size=128")
+    value = _parse(text, f"--set {override}")
+    tree = sweep.model_dump(mode="json")
+    try:
+        if key.startswith("grid."):
+            tree["grid"] = {**(tree["grid"] or {}), key.removeprefix("grid."): value}
+        else:
+            assign(tree, key, value)
+        return Sweep.model_validate(tree)
+    except InputError as error:
+        raise InputError(f"--set {override}: {error}") from None
+    except ValidationError as error:
+        raise InputError(f"--set {override}: {_describe(error, tree, None)}") from None
+
+
+def describe_validation(error: ValidationError, tree: Any) -> str:
+    """Return the most telling of a validation's errors as one line: key, value, rule, nearest choice."""
+    return _describe(error, tree, None)
+
+
+class _Places:
+    """Line numbers of a YAML text's keys, looked up only once there is an error to place."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path = path
+        self.root = YAML(typ="rt").load(text)
+
+    def line(self, key: Sequence[Any]) -> int:
+        node, line = self.root, 1
+        for part in key:
+            try:
+                line = node.lc.key(part)[0] + 1 if isinstance(node, dict) else node.lc.item(part)[0] + 1
+                node = node[part]
+            except (AttributeError, KeyError, IndexError, TypeError):
+                break
+        return int(line)
+
+
+def _describe(error: ValidationError, tree: Any, places: _Places | None) -> str:
+    errors = error.errors(include_url=False)
+    # of a union's branches, the one whose type fitted has the telling message
+    first = next(
+        (e for e in errors if e["loc"][:1] == errors[0]["loc"][:1] and not e["type"].endswith("_type")),
+        errors[0],
+    )
+    key, value = _locate(first, tree)
+    rule = _rule(first)
+    shown = f" = {_short(value)}" if first["type"] not in ("missing", "unknown_key") and key else ""
+    message = f"{'.'.join(str(part) for part in key) or 'the file'}{shown}: {rule}"
+    return f"{places.path}, line {places.line(key)}: {message}" if places else message
+
+
+def _locate(error: ErrorDetails, tree: Any) -> tuple[list[Any], Any]:
+    """Return an error's key in the tree (without the names of a union's branches) and the value there."""
+    key: list[Any] = []
+    node = tree
+    for part in error["loc"]:
+        if (isinstance(node, dict) and part in node) or (isinstance(node, list) and isinstance(part, int)):
+            node = node[part]  # type: ignore[index]
+            key.append(part)
+    if error["type"] == "missing":
+        key.append(error["loc"][-1])
+    if error["type"] == "unknown_key":
+        key.append(error["ctx"]["key"])
+    return key, node
+
+
+def _rule(error: ErrorDetails) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "literal_error":
+        choices = re.findall(r"'([^']*)'", context["expected"])
+        match = difflib.get_close_matches(str(error["input"]), choices, n=1)
+        hint = f"; did you mean {match[0]}?" if match else ""
+        return f"must be one of {', '.join(choices)}{hint}"
+    if kind == "missing":
+        return "this key is missing"
+    if kind in ("unknown_key", "rule"):
+        return error["msg"].replace("unknown key: ", "unknown key; ")
+    if kind == "model_type":
+        return "must be a mapping of keys"
+    rule = error["msg"].replace("Input should be a valid", "must be a valid")
+    return rule.replace("Input should", "must").replace("tuple", "list").replace("Tuple", "the list")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        choices = [str(p) for p in _sweep_files(path.parent)] or [str(p) for p in _sweep_files(Path("sweeps"))]
+        hint = f"; {nearest(path, choices)}" if choices else ""
+        raise InputError(f"{path}: there is no such sweep file{hint}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file in UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _sweep_files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.glob("*.y*ml")) if path.is_file())
+
+
+def _parse(text: str, place: str) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = " ".join(str(error.problem or error.context).split())
+        raise InputError(f"{place}{at}: not valid YAML: {problem}") from None
+    except (YAMLError, ValueError) as error:
+        raise InputError(f"{place}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _kind(value: Any) -> str:
+    return {list: "list", str: "text"}.get(type(value), "single value")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
