@@ -1,0 +1,213 @@
+"""Running trials in parallel on Ray Tune; the only module that knows Ray.
+
+Trials' data goes into Ray's object store once per machine and is read there without a copy. Stage
+results travel by value, through an actor beside the launching process, so that workers need no shared
+file system.
+"""
+
+import json
+import logging
+import os
+import platform
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+# Read by Ray when it is imported: no phoning home, no result files, no snapshots, no handler of its own.
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+import ray
+import torch
+from ray import tune
+from ray.tune import Callback
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from lightsweep.datasets import Dataset
+from lightsweep.pipeline import run_trial
+from lightsweep.records import Outcome, completed, failed
+from lightsweep.spec import DatasetSpec, InputError, Resources
+from lightsweep.store import FolderStore, NoStore, StageResult, StageStore
+from lightsweep.train import DivergedError
+from lightsweep.trial import Trial
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[dict[str, float]]:
+    """Attach to a Ray cluster, or start one on this machine; yields its resources (CPU, GPU, …).
+
+    Raises:
+        InputError: There is no cluster at the address.
+
+    """
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            if address is None:
+                ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            else:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(f"--address {address}: no Ray cluster answers there ({_one_line(error)})") from None
+    try:
+        yield ray.cluster_resources()
+    finally:
+        ray.shutdown()
+
+
+def run_trials(
+    trials: Sequence[Trial],
+    datasets: dict[DatasetSpec, Dataset],
+    store_folder: Path | None,
+    resources: Resources,
+    gpus: float,
+    on_start: Callable[[Trial], None],
+    on_end: Callable[[Trial, Outcome], None],
+) -> None:
+    """Run trials in parallel on the attached cluster, in their order.
+
+    Args:
+        trials: What to train.
+        datasets: Loaded data sets by their spec.
+        store_folder: The stage store of this process; None to train everything anew.
+        resources: What one trial takes.
+        gpus: GPUs of the cluster; with none, trials train on processors.
+        on_start: Called in this process when a trial starts.
+        on_end: Called in this process when a trial has ended, whatever became of it.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; trials under way are stopped.
+
+    """
+    broker = None
+    if store_folder is not None:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        broker = _Broker.options(scheduling_strategy=here).remote(str(store_folder))  # type: ignore[attr-defined]
+    share = resources.gpus if gpus else 0
+    trainable = tune.with_parameters(_Worker, trials=list(trials), datasets=datasets, broker=broker, cpus=resources.cpus)
+    with tempfile.TemporaryDirectory(prefix="lightsweep-") as scratch, warnings.catch_warnings(action="ignore"):
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": share}),
+            param_space={"trial": tune.grid_search(list(range(len(trials))))},
+            tune_config=tune.TuneConfig(reuse_actors=True),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[_Reporter(trials, on_start, on_end)],
+                failure_config=tune.FailureConfig(max_failures=1),  # of workers; a trial's own failure is an outcome
+            ),
+        )
+        tuner.fit()
+
+
+@ray.remote(num_cpus=0, max_concurrency=1)
+class _Broker:
+    """The stage store, beside the launching process."""
+
+    def __init__(self, folder: str) -> None:
+        self.store = FolderStore(Path(folder))
+
+    def get(self, key: str) -> bytes | None:
+        return self.store.get_bytes(key)
+
+    def put(self, key: str, data: bytes) -> None:
+        self.store.put_bytes(key, data)
+
+
+class _RemoteStore:
+    """The launching process's stage store, seen from a worker."""
+
+    def __init__(self, broker: Any) -> None:
+        self.broker = broker
+
+    def get(self, key: str) -> StageResult | None:
+        data = ray.get(self.broker.get.remote(key))
+        return None if data is None else StageResult.from_bytes(data)
+
+    def put(self, key: str, result: StageResult) -> None:
+        ray.get(self.broker.put.remote(key, result.to_bytes()))
+
+
+class _Worker(tune.Trainable):
+    """A reused actor that runs one trial after the other, a trial per step."""
+
+    def setup(
+        self, config: dict[str, Any], trials: list[Trial], datasets: dict[DatasetSpec, Dataset], broker: Any, cpus: int
+    ) -> None:
+        self.trials, self.datasets = trials, datasets
+        self.store: StageStore = NoStore() if broker is None else _RemoteStore(broker)
+        torch.set_num_threads(cpus)
+
+    def step(self) -> dict[str, Any]:
+        trial = self.trials[self.config["trial"]]
+        outcome = attempt(trial, self.datasets[trial.dataset], self.store, pick_device())
+        return {"outcome": json.dumps(asdict(outcome)), "done": True}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        return True
+
+
+def pick_device() -> torch.device:
+    """Return the GPU that Ray gave this worker, else the processor."""
+    if ray.get_gpu_ids() and torch.cuda.is_available():
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        return torch.device("cuda")
+    return torch.device("cpu")
+
+
+def attempt(trial: Trial, dataset: Dataset, store: StageStore, device: torch.device) -> Outcome:
+    """Run a trial and return what became of it; its failure is an outcome, with the reason."""
+    started_at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+
+    def where() -> tuple[str, float, str, str]:
+        return started_at, time.perf_counter() - started, platform.node(), device.type
+
+    try:
+        return completed(run_trial(trial, dataset, store, device), *where())
+    except (DivergedError, InputError) as error:
+        return failed(str(error), *where())
+    except Exception as error:
+        return failed(f"{type(error).__name__}: {error}", *where())
+
+
+class _Reporter(Callback):
+    """Hands what Tune learns of trials to the launching process's own functions."""
+
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        on_start: Callable[[Trial], None],
+        on_end: Callable[[Trial, Outcome], None],
+    ) -> None:
+        self.trials, self.on_start, self.on_end = trials, on_start, on_end
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self.on_start(self.trials[trial.config["trial"]])
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self.on_end(self.trials[trial.config["trial"]], Outcome(**json.loads(trial.last_result["outcome"])))
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        reason = f"its worker was lost ({_one_line(trial.get_error())})"
+        self.on_end(self.trials[trial.config["trial"]], failed(reason, now, 0.0, "", ""))
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:200]

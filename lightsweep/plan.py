@@ -1,0 +1,183 @@
+"""From a sweep to its trials: arms × seeds × folds, each checked before anything is trained."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from lightsweep.cost import Cost, cost
+from lightsweep.datasets import DatasetInfo
+from lightsweep.spec import ArmSpec, DatasetSpec, InputError, Sweep, canonical_json, nearest
+from lightsweep.sweepfile import assign, describe_validation
+from lightsweep.trial import Trial, stage_keys
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trials of a sweep, in the order in which they are started."""
+
+    trials: tuple[Trial, ...]
+    costs: dict[str, Cost]
+    """By trial id."""
+    infos: dict[DatasetSpec, DatasetInfo]
+
+
+@dataclass(frozen=True)
+class StageCount:
+    """What a plan's stages come to."""
+
+    total: int
+    """Over all trials."""
+    unique: int
+    stored: int | None
+    """Of the unique ones, in the store already; None where the data is not here to tell."""
+    epochs_alone: int
+    """At most, were each trial trained alone."""
+    epochs_unique: int
+    """At most, of the unique stages."""
+    epochs_left: int | None
+    """At most, of the unique stages that are not stored."""
+
+
+def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
+    """Enumerate a sweep's trials; those that begin with a new first stage come first, so that few wait.
+
+    Args:
+        sweep: The sweep.
+        describe: Gives a data set's shape and classes (`datasets.describe`).
+
+    Raises:
+        InputError: A grid key or value is wrong, filters do not fit the images, a stage freezes what
+            is not there, an axis changes nothing.
+
+    """
+    trials, costs, infos = [], {}, {}
+    for name, dataset, spec, changes in arms(sweep):
+        info = infos.setdefault(dataset, describe(dataset))
+        try:
+            arm_cost = cost(spec.model, (info.channels, info.height, info.width), len(info.classes))
+            members = [
+                Trial(name, dataset, spec, seed, fold, sweep.folds, changes)
+                for seed in sweep.seed_list
+                for fold in (range(sweep.folds) if sweep.folds else [None])
+            ]
+            assert members[0].stages
+        except InputError as error:
+            raise InputError(f"arm {name}: {error}" if changes else f"base.{error}") from None
+        trials += members
+        costs |= {trial.trial_id: arm_cost for trial in members}
+    _refuse_idle_axes(trials)
+    return Plan(_new_prefixes_first(trials), costs, infos)
+
+
+def arms(sweep: Sweep) -> list[tuple[str, DatasetSpec, ArmSpec, dict[str, Any]]]:
+    """Return the arms as (name, data set, settings, changes): every combination of the grid's values."""
+    if not sweep.grid:
+        return [("base", sweep.dataset, sweep.base, {})]
+    short = _short_keys(list(sweep.grid))
+    for key, values in sweep.grid.items():
+        texts = [canonical_json(value) for value in values]
+        repeated = next((value for value, text in zip(values, texts, strict=True) if texts.count(text) > 1), None)
+        if len(set(texts)) < len(texts):
+            raise InputError(f"grid.{key}: {_text(repeated)} stands there twice; drop one")
+    found = []
+    for values in itertools.product(*sweep.grid.values()):
+        changes = dict(zip(sweep.grid, values, strict=True))
+        dataset, spec = _apply(sweep, changes)
+        name = ", ".join(f"{short[key]} {_text(value)}" for key, value in changes.items())
+        found.append((name, dataset, spec, changes))
+    return found
+
+
+def _apply(sweep: Sweep, changes: dict[str, Any]) -> tuple[DatasetSpec, ArmSpec]:
+    tree = {**sweep.base.model_dump(mode="json"), "dataset": sweep.dataset.model_dump(mode="json")}
+    for key, value in changes.items():
+        place = f"grid.{key} = {_text(value)}"
+        if key.split(".")[0] not in tree:
+            hint = f"write {key[5:]}" if key.startswith("base.") else nearest(key.split(".")[0], tree)
+            raise InputError(f"grid.{key}: no such key below base (or dataset); {hint}")
+        try:
+            assign(tree, key, value)
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from None
+    dataset_tree = tree.pop("dataset")
+    try:
+        return DatasetSpec.model_validate(dataset_tree), ArmSpec.model_validate(tree)
+    except ValidationError as error:
+        trees = {**tree, **dataset_tree}
+        shown = ", ".join(f"{key} = {_text(value)}" for key, value in changes.items())
+        raise InputError(f"grid ({shown}): {describe_validation(error, trees)}") from None
+
+
+def _short_keys(keys: Sequence[str]) -> dict[str, str]:
+    """Return the last part of each key, or all of it where two keys end alike."""
+    counts = Counter(key.rpartition(".")[2] for key in keys)
+    return {key: key if counts[key.rpartition(".")[2]] > 1 else key.rpartition(".")[2] for key in keys}
+
+
+def _text(value: Any) -> str:
+    """Return a grid's value as it stands in an arm's name."""
+    if isinstance(value, list):
+        return "-".join(_text(item) for item in value)
+    if isinstance(value, dict):
+        return " ".join(f"{key} {_text(item)}" for key, item in value.items())
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return str(value)
+
+
+def _refuse_idle_axes(trials: Sequence[Trial]) -> None:
+    """Refuse an axis of the grid whose values all make the same trials, whatever the other axes are.
+
+    Single cells may coincide: they share all their stages, so nothing is trained twice.
+    """
+    results = {trial: _placeholder_keys(trial)[-1] for trial in trials}
+    for axis in trials[0].changes:
+        groups: dict[str, set[str]] = {}
+        for trial, result in results.items():
+            others = {key: value for key, value in trial.changes.items() if key != axis}
+            group = canonical_json([others, trial.seed, trial.fold])
+            groups.setdefault(group, set()).add(result)
+        values = {canonical_json(trial.changes[axis]) for trial in trials}
+        if len(values) > 1 and all(len(group) == 1 for group in groups.values()):
+            raise InputError(f"grid.{axis}: changes nothing: all its values make the same trials")
+
+
+def _placeholder_keys(trial: Trial) -> tuple[str, ...]:
+    """Return stage keys that tell which stages are the same, where the data may not be here."""
+    return stage_keys(trial, trial.dataset.model_dump_json(), "cpu")
+
+
+def _new_prefixes_first(trials: Sequence[Trial]) -> tuple[Trial, ...]:
+    """Order trials so that one of each first stage comes before the second of any."""
+    counts: Counter[str] = Counter()
+    ranked = []
+    for trial in trials:
+        prefix = _placeholder_keys(trial)[0]
+        ranked.append((counts[prefix], trial))
+        counts[prefix] += 1
+    return tuple(trial for _, trial in sorted(ranked, key=lambda pair: pair[0]))
+
+
+def count_stages(
+    planned: Plan, fingerprints: dict[DatasetSpec, str] | None, is_stored: Callable[[str], bool]
+) -> StageCount:
+    """Count a plan's unique, shared and stored stages and the epochs that they save."""
+    total = alone = 0
+    epochs: dict[str, int] = {}
+    for trial in planned.trials:
+        keys = stage_keys(trial, fingerprints[trial.dataset], "cpu") if fingerprints else _placeholder_keys(trial)
+        for key, stage in zip(keys, trial.stages, strict=False):
+            total, alone, epochs[key] = total + 1, alone + stage.epochs, stage.epochs
+    left = [key for key in epochs if not is_stored(key)] if fingerprints else None
+    return StageCount(
+        total=total,
+        unique=len(epochs),
+        stored=None if left is None else len(epochs) - len(left),
+        epochs_alone=alone,
+        epochs_unique=sum(epochs.values()),
+        epochs_left=None if left is None else sum(epochs[key] for key in left),
+    )

@@ -1,0 +1,285 @@
+"""Trial and epoch records, and the run folder that keeps them.
+
+Records are journalled as trials end, a JSON line each, and compacted into `trials.parquet` and
+`epochs.parquet`. A killed run loses nothing that had ended; a cut last line is passed over.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lightsweep.cost import Cost
+from lightsweep.pipeline import TrialResult
+from lightsweep.spec import InputError, Sweep
+from lightsweep.sweepfile import dump_sweep
+from lightsweep.trial import Trial
+
+TRIAL_COLUMNS = {
+    "trial_id": "str", "arm": "str", "seed": "int64", "fold": "Int64", "dataset": "str",
+    "status": "str", "error": "str", "parameters": "Int64", "macs": "Int64",
+    "weight_bytes": "Int64", "training_bytes": "Int64",
+    "val_accuracy": "float64", "test_accuracy": "float64", "train_accuracy": "float64",
+    "epochs_trained": "Int64", "seconds": "float64", "training_seconds": "float64",
+    "stages_total": "Int64", "stages_reused": "Int64", "host": "str", "device": "str",
+    "spec_hash": "str", "commit": "str", "started_at": "str",
+}  # fmt: skip
+EPOCH_COLUMNS = {
+    "trial_id": "str", "arm": "str", "seed": "int64", "fold": "Int64", "stage": "str",
+    "stage_index": "int64", "epoch": "int64", "trial_epoch": "int64", "learning_rate": "float64",
+    "train_loss": "float64", "train_accuracy": "float64", "val_loss": "float64",
+    "val_accuracy": "float64", "val_accuracy_a": "float64", "val_accuracy_b": "float64",
+    "seconds": "float64", "is_kept": "bool",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker says of a trial, as plain values."""
+
+    status: str
+    """completed, early_stopped or failed."""
+    error: str | None
+    """Why it failed, in one line."""
+    started_at: str
+    seconds: float
+    """That the trial took in this run, looked-up stages included."""
+    host: str
+    device: str
+    accuracies: dict[str, float] = field(default_factory=dict)
+    """val_accuracy, test_accuracy, train_accuracy as fractions."""
+    training_seconds: float | None = None
+    """That the stages took where they were trained, be it in an earlier run."""
+    stages_reused: int = 0
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    """One per epoch, with `stage_index`, `trial_epoch` and `is_kept`."""
+
+
+def completed(result: TrialResult, started_at: str, seconds: float, host: str, device: str) -> Outcome:
+    """Return the outcome of a trial that ran to its end."""
+    epochs = [
+        {**record, "stage_index": index, "is_kept": record["epoch"] == stage.metrics["kept_epoch"]}
+        for index, stage in enumerate(result.stages)
+        for record in stage.epochs
+    ]
+    names = ("val_accuracy", "test_accuracy", "train_accuracy")
+    return Outcome(
+        "completed", None, started_at, seconds, host, device,
+        accuracies={name: result.assessment.metrics[name] for name in names},
+        training_seconds=sum(stage.seconds for stage in (*result.stages, result.assessment)),
+        stages_reused=sum(result.reused),
+        epochs=[{**epoch, "trial_epoch": number} for number, epoch in enumerate(epochs, 1)],
+    )  # fmt: skip
+
+
+def failed(error: str, started_at: str, seconds: float, host: str, device: str) -> Outcome:
+    """Return the outcome of a trial that did not reach its end."""
+    return Outcome("failed", " ".join(error.split())[:500], started_at, seconds, host, device)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One trial's journal line: its row of `trials.parquet` and its rows of `epochs.parquet`."""
+
+    trial: dict[str, Any]
+    epochs: list[dict[str, Any]]
+
+
+def record(trial: Trial, cost: Cost, outcome: Outcome, commit: str) -> Record:
+    """Return the record of a trial."""
+    identity = {"trial_id": trial.trial_id, "arm": trial.arm, "seed": trial.seed, "fold": trial.fold}
+    row = {
+        **identity, "dataset": trial.dataset.name, "status": outcome.status, "error": outcome.error,
+        **asdict(cost), **outcome.accuracies,
+        "epochs_trained": len(outcome.epochs) if outcome.status == "completed" else None,
+        "seconds": outcome.seconds, "training_seconds": outcome.training_seconds,
+        "stages_total": len(trial.stages), "stages_reused": outcome.stages_reused,
+        "host": outcome.host, "device": outcome.device, "spec_hash": trial.spec_hash,
+        "commit": commit, "started_at": outcome.started_at, **config_columns(trial),
+    }  # fmt: skip
+    return Record(row, [{**identity, **_epoch_row(trial, epoch)} for epoch in outcome.epochs])
+
+
+def config_columns(trial: Trial) -> dict[str, Any]:
+    """Return a trial's settings as `config.<key>` columns; lists as JSON text, stages by their name."""
+    tree = trial.spec.model_dump(mode="json")
+    if isinstance(tree["stages"], list):
+        tree["stages"] = {stage["name"]: stage for stage in tree["stages"]}
+    tree["dataset"] = trial.dataset.model_dump(mode="json")
+    return dict(_flatten(tree, "config"))
+
+
+def _flatten(tree: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}.{key}")
+        else:
+            yield f"{prefix}.{key}", json.dumps(value) if isinstance(value, list) else value
+
+
+def _epoch_row(trial: Trial, epoch: dict[str, Any]) -> dict[str, Any]:
+    heads = list(epoch.pop("val_accuracy_heads"))
+    heads = heads if len(heads) == 2 else [None, None]
+    stage = trial.stages[epoch["stage_index"]].name
+    return {**epoch, "stage": stage, "val_accuracy_a": heads[0], "val_accuracy_b": heads[1]}
+
+
+class RunFolder:
+    """The folder of one run: `sweep.yaml`, `environment.json`, the journal and the tables."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.journal = folder / "journal.jsonl"
+
+    @staticmethod
+    def create(out: Path, sweep: Sweep) -> "RunFolder":
+        """Make a run's folder under `out`, or open it again, and write what the run is.
+
+        Raises:
+            InputError: The folder cannot be written.
+
+        """
+        run = RunFolder(out / sweep.name)
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            _write(run.folder / "sweep.yaml", dump_sweep(sweep))
+            environment = json.dumps(describe_environment(), indent=1)
+            _write(run.folder / "environment.json", environment)
+        except OSError as error:
+            raise InputError(
+                f"{run.folder}: cannot be written ({error.strerror}); --out says where runs go"
+            ) from None
+        return run
+
+    @staticmethod
+    def open(folder: Path) -> "RunFolder":
+        """Open a run that is there.
+
+        Raises:
+            InputError: It is not a run's folder.
+
+        """
+        if not (folder / "sweep.yaml").is_file():
+            raise InputError(f"{folder}: not a run's folder (it has no sweep.yaml); runs are in runs/ or --out")
+        return RunFolder(folder)
+
+    def append(self, new: Record) -> None:
+        """Journal a record; it is on disk when this returns."""
+        with self.journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(new), allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def records(self) -> dict[str, Record]:
+        """Return the newest record of each trial by its id; lines that are not whole are warned of."""
+        found: dict[str, Record] = {}
+        if not self.journal.exists():
+            return found
+        for number, line in enumerate(self.journal.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            try:
+                new = Record(**json.loads(line))
+                found[new.trial["trial_id"]] = new
+            except (ValueError, TypeError, KeyError):
+                warnings.warn(f"{self.journal}, line {number}: not a whole record, passed over", stacklevel=2)
+        return found
+
+    def compact(self, trial_ids: Sequence[str]) -> dict[str, Record]:
+        """Write both tables from the journal, with the trials of the plan in its order, and return them."""
+        journalled = self.records()
+        kept = {trial_id: journalled[trial_id] for trial_id in trial_ids if trial_id in journalled}
+        trials = [record.trial for record in kept.values()]
+        epochs = [row for record in kept.values() for row in record.epochs]
+        _write_parquet(self.folder / "trials.parquet", _table(trials, TRIAL_COLUMNS))
+        _write_parquet(self.folder / "epochs.parquet", _table(epochs, EPOCH_COLUMNS))
+        return kept
+
+
+def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
+    """Return rows as a table: the given columns with their types, then config.* columns as they come."""
+    extra = dict.fromkeys(key for row in rows for key in row if key not in columns)
+    frame = pd.DataFrame(rows, columns=[*columns, *extra], dtype=object)
+    frame = frame.astype(columns)
+    for key in extra:
+        kinds = {type(value) for value in frame[key] if not pd.isna(value)}
+        if not kinds:
+            frame[key] = frame[key].astype("str")
+        elif kinds <= {int, float}:
+            frame[key] = frame[key].astype("float64" if float in kinds else "Int64")
+        else:
+            frame[key] = frame[key].astype("boolean" if kinds == {bool} else "str")
+    return frame
+
+
+def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    frame.to_parquet(temporary, index=False)
+    temporary.replace(path)
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return what a run ran on: time, command, commit, versions, hardware."""
+    import platform
+
+    import torch
+
+    def version_of(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    packages = ("lightsweep", "torch", "torchvision", "ray", "numpy", "pandas", "plotly", "scikit-learn")
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["lightsweep", *sys.argv[1:]]),
+        "commit": commit(),
+        "versions": {"python": platform.python_version(), **{name: version_of(name) for name in packages}},
+        "hardware": {
+            "host": platform.node(),
+            "system": platform.platform(),
+            "cpu": _cpu_name(),
+            "cores": os.cpu_count(),
+            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "gpus": gpus,
+        },
+    }
+
+
+def commit() -> str:
+    """Return the commit of the lightsweep that runs, with "+dirty" for changes; "" outside a checkout."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        if not git("ls-files", "records.py"):
+            return ""  # installed inside some other project's checkout
+        return git("rev-parse", "--short=12", "HEAD") + ("+dirty" if git("status", "--porcelain", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _cpu_name() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)

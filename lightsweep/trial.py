@@ -1,0 +1,122 @@
+"""One trial: an arm's settings with a seed and a fold, and the content keys of its stages."""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from lightsweep.augment import transforms
+from lightsweep.schedule import network_of, stage_table
+from lightsweep.spec import ArmSpec, DatasetSpec, ModelSpec, Network, StageSpec, content_hash
+
+# The code that decides what a stage's result is: a change to any of it changes every key.
+TRAINING_SOURCES = ("augment", "datasets", "models", "pipeline", "schedule", "seeding", "spec", "train", "trial")
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What one trial trains."""
+
+    arm: str
+    """Name of the arm, shared by its seeds and folds."""
+    dataset: DatasetSpec
+    spec: ArmSpec
+    seed: int
+    fold: int | None = None
+    """From 0, of `folds`; None without cross-validation."""
+    folds: int | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+    """The grid's keys and values that make the arm."""
+
+    @cached_property
+    def stages(self) -> tuple[StageSpec, ...]:
+        """The stages, presets expanded."""
+        return stage_table(self.spec)
+
+    @cached_property
+    def spec_hash(self) -> str:
+        """Hash of the arm's settings: equal for its seeds and folds, whatever the arm is called."""
+        return content_hash({**_plain(self.dataset), **_plain(self.spec), "stages": _plain_stages(self.stages)})
+
+    @cached_property
+    def trial_id(self) -> str:
+        """Twelve hexadecimal digits, unique within a sweep and stable from run to run."""
+        return content_hash([self.arm, self.spec_hash, self.seed, self.fold, self.folds])[:12]
+
+    @property
+    def label(self) -> str:
+        """Arm, seed and fold in words."""
+        fold = "" if self.fold is None else f", fold {self.fold}"
+        return f"{self.arm} (seed {self.seed}{fold})"
+
+
+def stage_keys(trial: Trial, fingerprint: str, device_type: str) -> tuple[str, ...]:
+    """Return the key of each stage and, last, of the assessment: SHA-256 of all that can change its result.
+
+    That is the data set's fingerprint and split, the seed, the training code, the device type, and for
+    this stage and those before it the settings that they use. Names, paths, worker counts and order
+    are not in it, nor settings that a stage does not use: arms that differ later share their first stages.
+    """
+    key = content_hash(
+        {
+            "data": fingerprint,
+            "split": trial.dataset.model_dump(mode="json", include={"validation", "train_limit"})
+            if trial.folds is None
+            else {"fold": trial.fold, "folds": trial.folds, "train_limit": trial.dataset.train_limit},
+            "seed": trial.seed,
+            "batch_size": trial.spec.batch_size,
+            "source": source_fingerprint(),
+            "device": device_type,
+        }
+    )
+    keys = []
+    for stage in trial.stages:
+        key = content_hash([key, _stage_content(trial.spec, stage)])
+        keys.append(key)
+    final = _model_content(trial.spec.model, "fused")
+    return (*keys, content_hash([key, "assessment", final]))
+
+
+def _stage_content(spec: ArmSpec, stage: StageSpec) -> dict[str, Any]:
+    network = network_of(stage)
+    sees_augmented = spec.model.inputs == "single" or stage.loss != "head-a"
+    recipe = [_plain(transform) for transform in transforms(spec.augmentation)]
+    return {
+        "stage": _plain_stages((stage,)),
+        "network": network,
+        "model": _model_content(spec.model, network),
+        "augmentation": recipe if sees_augmented else None,
+    }
+
+
+def _model_content(model: ModelSpec, network: Network) -> dict[str, Any]:
+    """Return the settings that this form of the net uses."""
+    content = _plain(model)
+    if network == "heads":
+        del content["fusion"]
+    if network == "heads" or not model.has_trunk:
+        del content["hidden"]
+    if network == "heads" or not model.has_trunk or not model.hidden:
+        del content["dropout"]
+    return content
+
+
+def _plain(spec: DatasetSpec | ArmSpec | ModelSpec | Any) -> dict[str, Any]:
+    plain: dict[str, Any] = spec.model_dump(mode="json")
+    return plain
+
+
+def _plain_stages(stages: tuple[StageSpec, ...]) -> list[dict[str, Any]]:
+    """Return what decides the stages' results; their names do not."""
+    return [stage.model_dump(mode="json", exclude={"name"}) for stage in stages]
+
+
+@lru_cache
+def source_fingerprint() -> str:
+    """Return the SHA-256 of the training code's files."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for name in TRAINING_SOURCES:
+        digest.update(name.encode() + b"\0" + (folder / f"{name}.py").read_bytes() + b"\0")
+    return digest.hexdigest()
