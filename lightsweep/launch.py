@@ -41,7 +41,7 @@ from lightsweep.datasets import Dataset
 from lightsweep.pipeline import run_trial
 from lightsweep.records import Outcome, completed, failed
 from lightsweep.spec import DatasetSpec, InputError, Resources
-from lightsweep.store import FolderStore, NoStore, StageResult, StageStore
+from lightsweep.store import FolderStore, StageResult, StageStore
 from lightsweep.train import DivergedError
 from lightsweep.trial import Trial
 
@@ -54,7 +54,7 @@ def cluster(address: str | None) -> Iterator[dict[str, float]]:
         InputError: There is no cluster at the address.
 
     """
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong reaches the user as records
     try:
         with warnings.catch_warnings(action="ignore"):
             if address is None:
@@ -72,9 +72,10 @@ def cluster(address: str | None) -> Iterator[dict[str, float]]:
 def run_trials(
     trials: Sequence[Trial],
     datasets: dict[DatasetSpec, Dataset],
-    store_folder: Path | None,
+    store_folder: Path,
     resources: Resources,
     gpus: float,
+    fresh: bool,
     on_start: Callable[[Trial], None],
     on_end: Callable[[Trial, Outcome], None],
 ) -> None:
@@ -83,9 +84,10 @@ def run_trials(
     Args:
         trials: What to train.
         datasets: Loaded data sets by their spec.
-        store_folder: The stage store of this process; None to train everything anew.
+        store_folder: The stage store of this process.
         resources: What one trial takes.
         gpus: GPUs of the cluster; with none, trials train on processors.
+        fresh: Train everything anew, whatever is stored.
         on_start: Called in this process when a trial starts.
         on_end: Called in this process when a trial has ended, whatever became of it.
 
@@ -93,12 +95,11 @@ def run_trials(
         KeyboardInterrupt: Ctrl-C; trials under way are stopped.
 
     """
-    broker = None
-    if store_folder is not None:
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        broker = _Broker.options(scheduling_strategy=here).remote(str(store_folder))  # type: ignore[attr-defined]
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    broker = _Broker.options(scheduling_strategy=here).remote(str(store_folder.absolute()))  # type: ignore[attr-defined]
+    store = _RemoteStore(broker, reads=not fresh)
     share = resources.gpus if gpus else 0
-    trainable = tune.with_parameters(_Worker, trials=list(trials), datasets=datasets, broker=broker, cpus=resources.cpus)
+    trainable = tune.with_parameters(_Worker, trials=list(trials), datasets=datasets, store=store, cpus=resources.cpus)
     with tempfile.TemporaryDirectory(prefix="lightsweep-") as scratch, warnings.catch_warnings(action="ignore"):
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": share}),
@@ -109,6 +110,7 @@ def run_trials(
                 storage_path=scratch,
                 verbose=0,
                 callbacks=[_Reporter(trials, on_start, on_end)],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=1),  # of workers; a trial's own failure is an outcome
             ),
         )
@@ -132,11 +134,11 @@ class _Broker:
 class _RemoteStore:
     """The launching process's stage store, seen from a worker."""
 
-    def __init__(self, broker: Any) -> None:
-        self.broker = broker
+    def __init__(self, broker: Any, reads: bool) -> None:
+        self.broker, self.reads = broker, reads
 
     def get(self, key: str) -> StageResult | None:
-        data = ray.get(self.broker.get.remote(key))
+        data = ray.get(self.broker.get.remote(key)) if self.reads else None
         return None if data is None else StageResult.from_bytes(data)
 
     def put(self, key: str, result: StageResult) -> None:
@@ -147,10 +149,9 @@ class _Worker(tune.Trainable):
     """A reused actor that runs one trial after the other, a trial per step."""
 
     def setup(
-        self, config: dict[str, Any], trials: list[Trial], datasets: dict[DatasetSpec, Dataset], broker: Any, cpus: int
+        self, config: dict[str, Any], trials: list[Trial], datasets: dict[DatasetSpec, Dataset], store: StageStore, cpus: int
     ) -> None:
-        self.trials, self.datasets = trials, datasets
-        self.store: StageStore = NoStore() if broker is None else _RemoteStore(broker)
+        self.trials, self.datasets, self.store = trials, datasets, store
         torch.set_num_threads(cpus)
 
     def step(self) -> dict[str, Any]:
@@ -197,6 +198,9 @@ class _Reporter(Callback):
     ) -> None:
         self.trials, self.on_start, self.on_end = trials, on_start, on_end
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune writes its callbacks down, for a restore that we do not use
+
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self.on_start(self.trials[trial.config["trial"]])
 
@@ -205,7 +209,8 @@ class _Reporter(Callback):
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        reason = f"its worker was lost ({_one_line(trial.get_error())})"
+        lines = Path(trial.error_file).read_text().split("\n") if trial.error_file else []
+        reason = "its worker was lost: " + next((line for line in reversed(lines) if line.strip()), "no reason is known")
         self.on_end(self.trials[trial.config["trial"]], failed(reason, now, 0.0, "", ""))
 
 

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from lightsweep.augment import transforms
-from lightsweep.datasets import Dataset, Images, as_tensor, split
+from lightsweep.datasets import Dataset
+from lightsweep.imagefiles import Images, as_tensor
 from lightsweep.models import build, fuse
 from lightsweep.schedule import network_of
 from lightsweep.spec import Network, StageSpec
+from lightsweep.splits import split
 from lightsweep.store import StageResult, StageStore
 from lightsweep.train import EpochRecord, Split, evaluate, kept_epoch, train_stage
 from lightsweep.trial import Trial, stage_keys
@@ -30,6 +32,8 @@ class TrialResult:
 
     stages: tuple[StageResult, ...]
     assessment: StageResult
+    keys: tuple[str, ...]
+    """Of the stages and the assessment."""
     reused: tuple[bool, ...]
     """For each stage, whether it was looked up instead of trained."""
 
@@ -57,7 +61,7 @@ def run_trial(trial: Trial, dataset: Dataset, store: StageStore, device: torch.d
     if assessment is None:
         assessment = _timed(lambda: chain.assess(results[-1]), device)
         store.put(keys[-1], assessment)
-    return TrialResult(tuple(results), assessment, tuple(reused))
+    return TrialResult(tuple(results), assessment, keys, tuple(reused))
 
 
 class _Chain:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lightsweep.cost import Cost, cost
-from lightsweep.datasets import DatasetInfo
+from lightsweep.imagefiles import DatasetInfo
 from lightsweep.spec import ArmSpec, DatasetSpec, InputError, Sweep, canonical_json, nearest
 from lightsweep.sweepfile import assign, describe_validation
 from lightsweep.trial import Trial, stage_keys

@@ -31,7 +31,7 @@ TRIAL_COLUMNS = {
     "val_accuracy": "float64", "test_accuracy": "float64", "train_accuracy": "float64",
     "epochs_trained": "Int64", "seconds": "float64", "training_seconds": "float64",
     "stages_total": "Int64", "stages_reused": "Int64", "host": "str", "device": "str",
-    "spec_hash": "str", "commit": "str", "started_at": "str",
+    "spec_hash": "str", "result_key": "str", "commit": "str", "started_at": "str",
 }  # fmt: skip
 EPOCH_COLUMNS = {
     "trial_id": "str", "arm": "str", "seed": "int64", "fold": "Int64", "stage": "str",
@@ -60,6 +60,8 @@ class Outcome:
     training_seconds: float | None = None
     """That the stages took where they were trained, be it in an earlier run."""
     stages_reused: int = 0
+    result_key: str | None = None
+    """Key of the assessment in the stage store."""
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """One per epoch, with `stage_index`, `trial_epoch` and `is_kept`."""
 
@@ -77,6 +79,7 @@ def completed(result: TrialResult, started_at: str, seconds: float, host: str, d
         accuracies={name: result.assessment.metrics[name] for name in names},
         training_seconds=sum(stage.seconds for stage in (*result.stages, result.assessment)),
         stages_reused=sum(result.reused),
+        result_key=result.keys[-1],
         epochs=[{**epoch, "trial_epoch": number} for number, epoch in enumerate(epochs, 1)],
     )  # fmt: skip
 
@@ -104,7 +107,7 @@ def record(trial: Trial, cost: Cost, outcome: Outcome, commit: str) -> Record:
         "seconds": outcome.seconds, "training_seconds": outcome.training_seconds,
         "stages_total": len(trial.stages), "stages_reused": outcome.stages_reused,
         "host": outcome.host, "device": outcome.device, "spec_hash": trial.spec_hash,
-        "commit": commit, "started_at": outcome.started_at, **config_columns(trial),
+        "result_key": outcome.result_key, "commit": commit, "started_at": outcome.started_at, **config_columns(trial),
     }  # fmt: skip
     return Record(row, [{**identity, **_epoch_row(trial, epoch)} for epoch in outcome.epochs])
 
@@ -134,14 +137,14 @@ def _epoch_row(trial: Trial, epoch: dict[str, Any]) -> dict[str, Any]:
 
 
 class RunFolder:
-    """The folder of one run: `sweep.yaml`, `environment.json`, the journal and the tables."""
+    """The folder of one run: `sweep.yaml`, `plan.json`, `environment.json`, the journal and the tables."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.journal = folder / "journal.jsonl"
 
     @staticmethod
-    def create(out: Path, sweep: Sweep) -> "RunFolder":
+    def create(out: Path, sweep: Sweep, trials: Sequence[Trial]) -> "RunFolder":
         """Make a run's folder under `out`, or open it again, and write what the run is.
 
         Raises:
@@ -152,6 +155,8 @@ class RunFolder:
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
             _write(run.folder / "sweep.yaml", dump_sweep(sweep))
+            planned = [{"trial_id": t.trial_id, "arm": t.arm, "seed": t.seed, "fold": t.fold} for t in trials]
+            _write(run.folder / "plan.json", json.dumps(planned, indent=0))
             environment = json.dumps(describe_environment(), indent=1)
             _write(run.folder / "environment.json", environment)
         except OSError as error:
@@ -168,8 +173,8 @@ class RunFolder:
             InputError: It is not a run's folder.
 
         """
-        if not (folder / "sweep.yaml").is_file():
-            raise InputError(f"{folder}: not a run's folder (it has no sweep.yaml); runs are in runs/ or --out")
+        if not (folder / "plan.json").is_file():
+            raise InputError(f"{folder}: not a run's folder (it has no plan.json); runs are in runs/ or --out")
         return RunFolder(folder)
 
     def append(self, new: Record) -> None:
@@ -192,10 +197,16 @@ class RunFolder:
                 warnings.warn(f"{self.journal}, line {number}: not a whole record, passed over", stacklevel=2)
         return found
 
-    def compact(self, trial_ids: Sequence[str]) -> dict[str, Record]:
+    def planned(self) -> list[dict[str, Any]]:
+        """Return trial_id, arm, seed and fold of each trial of the plan."""
+        plan: list[dict[str, Any]] = json.loads((self.folder / "plan.json").read_text(encoding="utf-8"))
+        return plan
+
+    def compact(self) -> dict[str, Record]:
         """Write both tables from the journal, with the trials of the plan in its order, and return them."""
         journalled = self.records()
-        kept = {trial_id: journalled[trial_id] for trial_id in trial_ids if trial_id in journalled}
+        ids = [trial["trial_id"] for trial in self.planned()]
+        kept = {trial_id: journalled[trial_id] for trial_id in ids if trial_id in journalled}
         trials = [record.trial for record in kept.values()]
         epochs = [row for record in kept.values() for row in record.epochs]
         _write_parquet(self.folder / "trials.parquet", _table(trials, TRIAL_COLUMNS))

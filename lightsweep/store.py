@@ -76,6 +76,12 @@ class StageStore(Protocol):
         """Keep a result under its key."""
 
 
+def stage_file(folder: Path, key: str) -> Path:
+    """Return the file of a key in a store's folder; two of its digits are a folder, so that none gets too full."""
+    assert _KEY.fullmatch(key), key
+    return folder / key[:2] / f"{key}.stage"
+
+
 class FolderStore:
     """A folder with a file per stage result, written atomically and checked when read."""
 
@@ -94,14 +100,9 @@ class FolderStore:
                 f"{folder}: cannot be written ({error.strerror}); --out says where runs go"
             ) from None
 
-    def path(self, key: str) -> Path:
-        """Return the file of a key: two hexadecimal digits as a folder, so that none gets too full."""
-        assert _KEY.fullmatch(key), key
-        return self.folder / key[:2] / f"{key}.stage"
-
     def get_bytes(self, key: str) -> bytes | None:
         """Return a result's bytes once they are known to be whole; a damaged file is removed with a warning."""
-        path = self.path(key)
+        path = stage_file(self.folder, key)
         try:
             data = path.read_bytes()
             StageResult.from_bytes(data)
@@ -115,7 +116,7 @@ class FolderStore:
 
     def put_bytes(self, key: str, data: bytes) -> None:
         """Write a result's bytes: whole or not at all, whatever happens meanwhile."""
-        path = self.path(key)
+        path = stage_file(self.folder, key)
         path.parent.mkdir(exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}-{uuid.uuid4().hex}.tmp")
         try:
@@ -132,18 +133,3 @@ class FolderStore:
     def put(self, key: str, result: StageResult) -> None:
         """Keep a result."""
         self.put_bytes(key, result.to_bytes())
-
-    def __contains__(self, key: str) -> bool:
-        """Tell whether a file of this key is there, without reading it."""
-        return self.path(key).exists()
-
-
-class NoStore:
-    """Remembers nothing: every stage is trained."""
-
-    def get(self, key: str) -> StageResult | None:
-        """Return None."""
-        return None
-
-    def put(self, key: str, result: StageResult) -> None:
-        """Forget the result."""

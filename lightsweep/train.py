@@ -176,7 +176,7 @@ def _train_epoch(
     correct = torch.zeros((), device=device)
     for step, positions in enumerate(batches):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(stage, epoch + (step + 1) / len(batches))
+            group["lr"] = learning_rate(stage, epoch + step / len(batches))
         images, labels = training.batch(positions)
         outputs = net(images, augment(images, transforms, generator))
         outputs = outputs[_trained_heads(stage, len(outputs))]

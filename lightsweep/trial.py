@@ -11,7 +11,9 @@ from lightsweep.schedule import network_of, stage_table
 from lightsweep.spec import ArmSpec, DatasetSpec, ModelSpec, Network, StageSpec, content_hash
 
 # The code that decides what a stage's result is: a change to any of it changes every key.
-TRAINING_SOURCES = ("augment", "datasets", "models", "pipeline", "schedule", "seeding", "spec", "train", "trial")
+TRAINING_SOURCES = (
+    "augment", "imagefiles", "models", "pipeline", "schedule", "seeding", "spec", "splits", "train", "trial"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,49 @@
+"""From run folders to evidence: checked tables, Pareto fronts, figures and one self-contained page.
+
+Reads files only: imports neither torch nor ray nor lightsweep. The names below are loaded when first used,
+so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.curves import learning_curves
+    from analysis.figures import learning_curves_figure, pareto_figure
+    from analysis.frame import Run, RunError, load_run, summarise_arms
+    from analysis.pareto import mark_front, pareto_front
+    from analysis.report import render_report, write_report
+
+__all__ = [
+    "Run",
+    "RunError",
+    "learning_curves",
+    "learning_curves_figure",
+    "load_run",
+    "mark_front",
+    "pareto_figure",
+    "pareto_front",
+    "render_report",
+    "summarise_arms",
+    "write_report",
+]
+
+_HOMES = {
+    "Run": "frame",
+    "RunError": "frame",
+    "learning_curves": "curves",
+    "learning_curves_figure": "figures",
+    "load_run": "frame",
+    "mark_front": "pareto",
+    "pareto_figure": "figures",
+    "pareto_front": "pareto",
+    "render_report": "report",
+    "summarise_arms": "frame",
+    "write_report": "report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'analysis' has no attribute {name!r}")
+    return getattr(import_module(f"analysis.{_HOMES[name]}"), name)

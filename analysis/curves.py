@@ -1,0 +1,67 @@
+"""Learning curves of arms, from epoch records."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class LearningCurves:
+    """Validation accuracy over the epochs of the completed trials of one data set.
+
+    ``trials``: label, trial_id, seed, fold, trial_epoch (1-based over the trial), stage, val_accuracy
+    (fraction), a row per trial and epoch. ``means``: label, trial_epoch, val_accuracy (mean over the arm's
+    trials), n; it ends where the arm's shortest trial ends. ``starts``: the rows of ``trials`` that begin a
+    stage, the first stage included. ``labels``: the arms, those on the front first; ``on_front``: how many of
+    them are on it. ``shared_starts``: (trial_epoch, stage) if all trials agree on them, else None.
+    """
+
+    trials: pd.DataFrame
+    means: pd.DataFrame
+    starts: pd.DataFrame
+    labels: tuple[str, ...]
+    on_front: int
+    shared_starts: tuple[tuple[int, str], ...] | None
+
+
+def learning_curves(epochs: pd.DataFrame, trials: pd.DataFrame, arms: pd.DataFrame) -> LearningCurves:
+    """Collect the learning curves of ``arms`` (``mark_front``'s rows of one data set).
+
+    ``epochs`` and ``trials`` are ``Run.epochs`` and ``Run.trials``, or several concatenated; trials that did
+    not complete are left out.
+    """
+    completed = trials.loc[trials["status"] == "completed", ["run", "trial_id", "dataset"]]
+    shown = epochs.merge(completed, on=["run", "trial_id"], validate="many_to_one")
+    shown = shown.merge(arms[["run", "dataset", "arm", "label"]], on=["run", "dataset", "arm"])
+    columns = [
+        "label",
+        "run",
+        "trial_id",
+        "seed",
+        "fold",
+        "trial_epoch",
+        "stage",
+        "stage_index",
+        "val_accuracy",
+    ]
+    shown = shown[columns].sort_values(["label", "run", "trial_id", "trial_epoch"], ignore_index=True)
+
+    by_epoch = shown.groupby(["label", "trial_epoch"])["val_accuracy"]
+    means = pd.DataFrame({"val_accuracy": by_epoch.mean(skipna=False), "n": by_epoch.size()}).reset_index()
+    whole = means["n"] == means["label"].map(shown.groupby("label")["trial_id"].nunique())
+
+    starts = shown[~shown.duplicated(["run", "trial_id", "stage_index"])]
+    patterns = {
+        tuple(zip(rows["trial_epoch"].astype(int), rows["stage"], strict=True))
+        for _, rows in starts.groupby(["run", "trial_id"])
+    }
+    ranked = arms.sort_values("front_rank", kind="stable")  # nulls, the arms off the front, come last
+    ranked = ranked[ranked["label"].isin(shown["label"])]
+    return LearningCurves(
+        trials=shown,
+        means=means[whole].reset_index(drop=True),
+        starts=starts.reset_index(drop=True),
+        labels=tuple(ranked["label"]),
+        on_front=int(ranked["on_front"].sum()),
+        shared_starts=patterns.pop() if len(patterns) == 1 else None,
+    )

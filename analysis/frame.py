@@ -1,0 +1,210 @@
+"""From run folders to checked tables, and from trials to a row per arm.
+
+What a run folder holds is said in the design, section 5. Everything is checked here, once; the other modules
+trust these tables.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from analysis import notation
+
+STATUSES = ("completed", "early_stopped", "failed")
+
+# Columns that must be there, with the dtype they get: str and float64 hold NaN, Int64 holds NA for missing.
+TRIAL_COLUMNS: Mapping[str, str] = {
+    **dict.fromkeys(("trial_id", "arm", "dataset", "status", "error", "host", "device"), "str"),
+    **dict.fromkeys(("spec_hash", "commit", "started_at"), "str"),
+    **dict.fromkeys(("seed", "fold", "parameters", "macs", "weight_bytes"), "Int64"),
+    **dict.fromkeys(("epochs_trained", "stages_total", "stages_reused"), "Int64"),
+    **dict.fromkeys(("val_accuracy", "test_accuracy", "train_accuracy", "seconds"), "float64"),
+}
+EPOCH_COLUMNS: Mapping[str, str] = {
+    **dict.fromkeys(("trial_id", "arm", "stage"), "str"),
+    **dict.fromkeys(("seed", "fold", "stage_index", "epoch", "trial_epoch"), "Int64"),
+    **dict.fromkeys(("learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy"), "float64"),
+    **dict.fromkeys(("val_accuracy_a", "val_accuracy_b", "seconds"), "float64"),
+    "is_kept": "bool",
+}
+NEVER_NULL = ("trial_id", "arm", "seed", "dataset", "status", "stage", "stage_index", "epoch", "trial_epoch")
+
+ARM_KEY = ["run", "dataset", "arm"]
+
+
+class RunError(Exception):
+    """A run folder cannot be used: the message names the file, what is wrong, and the remedy."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder, read and checked.
+
+    ``trials`` has a row per trial and ``epochs`` a row per trial, stage and epoch, with the columns of
+    ``TRIAL_COLUMNS`` and ``EPOCH_COLUMNS``, a column ``run`` (this run's name) and, in ``trials``, a column
+    ``config.<key>`` per hyperparameter. Accuracies are fractions, times seconds.
+    """
+
+    name: str
+    folder: Path
+    trials: pd.DataFrame
+    epochs: pd.DataFrame
+    sweep_text: str
+    environment: Mapping[str, Any]
+
+
+def load_run(folder: Path | str, name: str | None = None) -> Run:
+    """Read the run folder ``folder``; ``name`` labels it in tables and figures (default: the folder's name).
+
+    Raises RunError if the folder, a file or a column is missing, or if a file is unreadable or holds what no
+    run writes (unknown status, accuracy outside [0, 1], a trial twice, a completed trial without result).
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise RunError(
+            f"{folder}: no such run folder; name a folder that `lightsweep run` wrote, as runs/NAME"
+        )
+    name = name or folder.resolve().name
+    trials = _read_table(folder / "trials.parquet", TRIAL_COLUMNS).assign(run=name)
+    epochs = _read_table(folder / "epochs.parquet", EPOCH_COLUMNS).assign(run=name)
+    _check_trials(folder / "trials.parquet", trials)
+    try:
+        environment = json.loads(_read_text(folder / "environment.json"))
+    except json.JSONDecodeError as error:
+        raise RunError(
+            f"{folder / 'environment.json'}: not JSON ({error}); repeat the run to rewrite it"
+        ) from error
+    if not isinstance(environment, dict):
+        raise RunError(f"{folder / 'environment.json'}: not a JSON object; repeat the run to rewrite it")
+    return Run(name, folder, trials, epochs, _read_text(folder / "sweep.yaml"), environment)
+
+
+def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
+    """Reduce trials (of ``Run.trials``, or several concatenated) to a row per run, data set and arm.
+
+    Columns: run, dataset, arm; label (the arm, with its run in front if there are several); n_completed,
+    n_early_stopped, n_failed; parameters, macs (Int64, known also for arms without a completed trial);
+    val_mean, val_std, test_mean, test_std, train_mean, train_std (fractions; sample standard deviation,
+    ddof 1, null below two trials) and seconds (mean), over completed trials only, null if there is none or if
+    one of them lacks the value; config (text: the hyperparameters in which the arms differ).
+
+    Raises RunError if the trials of one arm differ in parameters or MACs.
+    """
+    groups = trials.groupby(ARM_KEY, sort=False)
+    arms = pd.DataFrame(index=groups.size().index)
+    for status in STATUSES:
+        arms[f"n_{status}"] = trials["status"].eq(status).groupby([trials[key] for key in ARM_KEY]).sum()
+    for cost in ("parameters", "macs"):
+        differing = groups[cost].nunique().gt(1)
+        if differing.any():
+            run, dataset, arm = differing.index[differing.to_numpy()][0]
+            found = sorted(groups[cost].unique().loc[(run, dataset, arm)].dropna())
+            raise RunError(
+                f"run {run}, data set {dataset}: the trials of arm {arm!r} have different {cost} ({found}); "
+                "an arm is one model: give different models different arm names"
+            )
+        arms[cost] = groups[cost].first()
+    completed = trials[trials["status"] == "completed"].groupby(ARM_KEY, sort=False)
+    for split in ("val", "test", "train"):
+        arms[f"{split}_mean"] = completed[f"{split}_accuracy"].mean(skipna=False)
+        arms[f"{split}_std"] = completed[f"{split}_accuracy"].std(ddof=1, skipna=False)
+    arms["seconds"] = completed["seconds"].mean(skipna=False)
+    arms["config"] = _describe_configs(trials)
+    arms = arms.reset_index()
+    labels = arms["arm"] if arms["run"].nunique() <= 1 else arms["run"] + " · " + arms["arm"]
+    return arms.assign(label=labels)
+
+
+def differing_settings(trials: pd.DataFrame) -> list[str]:
+    """List the columns ``config.<key>`` that have two or more values, missing being one, in ``trials``."""
+    columns = [str(column) for column in trials if str(column).startswith("config.")]
+    return [column for column in columns if trials[column].map(notation.value).nunique() > 1]
+
+
+def _describe_configs(trials: pd.DataFrame) -> list[str]:
+    """Write per arm, in order of appearance, the hyperparameters that differ somewhere, a line for each."""
+    columns = differing_settings(trials)
+    groups = trials[columns].map(notation.value).groupby([trials[key] for key in ARM_KEY], sort=False)
+    descriptions = []
+    for _, rows in groups:
+        settings = {column.removeprefix("config."): rows[column].unique() for column in columns}
+        lines = [f"{key} = {found[0] if len(found) == 1 else 'varies'}" for key, found in settings.items()]
+        descriptions.append("\n".join(lines))
+    return descriptions
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{path}: missing; repeat the run to rewrite it, or name another run folder"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: unreadable ({error}); repeat the run to rewrite it") from error
+
+
+def _read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    try:
+        with path.open("rb") as file:  # a path would be searched for partitions, such as a folder "lr=0.1"
+            table = pd.read_parquet(file)
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{path}: missing; repeat the run to rewrite it, or name another run folder"
+        ) from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise RunError(
+            f"{path}: not a readable Parquet file ({error}); repeat the run to rewrite it"
+        ) from error
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise RunError(
+            f"{path}: no column {', '.join(missing)}; was it written by another version? Repeat the run"
+        )
+    return table.assign(**{column: _cast(path, table[column], dtype) for column, dtype in columns.items()})
+
+
+def _cast(path: Path, column: "pd.Series[Any]", dtype: str) -> "pd.Series[Any]":
+    """Give a column its dtype, refusing text for numbers, numbers for text and nulls where none may be."""
+    present = column.dropna()
+    if len(present) < len(column) and (column.name in NEVER_NULL or dtype == "bool"):
+        raise RunError(
+            f"{path}: column {column.name} has missing values, and none may be missing; repeat the run"
+        )
+    is_text = pd.api.types.is_string_dtype(present) and not present.empty
+    is_bool = pd.api.types.is_bool_dtype(present) and not present.empty
+    fits = present.empty or (is_text == (dtype == "str") and is_bool == (dtype == "bool"))
+    try:
+        if fits:
+            return column.astype(dtype)  # type: ignore[call-overload,no-any-return]
+    except (TypeError, ValueError):
+        pass
+    raise RunError(
+        f"{path}: column {column.name} holds {column.dtype} where {dtype} is expected; repeat the run"
+    )
+
+
+def _check_trials(path: Path, trials: pd.DataFrame) -> None:
+    """Refuse rows that no run writes, naming the first trial that is wrong."""
+    completed = trials["status"] == "completed"
+    accuracies = trials[["val_accuracy", "test_accuracy", "train_accuracy"]]
+    rules = {
+        "trial_id stands in more than one row": trials["trial_id"].duplicated(),
+        f"status is none of {', '.join(STATUSES)}": ~trials["status"].isin(STATUSES),
+        "an accuracy lies outside [0, 1] (accuracies are fractions)": (
+            accuracies.lt(0) | accuracies.gt(1)
+        ).any(axis=1),
+        "status is completed, but val_accuracy is missing": completed & trials["val_accuracy"].isna(),
+        "status is completed, but parameters is missing": completed & trials["parameters"].isna(),
+    }
+    for wrong, rows in rules.items():
+        if rows.any():
+            trial = trials.loc[rows, "trial_id"].iloc[0]
+            raise RunError(
+                f"{path}: trial {trial!r}: {wrong}; repeat the run, or remove the trial from the file"
+            )

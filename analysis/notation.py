@@ -1,0 +1,41 @@
+"""How values are written for people: percent with two decimals, thousands separators, "–" for missing."""
+
+from typing import Any
+
+import pandas as pd
+
+MISSING = "–"
+
+
+def percent(fraction: Any) -> str:
+    """Write an accuracy (a fraction in [0, 1], or missing) in percent, for example ``"98.12%"``."""
+    return MISSING if pd.isna(fraction) else f"{100 * float(fraction):.2f}%"
+
+
+def percent_spread(mean: Any, std: Any) -> str:
+    """Write a mean accuracy with its standard deviation (both fractions), ``"98.12 ± 0.11%"``."""
+    if pd.isna(mean) or pd.isna(std):
+        return percent(mean)
+    return f"{100 * float(mean):.2f} ± {100 * float(std):.2f}%"
+
+
+def count(number: Any) -> str:
+    """Write a whole number (or missing) with thousands separators, ``"14,862"``."""
+    return MISSING if pd.isna(number) else f"{int(number):,}"
+
+
+def seconds(duration_seconds: Any) -> str:
+    """Write a duration in seconds (or missing) with one decimal, ``"1,234.5 s"``."""
+    return MISSING if pd.isna(duration_seconds) else f"{float(duration_seconds):,.1f} s"
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun, in the plural unless it is one: ``"3 seeds"``, ``"1 arm"``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def value(anything: Any) -> str:
+    """Write a hyperparameter's value; a whole float (an integer column with gaps) without its ``.0``."""
+    if isinstance(anything, float):
+        return MISSING if pd.isna(anything) else f"{anything:.10g}"
+    return MISSING if anything is None or anything is pd.NA else str(anything)

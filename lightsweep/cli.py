@@ -1,0 +1,238 @@
+"""The commands. Heavy imports stand inside them, so that --help answers at once."""
+
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lightsweep import __version__
+from lightsweep.spec import InputError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+INPUT_IS_WRONG, INTERRUPTED = 2, 130
+
+DATA_DIR = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="LIGHTSWEEP_DATA",
+    default=Path("data"),
+    show_default=True,
+    help="Folder of the data sets; also $LIGHTSWEEP_DATA.",
+)
+OUT = click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder of run folders and of the stage store that they share.",
+)
+SET = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key of the sweep file, e.g. base.stages.dual.epochs=8; * is every element of a list.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="lightsweep")
+def cli() -> None:
+    """Sweep and ablate tiny CNNs, and read the Pareto report: accuracy against parameters.
+
+    Exit status: 0 done, 1 done but trials failed, 2 the input is wrong, 130 interrupted.
+    """
+
+
+@cli.command()
+@click.argument("sweep_file", metavar="SWEEP", type=click.Path(path_type=Path))
+@SET
+@OUT
+@DATA_DIR
+@click.option("--address", metavar="ADDR", help="A Ray cluster's address, or auto; default: this machine alone.")
+@click.option("--fresh", is_flag=True, help="Train everything anew, whatever is stored.")
+@click.option("--offline", is_flag=True, help="Download no data sets.")
+def run(
+    sweep_file: Path, overrides: Sequence[str], out: Path, data_dir: Path, address: str | None, fresh: bool, offline: bool
+) -> int:
+    """Plan, train in parallel on Ray, record, report. Run again to continue."""
+    from analysis.report import write_report
+    from lightsweep.run import run_sweep
+    from lightsweep.sweepfile import load_sweep
+
+    console = _console()
+    sweep = load_sweep(sweep_file, overrides)
+    done = run_sweep(sweep, out, data_dir, address, fresh, not offline, console)
+    left = done.planned - done.completed - len(done.failed)
+    _say(console, f"{done.completed} completed, {len(done.failed)} failed, {left} left; records in {done.folder}")
+    if done.completed + len(done.failed):
+        report_file = write_report([done.folder], done.folder / "report.html")
+        _say(console, f"report: {report_file}")
+    for failure in done.failed:
+        row = failure.trial
+        _say(console, f"failed: {row['trial_id']} {row['arm']} (seed {row['seed']}): {row['error']}")
+    if done.interrupted:
+        _say(console, "interrupted; run the same command again to go on")
+        return INTERRUPTED
+    return 1 if done.failed else 0
+
+
+@cli.command()
+@click.argument("sweep_file", metavar="SWEEP", type=click.Path(path_type=Path))
+@SET
+@OUT
+@DATA_DIR
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def plan(sweep_file: Path, overrides: Sequence[str], out: Path, data_dir: Path, as_json: bool) -> None:
+    """Show every trial with its costs, and which stages are shared and stored, without training."""
+    from lightsweep.planview import plan_tree, print_plan
+    from lightsweep.sweepfile import load_sweep
+
+    tree = plan_tree(load_sweep(sweep_file, overrides), out, data_dir)
+    if as_json:
+        click.echo(json.dumps(tree, indent=1))
+    else:
+        print_plan(tree, _console())
+
+
+@cli.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: RUN/report.html.")
+def report(runs: Sequence[Path], output: Path | None) -> None:
+    """Write one self-contained HTML page from one or several runs."""
+    from analysis.report import write_report
+    from lightsweep.records import RunFolder
+
+    for folder in runs:
+        RunFolder.open(folder).compact()
+    click.echo(write_report(runs, output or runs[0] / "report.html"))
+
+
+@cli.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+def status(folder: Path) -> None:
+    """Show what of a run is done, what failed and why, and what is left."""
+    from lightsweep.records import RunFolder
+
+    opened = RunFolder.open(folder)
+    records, planned = opened.records(), opened.planned()
+    rows = [records[trial["trial_id"]].trial for trial in planned if trial["trial_id"] in records]
+    failed = [row for row in rows if row["status"] == "failed"]
+    reused = sum(row["stages_reused"] for row in rows)
+    stages = sum(row["stages_total"] for row in rows)
+    click.echo(
+        f"{folder.name}: {len(rows) - len(failed)} of {len(planned)} trials done, {len(failed)} failed, "
+        f"{len(planned) - len(rows)} left; {reused} of {stages} stages reused"
+    )
+    for row in failed:
+        click.echo(f"failed: {row['trial_id']} {row['arm']} (seed {row['seed']}): {row['error']}")
+    for trial in planned:
+        if trial["trial_id"] not in records:
+            click.echo(f"left: {trial['trial_id']} {trial['arm']} (seed {trial['seed']})")
+
+
+@cli.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("trial")
+def show(folder: Path, trial: str) -> None:
+    """Show one trial, whole: TRIAL is its id or the beginning of it."""
+    from lightsweep.planview import print_trial
+    from lightsweep.records import RunFolder
+
+    records = RunFolder.open(folder).records()
+    matches = [trial_id for trial_id in records if trial_id.startswith(trial)]
+    if len(matches) != 1:
+        many = f"stands for {len(matches)} trials: {', '.join(matches[:5])}"
+        raise InputError(
+            f"{folder}: trial {trial} {many if matches else 'has no record; ' + nearest(trial, list(records)[:20] or ['none yet'])}"
+        )
+    print_trial(records[matches[0]], _console())
+
+
+@cli.command()
+@DATA_DIR
+@click.option("--download", metavar="NAME", help="Fetch a data set into the folder first.")
+def datasets(data_dir: Path, download: str | None) -> None:
+    """Show which data sets are here or missing, and where they are looked for."""
+    from pydantic import ValidationError
+
+    from lightsweep.datasets import available, load
+    from lightsweep.planview import print_datasets
+    from lightsweep.spec import DatasetSpec
+    from lightsweep.sweepfile import describe_validation
+
+    if download is not None:
+        try:
+            load(DatasetSpec.model_validate({"name": download}), data_dir, download=True)
+        except ValidationError as error:
+            raise InputError(f"--download: {describe_validation(error, {'name': download})}") from None
+    print_datasets(available(data_dir), _console())
+
+
+@cli.command()
+def schema() -> None:
+    """Print the sweep file's JSON Schema, for editors."""
+    from lightsweep.spec import Sweep
+
+    click.echo(json.dumps(Sweep.model_json_schema(), indent=1))
+
+
+@cli.command()
+@click.option("--rounds", type=click.IntRange(2, 100), default=7, show_default=True, help="Of each way, in turn.")
+def bench(rounds: int) -> None:
+    """Measure the training loop on this machine, as ratios against the usual ways."""
+    from lightsweep.bench import bench_loop
+
+    for line in bench_loop(rounds):
+        click.echo(line)
+
+
+def main() -> None:
+    """Run the command line; every wrong input is one line and exit status 2."""
+    warnings.showwarning = _show_warning
+    try:
+        result: Any = cli(standalone_mode=False)
+        sys.exit(result if isinstance(result, int) else 0)
+    except InputError as error:
+        _fail(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "")
+        sys.exit(INPUT_IS_WRONG)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:
+        from analysis.frame import RunError
+
+        if not isinstance(error, RunError):
+            raise
+        _fail(str(error))
+
+
+def _fail(message: str) -> None:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(INPUT_IS_WRONG)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    click.echo(f"warning: {message}", err=True)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console()
+
+
+def _say(console: "Console", text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

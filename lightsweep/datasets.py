@@ -1,0 +1,222 @@
+"""Named data sets as uint8 arrays in memory."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from lightsweep.imagefiles import (
+    DatasetInfo,
+    Images,
+    describe_npz,
+    read_images,
+    read_npz,
+    read_tiny_imagenet,
+    resize,
+    scan_folder,
+    tiny_imagenet_classes,
+)
+from lightsweep.spec import DatasetSpec, InputError
+from lightsweep.splits import hold_out_test
+from lightsweep.torchvision_import import download_files, missing_files, read_files
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in memory."""
+
+    info: DatasetInfo
+    train: Images
+    test: Images
+    fingerprint: str
+    """SHA-256 over shapes, pixels and labels as loaded, after any resizing; 64 hexadecimal digits."""
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a named data set is here."""
+
+    info: DatasetInfo
+    here: bool
+    where: str
+    """Where it was found, or what is missing where, in one line."""
+
+
+_DIGITS = tuple("0123456789")
+_FASHION = "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot"
+_CIFAR100 = (
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel "
+    "can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur "
+    "dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion "
+    "lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree "
+    "pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea "
+    "seal shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table "
+    "tank telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman "
+    "worm"
+)
+_CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
+_STL10 = "airplane bird car cat deer dog horse monkey ship truck"
+_KMNIST = "o ki su tsu na ha ma ya re wo"
+_NAMED = {
+    info.name: info
+    for info in (
+        DatasetInfo("digits", 28, 28, 1, _DIGITS, 1438, 359),
+        DatasetInfo("mnist", 28, 28, 1, _DIGITS, 60_000, 10_000),
+        DatasetInfo("fashion-mnist", 28, 28, 1, tuple(_FASHION.split(", ")), 60_000, 10_000),
+        DatasetInfo("kmnist", 28, 28, 1, tuple(_KMNIST.split()), 60_000, 10_000),
+        DatasetInfo("cifar10", 32, 32, 3, tuple(_CIFAR10.split()), 50_000, 10_000),
+        DatasetInfo("cifar100", 32, 32, 3, tuple(_CIFAR100.split()), 50_000, 10_000),
+        DatasetInfo("svhn", 32, 32, 3, _DIGITS, 73_257, 26_032),
+        DatasetInfo("stl10", 96, 96, 3, tuple(_STL10.split()), 5_000, 8_000),
+        DatasetInfo("tiny-imagenet", 64, 64, 3, tuple(map(str, range(200))), 100_000, 10_000),
+    )
+}
+
+
+def describe(spec: DatasetSpec, data_dir: Path) -> DatasetInfo:
+    """Describe a data set without loading its pixels; the named ones need not even be here.
+
+    Raises:
+        InputError: An npz file or image folder is not there, damaged, or not in the form that `load` needs.
+
+    """
+    if spec.name == "npz":
+        info = describe_npz(_find_path(spec, data_dir))
+    elif spec.name == "imagefolder":
+        info = scan_folder(_find_path(spec, data_dir), spec.image_size).info
+    else:
+        info = _NAMED[spec.name]
+        if spec.name == "tiny-imagenet" and not missing_files(spec.name, data_dir):
+            info = replace(info, classes=tiny_imagenet_classes(data_dir / "tiny-imagenet-200")[1])
+    return _resized(info, spec.image_size)
+
+
+def load(spec: DatasetSpec, data_dir: Path, download: bool) -> Dataset:
+    """Load a data set, resized to spec.image_size where that is set.
+
+    Args:
+        spec: The data set; its fields on splitting play no part.
+        data_dir: Folder with the named data sets' files.
+        download: Whether a named data set that is not there may be downloaded into data_dir.
+
+    Raises:
+        InputError: Files are missing (and could not be downloaded) or damaged, or an npz file or image
+            folder is not in the form that is needed.
+
+    """
+    if spec.name == "npz":
+        path = _find_path(spec, data_dir)
+        info, (train, test) = describe_npz(path), read_npz(path)
+    elif spec.name == "imagefolder":
+        folder = scan_folder(_find_path(spec, data_dir), spec.image_size)
+        info = folder.info
+        train = read_images(folder.train, info.channels, spec.image_size)
+        test = read_images(folder.test, info.channels, spec.image_size)
+    else:
+        train, test = _read_named(spec, data_dir, download)
+        info = describe(spec, data_dir)
+    info = _resized(info, spec.image_size)
+    if spec.image_size is not None:
+        train, test = (Images(resize(part.pixels, spec.image_size), part.labels) for part in (train, test))
+    for part, count in ((train, info.train_count), (test, info.test_count)):
+        _check_shape(info, part, count)
+    return Dataset(info, train, test, _fingerprint(train, test))
+
+
+def available(data_dir: Path) -> list[Availability]:
+    """Say for each named data set whether its files are below a folder; reads none of them."""
+    found = []
+    for name, info in _NAMED.items():
+        if name == "digits":
+            found.append(Availability(info, True, "comes with scikit-learn"))
+        elif name == "cifar10" and (data_dir / "cifar10.npz").is_file():
+            found.append(Availability(info, True, str(data_dir / "cifar10.npz")))
+        else:
+            missing = missing_files(name, data_dir)
+            where = _missing(name, missing, data_dir) if missing else str(data_dir)
+            found.append(Availability(info, not missing, where))
+    return found
+
+
+def _resized(info: DatasetInfo, size: int | None) -> DatasetInfo:
+    return info if size is None else replace(info, height=size, width=size)
+
+
+def _check_shape(info: DatasetInfo, images: Images, count: int) -> None:
+    """Refuse images that are not what the data set's description says, such as a part of a named one."""
+    expected = (count, info.height, info.width, info.channels)
+    lowest, highest = images.labels.min(initial=0), images.labels.max(initial=0)
+    if images.pixels.shape != expected or len(images.labels) != count:
+        found = f"images {images.pixels.shape} and {len(images.labels)} labels instead of {expected}"
+    elif lowest < 0 or highest >= len(info.classes):
+        found = f"labels {lowest} to {highest} instead of 0 to {len(info.classes) - 1}"
+    else:
+        return
+    raise InputError(
+        f"data set {info.name}: found {found}; its files are damaged or others: delete them and fetch them "
+        f"again, or read images of your own as data set npz"
+    )
+
+
+def _fingerprint(train: Images, test: Images) -> str:
+    digest = hashlib.sha256()
+    for part in (train, test):
+        digest.update(repr(part.pixels.shape).encode())
+        digest.update(part.pixels.data)
+        digest.update(part.labels.data)
+    return digest.hexdigest()
+
+
+def _find_path(spec: DatasetSpec, data_dir: Path) -> Path:
+    """Find spec.path below the current directory, else below the data folder."""
+    path = Path(spec.path or "").expanduser()
+    for candidate in (path, data_dir / path):
+        if candidate.is_dir() if spec.name == "imagefolder" else candidate.is_file():
+            return candidate
+    kind = "folder" if spec.name == "imagefolder" else "file"
+    looked = dict.fromkeys(str(folder / path) for folder in (Path.cwd(), data_dir))
+    raise InputError(
+        f"dataset.path: no {kind} {path}; looked for {' and '.join(looked)}; correct the path, or name the "
+        f"folder that it is in with --data-dir"
+    )
+
+
+def _missing(name: str, missing: list[str], data_dir: Path) -> str:
+    files = " or cifar10.npz" if name == "cifar10" else ""
+    more = f" (nor {len(missing) - 1} more)" if len(missing) > 1 else ""
+    return f"no {missing[0]}{more}{files} below {data_dir}"
+
+
+def _read_named(spec: DatasetSpec, data_dir: Path, download: bool) -> tuple[Images, Images]:
+    """Read a named data set, downloading it first if need be and allowed."""
+    name = spec.name
+    if name == "digits":
+        return _read_digits(spec.image_size or 28)
+    if name == "cifar10" and (data_dir / "cifar10.npz").is_file():
+        return read_npz(data_dir / "cifar10.npz")
+    missing, reason = missing_files(name, data_dir), None
+    if missing and download:
+        reason = download_files(name, data_dir)
+        missing = missing_files(name, data_dir)
+    if missing:
+        remedy = f"where there is a network, lightsweep datasets --download {name} fetches it"
+        raise InputError(
+            f"data set {name} is not here: {_missing(name, missing, data_dir)}; "
+            f"{remedy if reason is None else f'the download failed ({reason})'}; or put its unpacked files "
+            f"there, or name another folder with --data-dir"
+        )
+    if name == "tiny-imagenet":
+        return read_tiny_imagenet(data_dir / "tiny-imagenet-200")
+    train, test = read_files(name, data_dir)
+    return Images(*train), Images(*test)
+
+
+def _read_digits(size: int) -> tuple[Images, Images]:
+    """Read scikit-learn's digits, 8×8 with values 0 to 16; a fixed fifth of them are the test images."""
+    digits = load_digits()
+    pixels = resize(np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None], size)
+    labels = digits.target.astype(np.int64)
+    train, test = hold_out_test(labels, "data set digits")
+    return Images(pixels[train], labels[train]), Images(pixels[test], labels[test])

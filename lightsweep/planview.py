@@ -1,0 +1,135 @@
+"""Plans, trials and data sets as tables in a terminal and as JSON."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lightsweep import datasets
+from lightsweep.plan import count_stages, plan
+from lightsweep.records import Record
+from lightsweep.run import STORE, load_all
+from lightsweep.spec import InputError, Sweep
+from lightsweep.store import stage_file
+
+
+def plan_tree(sweep: Sweep, out: Path, data_dir: Path) -> dict[str, Any]:
+    """Return a sweep's plan as plain content: trials with costs and stages, and what the stages come to.
+
+    Works where the data is not here; what is stored is then unknown (null), with the reason.
+    """
+    planned = plan(sweep, lambda spec: datasets.describe(spec, data_dir))
+    missing = None
+    try:
+        loaded = load_all(planned, data_dir, download=False)
+        fingerprints = {spec: data.fingerprint for spec, data in loaded.items()}
+    except InputError as error:
+        fingerprints, missing = None, str(error)
+    store = out / STORE
+    stages = count_stages(planned, fingerprints, lambda key: stage_file(store, key).exists())
+    return {
+        "name": sweep.name,
+        "trials": [
+            {
+                "trial_id": trial.trial_id,
+                "arm": trial.arm,
+                "seed": trial.seed,
+                "fold": trial.fold,
+                "dataset": trial.dataset.name,
+                **asdict(planned.costs[trial.trial_id]),
+                "epochs_at_most": sum(stage.epochs for stage in trial.stages),
+                "stages": [
+                    stage.model_dump(mode="json", include={"name", "train", "loss", "optimizer", "lr", "epochs"})
+                    for stage in trial.stages
+                ],
+            }
+            for trial in planned.trials
+        ],
+        "stages": {**asdict(stages), "stored_unknown_because": missing},
+    }
+
+
+def print_plan(tree: dict[str, Any], console: Console) -> None:
+    """Print a plan: an arm per row, then what the stages come to."""
+    table = Table(title=f"{tree['name']}: {len(tree['trials'])} trials", title_justify="left")
+    for name in ("arm", "trials", "parameters", "MACs", "weights", "stages (epochs at most)"):
+        table.add_column(name, justify="left" if name.startswith(("arm", "stages")) else "right")
+    arms: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for trial in tree["trials"]:
+        arms.setdefault((trial["dataset"], trial["arm"]), []).append(trial)
+    several = len({dataset for dataset, _ in arms}) > 1
+    for (dataset, arm), trials in arms.items():
+        first = trials[0]
+        table.add_row(
+            f"{dataset}: {arm}" if several else arm,
+            str(len(trials)),
+            f"{first['parameters']:,}",
+            f"{first['macs']:,}",
+            f"{first['weight_bytes'] / 1024:.1f} KiB",
+            " → ".join(f"{stage['name']} {stage['epochs']}" for stage in first["stages"]),
+        )
+    console.print(table)
+    stages = tree["stages"]
+    stored = "unknown" if stages["stored"] is None else str(stages["stored"])
+    console.print(
+        f"stages: {stages['total']} in all, {stages['unique']} unique, {stages['total'] - stages['unique']} "
+        f"shared, {stored} stored already",
+        highlight=False,
+    )
+    left = stages["epochs_unique"] if stages["epochs_left"] is None else stages["epochs_left"]
+    console.print(
+        f"epochs at most: {left:,} to train, against {stages['epochs_alone']:,} were each trial trained alone",
+        highlight=False,
+    )
+    if stages["stored_unknown_because"]:
+        console.print(stages["stored_unknown_because"], markup=False, highlight=False, soft_wrap=True)
+
+
+def print_trial(record: Record, console: Console) -> None:
+    """Print one trial, whole: its row, its settings, and its stages."""
+    row = record.trial
+    table = Table(show_header=False, box=None)
+    for key, value in row.items():
+        if not key.startswith("config."):
+            table.add_row(key, _show(key, value))
+    for key, value in row.items():
+        if key.startswith("config."):
+            table.add_row(key, _show(key, value))
+    console.print(table)
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for epoch in record.epochs:
+        stages.setdefault(epoch["stage"], []).append(epoch)
+    curves = Table("stage", "epochs", "kept", "train loss", "val accuracy", "A", "B", "seconds")
+    for name, epochs in stages.items():
+        kept = next(epoch for epoch in epochs if epoch["is_kept"])
+        curves.add_row(
+            name, str(len(epochs)), str(kept["epoch"]), f"{kept['train_loss']:.4f}",
+            *(_show("accuracy", kept[key]) for key in ("val_accuracy", "val_accuracy_a", "val_accuracy_b")),
+            f"{sum(epoch['seconds'] for epoch in epochs):.1f}",
+        )  # fmt: skip
+    console.print(curves)
+
+
+def print_datasets(found: list[datasets.Availability], console: Console) -> None:
+    """Print which data sets are here, and where they are or what is missing."""
+    table = Table("data set", "here", "train", "test", "shape", "classes", "where")
+    for item in found:
+        info = item.info
+        table.add_row(
+            info.name, "yes" if item.here else "no", f"{info.train_count:,}", f"{info.test_count:,}",
+            f"{info.channels}×{info.height}×{info.width}", str(len(info.classes)), item.where,
+        )  # fmt: skip
+    console.print(table)
+    console.print("npz and imagefolder take a path in the sweep file", highlight=False)
+
+
+def _show(key: str, value: Any) -> str:
+    if value is None:
+        return "–"
+    if "accuracy" in key:
+        return f"{value:.2%}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,33 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from imitation_run import ARMS, epoch_rows, trial_row
+
+
+@pytest.fixture
+def trials_table() -> pd.DataFrame:
+    trials = pd.DataFrame([trial_row(arm, seed) for arm in ARMS for seed in range(3)])
+    counts = ["fold", "parameters", "macs"]
+    return trials.astype(dict.fromkeys(counts, "Int64"))
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, trials_table: pd.DataFrame) -> Path:
+    folder = tmp_path / "runs" / "imitation"
+    folder.mkdir(parents=True)
+    trials_table.to_parquet(folder / "trials.parquet")
+    completed = trials_table[trials_table["status"] == "completed"]
+    epochs = [row for trial in completed.to_dict("records") for row in epoch_rows(trial)]
+    pd.DataFrame(epochs).astype({"fold": "Int64"}).to_parquet(folder / "epochs.parquet")
+    (folder / "sweep.yaml").write_text("name: imitation\ndataset: {name: digits}  # <i>\nseeds: 3\n")
+    environment = {
+        "started_at": "2026-03-01T11:59:58+00:00",
+        "command": ["lightsweep", "run", "sweeps/<imitation>.yaml"],
+        "commit": "ada5fb2",
+        "versions": {"python": "3.12.3", "torch": "2.13.0"},
+        "hardware": {"host": "laptop", "cpu": "a CPU", "cores": 2, "memory_bytes": 8_000_000_000, "gpus": []},
+    }
+    (folder / "environment.json").write_text(json.dumps(environment))
+    return folder
