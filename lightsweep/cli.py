@@ -55,11 +55,19 @@ def cli() -> None:
 @SET
 @OUT
 @DATA_DIR
-@click.option("--address", metavar="ADDR", help="A Ray cluster's address, or auto; default: this machine alone.")
+@click.option(
+    "--address", metavar="ADDR", help="A Ray cluster's address, or auto; default: this machine alone."
+)
 @click.option("--fresh", is_flag=True, help="Train everything anew, whatever is stored.")
 @click.option("--offline", is_flag=True, help="Download no data sets.")
 def run(
-    sweep_file: Path, overrides: Sequence[str], out: Path, data_dir: Path, address: str | None, fresh: bool, offline: bool
+    sweep_file: Path,
+    overrides: Sequence[str],
+    out: Path,
+    data_dir: Path,
+    address: str | None,
+    fresh: bool,
+    offline: bool,
 ) -> int:
     """Plan, train in parallel on Ray, record, report. Run again to continue."""
     from analysis.report import write_report
@@ -70,7 +78,10 @@ def run(
     sweep = load_sweep(sweep_file, overrides)
     done = run_sweep(sweep, out, data_dir, address, fresh, not offline, console)
     left = done.planned - done.completed - len(done.failed)
-    _say(console, f"{done.completed} completed, {len(done.failed)} failed, {left} left; records in {done.folder}")
+    _say(
+        console,
+        f"{done.completed} completed, {len(done.failed)} failed, {left} left; records in {done.folder}",
+    )
     if done.completed + len(done.failed):
         report_file = write_report([done.folder], done.folder / "report.html")
         _say(console, f"report: {report_file}")
@@ -103,7 +114,9 @@ def plan(sweep_file: Path, overrides: Sequence[str], out: Path, data_dir: Path, 
 
 @cli.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: RUN/report.html.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: RUN/report.html."
+)
 def report(runs: Sequence[Path], output: Path | None) -> None:
     """Write one self-contained HTML page from one or several runs."""
     from analysis.report import write_report
@@ -148,10 +161,11 @@ def show(folder: Path, trial: str) -> None:
     records = RunFolder.open(folder).records()
     matches = [trial_id for trial_id in records if trial_id.startswith(trial)]
     if len(matches) != 1:
-        many = f"stands for {len(matches)} trials: {', '.join(matches[:5])}"
-        raise InputError(
-            f"{folder}: trial {trial} {many if matches else 'has no record; ' + nearest(trial, list(records)[:20] or ['none yet'])}"
-        )
+        if matches:
+            fault = f"stands for {len(matches)} trials: {', '.join(matches[:5])}"
+        else:
+            fault = f"has no record; {nearest(trial, records)}" if records else "has no record; none has yet"
+        raise InputError(f"{folder}: trial {trial} {fault}")
     print_trial(records[matches[0]], _console())
 
 
@@ -184,7 +198,9 @@ def schema() -> None:
 
 
 @cli.command()
-@click.option("--rounds", type=click.IntRange(2, 100), default=7, show_default=True, help="Of each way, in turn.")
+@click.option(
+    "--rounds", type=click.IntRange(2, 100), default=7, show_default=True, help="Of each way, in turn."
+)
 def bench(rounds: int) -> None:
     """Measure the training loop on this machine, as ratios against the usual ways."""
     from lightsweep.bench import bench_loop

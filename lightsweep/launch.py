@@ -58,7 +58,9 @@ def cluster(address: str | None) -> Iterator[dict[str, float]]:
     try:
         with warnings.catch_warnings(action="ignore"):
             if address is None:
-                ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+                ray.init(
+                    address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+                )
             else:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -99,8 +101,13 @@ def run_trials(
     broker = _Broker.options(scheduling_strategy=here).remote(str(store_folder.absolute()))  # type: ignore[attr-defined]
     store = _RemoteStore(broker, reads=not fresh)
     share = resources.gpus if gpus else 0
-    trainable = tune.with_parameters(_Worker, trials=list(trials), datasets=datasets, store=store, cpus=resources.cpus)
-    with tempfile.TemporaryDirectory(prefix="lightsweep-") as scratch, warnings.catch_warnings(action="ignore"):
+    trainable = tune.with_parameters(
+        _Worker, trials=list(trials), datasets=datasets, store=store, cpus=resources.cpus
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="lightsweep-") as scratch,
+        warnings.catch_warnings(action="ignore"),
+    ):
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": share}),
             param_space={"trial": tune.grid_search(list(range(len(trials))))},
@@ -111,13 +118,15 @@ def run_trials(
                 verbose=0,
                 callbacks=[_Reporter(trials, on_start, on_end)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=1),  # of workers; a trial's own failure is an outcome
+                failure_config=tune.FailureConfig(
+                    max_failures=1
+                ),  # of workers; a trial's own failure is an outcome
             ),
         )
         tuner.fit()
 
 
-@ray.remote(num_cpus=0, max_concurrency=1)
+@ray.remote(num_cpus=0)
 class _Broker:
     """The stage store, beside the launching process."""
 
@@ -148,8 +157,13 @@ class _RemoteStore:
 class _Worker(tune.Trainable):
     """A reused actor that runs one trial after the other, a trial per step."""
 
-    def setup(
-        self, config: dict[str, Any], trials: list[Trial], datasets: dict[DatasetSpec, Dataset], store: StageStore, cpus: int
+    def setup(  # type: ignore[override]
+        self,
+        config: dict[str, Any],
+        trials: list[Trial],
+        datasets: dict[DatasetSpec, Dataset],
+        store: StageStore,
+        cpus: int,
     ) -> None:
         self.trials, self.datasets, self.store = trials, datasets, store
         torch.set_num_threads(cpus)
@@ -210,7 +224,9 @@ class _Reporter(Callback):
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         lines = Path(trial.error_file).read_text().split("\n") if trial.error_file else []
-        reason = "its worker was lost: " + next((line for line in reversed(lines) if line.strip()), "no reason is known")
+        reason = "its worker was lost: " + next(
+            (line for line in reversed(lines) if line.strip()), "no reason is known"
+        )
         self.on_end(self.trials[trial.config["trial"]], failed(reason, now, 0.0, "", ""))
 
 

@@ -33,8 +33,8 @@ def feature_side(model: ModelSpec, side: int) -> int:
         left = (left - model.kernel + 1) // 2
         if left < 1:
             raise InputError(
-                f"model.filters = {list(model.filters)}: {len(model.filters)} blocks are too many for images of "
-                f"{side} pixels with kernel {model.kernel}: at most {index} fit"
+                f"model.filters = {list(model.filters)}: {len(model.filters)} blocks are too many for images "
+                f"of {side} pixels with kernel {model.kernel}: at most {index} fit"
             )
     return left
 
@@ -48,7 +48,9 @@ class Convolution(nn.Module):
     def __init__(self, spec: ModelSpec, inputs: int, outputs: int) -> None:
         super().__init__()
         bias = not spec.batch_norm
-        self.depthwise = nn.Conv2d(inputs, inputs, spec.kernel, groups=inputs, bias=False) if spec.separable else None
+        self.depthwise = (
+            nn.Conv2d(inputs, inputs, spec.kernel, groups=inputs, bias=False) if spec.separable else None
+        )
         self.convolution = nn.Conv2d(inputs, outputs, 1 if spec.separable else spec.kernel, bias=bias)
         self.norm = nn.BatchNorm2d(outputs) if spec.batch_norm else None
 
@@ -63,10 +65,10 @@ class Convolution(nn.Module):
 
 
 class PointwiseHead(nn.Conv2d):
-    """A dense head as a 1×1 convolution over the flattened map: same numbers, weight [classes, features, 1, 1].
+    """A dense head as a 1×1 convolution over the flattened map, weight [classes, features, 1, 1].
 
-    It is computed as the matrix product that it is, so that it gives bit for bit what the dense head
-    gave; torch's convolution kernels sum in another order.
+    It holds the same numbers and is computed as the matrix product that it is, so that it gives bit
+    for bit what the dense head gave; torch's convolution kernels sum in another order.
     """
 
     def __init__(self, features: int, classes: int) -> None:
@@ -161,7 +163,9 @@ class FusedNet(_Streams):
         return (self.output(x),)
 
 
-def build(spec: ModelSpec, shape: tuple[int, int, int], classes: int, network: Network, seed: int) -> nn.Module:
+def build(
+    spec: ModelSpec, shape: tuple[int, int, int], classes: int, network: Network, seed: int
+) -> nn.Module:
     """Return a freshly initialised net for images of shape (channels, height, width).
 
     Weights are Glorot-uniform, biases zero (Glorot & Bengio 2010, eq. 16). Each parameter has a stream
@@ -179,7 +183,8 @@ def build(spec: ModelSpec, shape: tuple[int, int, int], classes: int, network: N
             nn.init.xavier_uniform_(parameter, generator=stream)
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
-    return net.to(memory_format=torch.channels_last)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net
 
 
 def fuse(weights: dict[str, Tensor], fused: nn.Module, transfer_heads: bool) -> None:

@@ -54,7 +54,9 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
             is not there, an axis changes nothing.
 
     """
-    trials, costs, infos = [], {}, {}
+    trials: list[Trial] = []
+    costs: dict[str, Cost] = {}
+    infos: dict[DatasetSpec, DatasetInfo] = {}
     for name, dataset, spec, changes in arms(sweep):
         info = infos.setdefault(dataset, describe(dataset))
         try:
@@ -80,15 +82,16 @@ def arms(sweep: Sweep) -> list[tuple[str, DatasetSpec, ArmSpec, dict[str, Any]]]
     short = _short_keys(list(sweep.grid))
     for key, values in sweep.grid.items():
         texts = [canonical_json(value) for value in values]
-        repeated = next((value for value, text in zip(values, texts, strict=True) if texts.count(text) > 1), None)
+        repeated = next(
+            (value for value, text in zip(values, texts, strict=True) if texts.count(text) > 1), None
+        )
         if len(set(texts)) < len(texts):
             raise InputError(f"grid.{key}: {_text(repeated)} stands there twice; drop one")
     found = []
-    for values in itertools.product(*sweep.grid.values()):
-        changes = dict(zip(sweep.grid, values, strict=True))
-        dataset, spec = _apply(sweep, changes)
+    for combination in itertools.product(*sweep.grid.values()):
+        changes = dict(zip(sweep.grid, combination, strict=True))
         name = ", ".join(f"{short[key]} {_text(value)}" for key, value in changes.items())
-        found.append((name, dataset, spec, changes))
+        found.append((name, *_apply(sweep, changes), changes))
     return found
 
 
@@ -169,7 +172,11 @@ def count_stages(
     total = alone = 0
     epochs: dict[str, int] = {}
     for trial in planned.trials:
-        keys = stage_keys(trial, fingerprints[trial.dataset], "cpu") if fingerprints else _placeholder_keys(trial)
+        keys = (
+            stage_keys(trial, fingerprints[trial.dataset], "cpu")
+            if fingerprints
+            else _placeholder_keys(trial)
+        )
         for key, stage in zip(keys, trial.stages, strict=False):
             total, alone, epochs[key] = total + 1, alone + stage.epochs, stage.epochs
     left = [key for key in epochs if not is_stored(key)] if fingerprints else None

@@ -41,7 +41,9 @@ def plan_tree(sweep: Sweep, out: Path, data_dir: Path) -> dict[str, Any]:
                 **asdict(planned.costs[trial.trial_id]),
                 "epochs_at_most": sum(stage.epochs for stage in trial.stages),
                 "stages": [
-                    stage.model_dump(mode="json", include={"name", "train", "loss", "optimizer", "lr", "epochs"})
+                    stage.model_dump(
+                        mode="json", include={"name", "train", "loss", "optimizer", "lr", "epochs"}
+                    )
                     for stage in trial.stages
                 ],
             }
@@ -80,7 +82,7 @@ def print_plan(tree: dict[str, Any], console: Console) -> None:
     )
     left = stages["epochs_unique"] if stages["epochs_left"] is None else stages["epochs_left"]
     console.print(
-        f"epochs at most: {left:,} to train, against {stages['epochs_alone']:,} were each trial trained alone",
+        f"epochs at most: {left:,} to train, against {stages['epochs_alone']:,} if each trial trained alone",
         highlight=False,
     )
     if stages["stored_unknown_because"]:

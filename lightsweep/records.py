@@ -107,7 +107,8 @@ def record(trial: Trial, cost: Cost, outcome: Outcome, commit: str) -> Record:
         "seconds": outcome.seconds, "training_seconds": outcome.training_seconds,
         "stages_total": len(trial.stages), "stages_reused": outcome.stages_reused,
         "host": outcome.host, "device": outcome.device, "spec_hash": trial.spec_hash,
-        "result_key": outcome.result_key, "commit": commit, "started_at": outcome.started_at, **config_columns(trial),
+        "result_key": outcome.result_key, "commit": commit, "started_at": outcome.started_at,
+        **config_columns(trial),
     }  # fmt: skip
     return Record(row, [{**identity, **_epoch_row(trial, epoch)} for epoch in outcome.epochs])
 
@@ -174,7 +175,9 @@ class RunFolder:
 
         """
         if not (folder / "plan.json").is_file():
-            raise InputError(f"{folder}: not a run's folder (it has no plan.json); runs are in runs/ or --out")
+            raise InputError(
+                f"{folder}: not a run's folder (it has no plan.json); runs are in runs/ or --out"
+            )
         return RunFolder(folder)
 
     def append(self, new: Record) -> None:
@@ -189,7 +192,9 @@ class RunFolder:
         found: dict[str, Record] = {}
         if not self.journal.exists():
             return found
-        for number, line in enumerate(self.journal.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        for number, line in enumerate(
+            self.journal.read_text(encoding="utf-8", errors="replace").splitlines(), 1
+        ):
             try:
                 new = Record(**json.loads(line))
                 found[new.trial["trial_id"]] = new
@@ -283,7 +288,9 @@ def commit() -> str:
     try:
         if not git("ls-files", "records.py"):
             return ""  # installed inside some other project's checkout
-        return git("rev-parse", "--short=12", "HEAD") + ("+dirty" if git("status", "--porcelain", ".") else "")
+        return git("rev-parse", "--short=12", "HEAD") + (
+            "+dirty" if git("status", "--porcelain", ".") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return ""
 

@@ -1,6 +1,5 @@
 """The whole job of `lightsweep run`: plan, load, train what is not done yet, record."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +28,13 @@ class RunSummary:
 
 
 def run_sweep(
-    sweep: Sweep, out: Path, data_dir: Path, address: str | None, fresh: bool, download: bool, console: Console
+    sweep: Sweep,
+    out: Path,
+    data_dir: Path,
+    address: str | None,
+    fresh: bool,
+    download: bool,
+    console: Console,
 ) -> RunSummary:
     """Run a sweep's trials that are not done yet; running again continues.
 
@@ -84,8 +89,8 @@ def _is_done(trial: Trial, records: dict[str, Record], fingerprint: str) -> bool
     found = records.get(trial.trial_id)
     if found is None or found.trial["status"] != "completed":
         return False
-    keys: Iterable[str] = stage_keys(trial, fingerprint, found.trial["device"])
-    return found.trial["result_key"] == [*keys][-1]
+    *_, assessment = stage_keys(trial, fingerprint, found.trial["device"])
+    return bool(found.trial["result_key"] == assessment)
 
 
 def _train(
@@ -112,5 +117,7 @@ def _train(
         slots = int(resources.get("CPU", 1) // sweep.resources.cpus)
         if gpus:
             slots = min(slots, int(gpus / sweep.resources.gpus))
-        progress.say(f"Ray is up: {min(slots, len(trials))} trials at a time on the {'GPU' if gpus else 'processor'}")
+        progress.say(
+            f"Ray is up: {min(slots, len(trials))} trials at a time on the {'GPU' if gpus else 'processor'}"
+        )
         launch.run_trials(trials, loaded, store, sweep.resources, gpus, fresh, progress.start, on_end)

@@ -18,7 +18,7 @@ def stage_table(arm: ArmSpec) -> tuple[StageSpec, ...]:
             order that cannot be; the fused output would never be trained.
 
     """
-    preset = isinstance(arm.stages, StagePreset)
+    assert not isinstance(arm.stages, str)  # names were made presets when the arm was validated
     stages = expand(arm.stages, arm.model) if isinstance(arm.stages, StagePreset) else arm.stages
     several = len(stages) > 1
     table = tuple(
@@ -29,8 +29,7 @@ def stage_table(arm: ArmSpec) -> tuple[StageSpec, ...]:
     )
     _check_order(table, arm.model)
     for index, stage in enumerate(table):
-        place = f"stage {stage.name} of preset" if preset else f"stages.{index}.train (stage {stage.name})"
-        trainable_blocks(stage, arm.model, place)
+        trainable_blocks(stage, arm.model, f"stages.{index}.train (stage {stage.name})")
     return table
 
 
@@ -184,12 +183,16 @@ def _check_order(table: Sequence[StageSpec], model: ModelSpec) -> None:
     for index, stage in enumerate(table):
         place = f"stages.{index}.loss (stage {stage.name})"
         if stage.loss == "fused" and model.fusion == "none":
-            raise InputError(f"{place} = 'fused': model.fusion is none, so there is no fused output; use heads")
+            raise InputError(
+                f"{place} = 'fused': model.fusion is none, so there is no fused output; use heads"
+            )
         if stage.loss == "head-b" and model.inputs == "single":
             raise InputError(f"{place} = 'head-b': model.inputs is single, so there is only head-a")
         if networks[index] == "heads" and "fused" in networks[:index]:
-            raise InputError(f"{place} = {stage.loss!r}: the submodels were fused before, their heads are gone")
+            raise InputError(
+                f"{place} = {stage.loss!r}: the submodels were fused before, their heads are gone"
+            )
     if model.has_trunk and "fused" not in networks:
         raise InputError(
-            f"stages: none trains loss fused, so the layers that fusion {model.fusion} adds would stay untrained"
+            f"stages: none trains loss fused, so the layers of fusion {model.fusion} would stay untrained"
         )

@@ -160,7 +160,16 @@ class TransformSpec(Spec):
 
 
 RecipeName = Literal[
-    "none", "shift", "rotate", "affine", "affine-strong", "crop-flip", "flip", "erasing", "noise", "photometric"
+    "none",
+    "shift",
+    "rotate",
+    "affine",
+    "affine-strong",
+    "crop-flip",
+    "flip",
+    "erasing",
+    "noise",
+    "photometric",
 ]
 
 
@@ -224,7 +233,7 @@ class ModelSpec(Spec):
         return self.fusion in ("conv1x1", "concatenate", "fresh")
 
     def levels(self, network: "Network") -> tuple[str, ...]:
-        """Names of the blocks from the input to the output, for freezing: conv1, conv2, …, head, hidden, output."""
+        """Names of the blocks from input to output, for freezing: conv1, …, head, hidden, output."""
         names = [f"conv{index}" for index in range(1, len(self.filters) + 1)]
         if network == "heads" or self.fusion != "concatenate":
             names.append("head")
@@ -358,18 +367,17 @@ class Sweep(Spec):
     """Name of the run and of its folder."""
     dataset: DatasetSpec
     """The images."""
-    seeds: Annotated[int, Field(strict=True, ge=1, le=10_000)] | Annotated[
-        tuple[Annotated[int, Field(strict=True, ge=0)], ...], Field(min_length=1)
-    ] = 3
+    seeds: (
+        Annotated[int, Field(strict=True, ge=1, le=10_000)]
+        | Annotated[tuple[Annotated[int, Field(strict=True, ge=0)], ...], Field(min_length=1)]
+    ) = 3
     """Number of seeds (0, 1, …), or the seeds themselves. Seeds are paired over the arms."""
     folds: Annotated[int, Field(strict=True, ge=2, le=100)] | None = None
     """k: each arm and seed is trained k times, each with another k-th of the training images (stratified)
     as validation images in place of `dataset.validation`. Null for one split."""
     base: ArmSpec = ArmSpec()
     """The settings that every arm starts from."""
-    grid: Annotated[
-        dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)
-    ] | None = None
+    grid: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)] | None = None
     """Axes: a key below `base` (model.filters) or of the data set (dataset.name) -> its values. Every
     combination is an arm."""
     resources: Resources = Resources()

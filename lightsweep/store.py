@@ -77,7 +77,7 @@ class StageStore(Protocol):
 
 
 def stage_file(folder: Path, key: str) -> Path:
-    """Return the file of a key in a store's folder; two of its digits are a folder, so that none gets too full."""
+    """Return the file of a key; two of its digits are a folder, so that none gets too full."""
     assert _KEY.fullmatch(key), key
     return folder / key[:2] / f"{key}.stage"
 
@@ -101,7 +101,7 @@ class FolderStore:
             ) from None
 
     def get_bytes(self, key: str) -> bytes | None:
-        """Return a result's bytes once they are known to be whole; a damaged file is removed with a warning."""
+        """Return a result's bytes if they are whole; a damaged file is removed with a warning."""
         path = stage_file(self.folder, key)
         try:
             data = path.read_bytes()

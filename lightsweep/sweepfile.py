@@ -124,24 +124,24 @@ class _Places:
         self.root = YAML(typ="rt").load(text)
 
     def line(self, key: Sequence[Any]) -> int:
-        node, line = self.root, 1
+        node: Any = self.root
+        line = 1
         for part in key:
+            is_mapping = isinstance(node, dict)
             try:
-                line = node.lc.key(part)[0] + 1 if isinstance(node, dict) else node.lc.item(part)[0] + 1
+                line = (node.lc.key(part) if is_mapping else node.lc.item(part))[0] + 1
                 node = node[part]
             except (AttributeError, KeyError, IndexError, TypeError):
-                break
-        return int(line)
+                break  # a missing key is placed at its parent
+        return line
 
 
 def _describe(error: ValidationError, tree: Any, places: _Places | None) -> str:
-    errors = error.errors(include_url=False)
-    # of a union's branches, the one whose type fitted has the telling message
-    first = next(
-        (e for e in errors if e["loc"][:1] == errors[0]["loc"][:1] and not e["type"].endswith("_type")),
-        errors[0],
-    )
+    first, *others = error.errors(include_url=False)
     key, value = _locate(first, tree)
+    if first["type"].endswith("_type"):  # of a union's branches, the one whose type fitted tells more
+        branches = (other for other in others if _locate(other, tree)[0] == key)
+        first = next((other for other in branches if not other["type"].endswith("_type")), first)
     rule = _rule(first)
     shown = f" = {_short(value)}" if first["type"] not in ("missing", "unknown_key") and key else ""
     message = f"{'.'.join(str(part) for part in key) or 'the file'}{shown}: {rule}"
@@ -184,7 +184,9 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        choices = [str(p) for p in _sweep_files(path.parent)] or [str(p) for p in _sweep_files(Path("sweeps"))]
+        choices = [str(p) for p in _sweep_files(path.parent)] or [
+            str(p) for p in _sweep_files(Path("sweeps"))
+        ]
         hint = f"; {nearest(path, choices)}" if choices else ""
         raise InputError(f"{path}: there is no such sweep file{hint}") from None
     except UnicodeDecodeError:
@@ -210,7 +212,7 @@ def _parse(text: str, place: str) -> Any:
 
 
 def _kind(value: Any) -> str:
-    return {list: "list", str: "text"}.get(type(value), "single value")
+    return "list" if isinstance(value, list) else "text" if isinstance(value, str) else "single value"
 
 
 def _short(value: Any) -> str:

@@ -39,7 +39,9 @@ class Trial:
     @cached_property
     def spec_hash(self) -> str:
         """Hash of the arm's settings: equal for its seeds and folds, whatever the arm is called."""
-        return content_hash({**_plain(self.dataset), **_plain(self.spec), "stages": _plain_stages(self.stages)})
+        return content_hash(
+            {**_plain(self.dataset), **_plain(self.spec), "stages": _plain_stages(self.stages)}
+        )
 
     @cached_property
     def trial_id(self) -> str:

@@ -1,0 +1,128 @@
+"""The training loop's speed against the usual ways, as ratios measured in turn in one process."""
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from lightsweep.augment import transforms
+from lightsweep.datasets import load
+from lightsweep.imagefiles import Images, as_tensor
+from lightsweep.models import Convolution, build
+from lightsweep.spec import DatasetSpec, ModelSpec, StageSpec
+from lightsweep.torchvision_import import import_torchvision
+from lightsweep.train import Split, train_epoch
+
+BATCH = 64
+
+
+def bench_loop(rounds: int) -> Iterator[str]:
+    """Time epochs of the paper's first stage on the digits (both streams, batch 64, one thread), three ways.
+
+    Ours; the same net fed by a DataLoader with torchvision's per-sample transforms (PIL, affine); and
+    that with the net in the usual order and layout (convolution, ReLU, pooling; contiguous), which
+    computes the same function. Yields lines of text; ratios are taken round by round.
+    """
+    torch.set_num_threads(1)
+    images = load(DatasetSpec(name="digits"), Path("data"), download=False).train
+    ways = {
+        "lightsweep": _ours(images),
+        "DataLoader, same net": _peer(images, usual_net=False),
+        "DataLoader, usual net": _peer(images, usual_net=True),
+    }
+    for epoch in ways.values():
+        epoch()  # warm-up
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, epoch in ways.items():
+            started = time.perf_counter()
+            epoch()
+            seconds[name].append(time.perf_counter() - started)
+    steps = -(-len(images.labels) // BATCH)
+    yield (
+        f"{len(images.labels)} images of 28×28, two submodels, batch {BATCH}, one thread, "
+        f"{rounds} rounds in turn, {platform.node()}, torch {torch.__version__}"
+    )
+    for name, times in seconds.items():
+        yield f"{name:22} {statistics.median(times) / steps * 1e3:6.2f} ms a step (median)"
+    for name in list(ways)[1:]:
+        ratios = sorted(peer / ours for peer, ours in zip(seconds[name], seconds["lightsweep"], strict=True))
+        yield (
+            f"lightsweep against {name}: {statistics.median(ratios):.2f}× faster "
+            f"(median; {ratios[0]:.2f}–{ratios[-1]:.2f} over {rounds} rounds)"
+        )
+
+
+def _net() -> nn.Module:
+    return build(ModelSpec(), (1, 28, 28), 10, "heads", seed=0).train()
+
+
+def _ours(images: Images) -> Callable[[], object]:
+    count = len(images.labels)
+    split = Split(as_tensor(images.pixels), as_tensor(images.labels), torch.arange(count))
+    net, stage = _net(), StageSpec(name="dual", loss="heads", epochs=1)
+    optimizer = torch.optim.NAdam(net.parameters(), lr=stage.lr)
+    recipe = transforms("affine")
+    return lambda: train_epoch(net, stage, split, recipe, BATCH, optimizer, 0, order=1, draws=2)
+
+
+def _peer(images: Images, usual_net: bool) -> Callable[[], None]:
+    """Return an epoch as tutorials write it: a DataLoader, transforms image by image."""
+    loader = DataLoader(_PerSample(images), batch_size=BATCH, shuffle=True)
+    net = _net()
+    if usual_net:
+        _make_usual(net)
+    optimizer = torch.optim.NAdam(net.parameters(), lr=0.001)
+
+    def epoch() -> None:
+        for original, augmented, labels in loader:
+            loss = torch.stack([functional.cross_entropy(o, labels) for o in net(original, augmented)]).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return epoch
+
+
+class _PerSample(TorchDataset[tuple[Tensor, Tensor, int]]):
+    """Each image as it is and augmented by torchvision's transforms, like recipe affine."""
+
+    def __init__(self, images: Images) -> None:
+        import_torchvision()
+        from torchvision import transforms as tv
+
+        self.pictures = [Image.fromarray(pixels[..., 0]) for pixels in np.asarray(images.pixels)]
+        self.labels = images.labels.tolist()
+        self.plain: Any = tv.ToTensor()
+        mode = tv.InterpolationMode.BILINEAR
+        affine = tv.RandomAffine(10, translate=(0.1, 0.1), scale=(0.9, 1.1), shear=5, interpolation=mode)
+        self.augmented: Any = tv.Compose([affine, tv.ToTensor()])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        picture = self.pictures[index]
+        return self.plain(picture), self.augmented(picture), self.labels[index]
+
+
+def _make_usual(net: nn.Module) -> None:
+    """Put a net in the usual order and layout: ReLU before pooling, contiguous."""
+    net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    for module in net.modules():
+        if isinstance(module, Convolution):
+            module.forward = _relu_first.__get__(module)  # type: ignore[method-assign]
+
+
+def _relu_first(block: Convolution, x: Tensor) -> Tensor:
+    return functional.max_pool2d(functional.relu(block.convolution(x)), 2)
