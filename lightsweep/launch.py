@@ -101,9 +101,7 @@ def run_trials(
     broker = _Broker.options(scheduling_strategy=here).remote(str(store_folder.absolute()))  # type: ignore[attr-defined]
     store = _RemoteStore(broker, reads=not fresh)
     share = resources.gpus if gpus else 0
-    trainable = tune.with_parameters(
-        _Worker, trials=list(trials), datasets=datasets, store=store, cpus=resources.cpus
-    )
+    trainable = tune.with_parameters(_Worker, trials=list(trials), datasets=datasets, store=store)
     with (
         tempfile.TemporaryDirectory(prefix="lightsweep-") as scratch,
         warnings.catch_warnings(action="ignore"),
@@ -163,10 +161,9 @@ class _Worker(tune.Trainable):
         trials: list[Trial],
         datasets: dict[DatasetSpec, Dataset],
         store: StageStore,
-        cpus: int,
     ) -> None:
         self.trials, self.datasets, self.store = trials, datasets, store
-        torch.set_num_threads(cpus)
+        torch.set_num_threads(1)  # the sums' order, and so the result, depends on it
 
     def step(self) -> dict[str, Any]:
         trial = self.trials[self.config["trial"]]

@@ -131,10 +131,11 @@ def _flatten(tree: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
 
 
 def _epoch_row(trial: Trial, epoch: dict[str, Any]) -> dict[str, Any]:
-    heads = list(epoch.pop("val_accuracy_heads"))
-    heads = heads if len(heads) == 2 else [None, None]
+    row = {key: value for key, value in epoch.items() if key != "val_accuracy_heads"}
+    heads = epoch["val_accuracy_heads"]
+    first, second = heads if len(heads) == 2 else (None, None)
     stage = trial.stages[epoch["stage_index"]].name
-    return {**epoch, "stage": stage, "val_accuracy_a": heads[0], "val_accuracy_b": heads[1]}
+    return {**row, "stage": stage, "val_accuracy_a": first, "val_accuracy_b": second}
 
 
 class RunFolder:
@@ -181,9 +182,15 @@ class RunFolder:
         return RunFolder(folder)
 
     def append(self, new: Record) -> None:
-        """Journal a record; it is on disk when this returns."""
-        with self.journal.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(new), allow_nan=False) + "\n")
+        """Journal a record; it is on disk when this returns.
+
+        A line begins with its own line break where a killed run left the last one cut.
+        """
+        with self.journal.open("a+b") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
+            cut = file.read(1) not in (b"", b"\n")
+            line = json.dumps(asdict(new), allow_nan=False) + "\n"
+            file.write(("\n" * cut + line).encode())
             file.flush()
             os.fsync(file.fileno())
 

@@ -352,7 +352,8 @@ class Resources(Spec):
     """What one trial takes of a machine."""
 
     cpus: Count = 1
-    """Processor cores, which is also the number of threads."""
+    """Processor cores that a trial reserves. It trains on one thread whatever this is, so that its
+    result does not depend on it."""
     gpus: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Share of a GPU, where the cluster has any; else trials train on the processor. 0 for never."""
 

@@ -1,0 +1,252 @@
+"""The command line as a user meets it: real processes, real Ray, real images."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lightsweep.store import StageResult
+
+SMALL = """
+name: small
+dataset: {name: digits, validation: 100, train_limit: 150}
+seeds: 2
+base:
+  model: {filters: [2, 3]}
+  stages: {preset: paper, epochs: {dual: 2, fusion: 1, finetune: 1}}
+grid:
+  model.hidden: [4, 8]
+"""
+
+
+def lightsweep(
+    *arguments: object, cwd: Path, timeout: float = 240, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lightsweep", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=timeout, env={**os.environ, **environment}
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A folder in which a small sweep was run, with its output in `output.txt`."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "small.yaml").write_text(SMALL)
+    done = lightsweep("run", "small.yaml", cwd=folder)
+    (folder / "output.txt").write_text(done.stdout + done.stderr)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    """Each stage's weights, as bytes, by key."""
+    found = {}
+    for file in folder.rglob("*.stage"):
+        result = StageResult.from_bytes(file.read_bytes())
+        found[file.stem] = b"".join(tensor.numpy().tobytes() for tensor in result.weights.values())
+    return found
+
+
+@pytest.mark.xdist_group("ray")
+class TestRun:
+    def test_records_every_trial_with_its_costs_and_settings(self, finished):
+        trials = pd.read_parquet(finished / "runs/small/trials.parquet")
+        assert trials.status.tolist() == ["completed"] * 4
+        assert trials.test_accuracy.between(0, 1).all()
+        assert sorted(trials["config.model.hidden"].tolist()) == [4, 4, 8, 8]
+        epochs = pd.read_parquet(finished / "runs/small/epochs.parquet")
+        assert epochs.groupby("trial_id").size().tolist() == [4] * 4
+
+    def test_shares_first_stages(self, finished):
+        """Two seeds of two arms: the arms' first stages are the same two."""
+        assert len(weights(finished / "runs/.stages")) == 2 + 4 + 4 + 4
+
+    def test_prints_plain_lines_without_rays_noise(self, finished):
+        lines = (finished / "output.txt").read_text().splitlines()
+        assert lines[0] == "small: 4 trials of 1,808 to 1,932 parameters"
+        assert lines[1].startswith("Ray is up: ")
+        assert [line.split("/")[0] for line in lines[2:6]] == ["[1", "[2", "[3", "[4"]
+        assert lines[6] == "4 completed, 0 failed, 0 left; records in runs/small"
+        assert lines[7:] == ["report: runs/small/report.html"]
+
+    def test_again_trains_nothing_and_starts_no_ray(self, finished):
+        done = lightsweep("run", "small.yaml", cwd=finished)
+        assert done.returncode == 0
+        assert "4 of them done already" in done.stdout
+        assert "Ray" not in done.stdout
+
+    def test_one_worker_or_two_make_the_same_bits(self, finished, tmp_path):
+        (tmp_path / "small.yaml").write_text(SMALL)
+        cores = f"resources.cpus={os.cpu_count()}"
+        done = lightsweep("run", "small.yaml", "--set", cores, cwd=tmp_path)
+        assert "1 trials at a time" in done.stdout, done.stderr
+        assert weights(tmp_path / "runs/.stages") == weights(finished / "runs/.stages")
+
+    def test_a_failing_trial_is_named_and_the_rest_goes_on(self, tmp_path):
+        """SGD at an absurd rate diverges in one arm: a NaN loss is a failure with that name."""
+        text = SMALL.replace("model.hidden: [4, 8]", "stages.finetune_lr: [0.001, 1.0e+30]")
+        (tmp_path / "small.yaml").write_text(text)
+        done = lightsweep("run", "small.yaml", cwd=tmp_path)
+        assert done.returncode == 1, done.stderr
+        assert "2 completed, 2 failed, 0 left" in done.stdout
+        assert "NaN loss in epoch 1 of stage finetune" in done.stdout
+        trials = pd.read_parquet(tmp_path / "runs/small/trials.parquet").set_index("arm")
+        failed = trials.loc["finetune_lr 1e+30"]
+        assert failed.status.tolist() == ["failed"] * 2
+        assert failed.test_accuracy.isna().all()
+        assert "2</" in (tmp_path / "runs/small/report.html").read_text()
+        status = lightsweep("status", "runs/small", cwd=tmp_path).stdout
+        assert "2 of 4 trials done, 2 failed, 0 left" in status
+        assert status.count("NaN loss") == 2
+
+    def test_ctrl_c_leaves_a_run_that_continues(self, tmp_path):
+        (tmp_path / "small.yaml").write_text(SMALL.replace("dual: 2", "dual: 30"))
+        command = [sys.executable, "-m", "lightsweep", "run", "small.yaml"]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        seen = ""
+        while "[1/4]" not in seen:
+            line = process.stdout.readline()
+            assert line, seen
+            seen += line
+        process.send_signal(signal.SIGINT)
+        seen += process.communicate(timeout=60)[0]
+        assert process.returncode == 130, seen
+        assert "run the same command again to go on" in seen
+        journalled = len((tmp_path / "runs/small/journal.jsonl").read_text().splitlines())
+        assert 1 <= journalled < 4
+        assert len(pd.read_parquet(tmp_path / "runs/small/trials.parquet")) == journalled
+        again = lightsweep("run", "small.yaml", cwd=tmp_path)
+        assert again.returncode == 0
+        assert f"{journalled} of them done already" in again.stdout
+        assert "4 completed, 0 failed, 0 left" in again.stdout
+
+    def test_fresh_trains_everything_to_the_same_bits(self, finished, tmp_path):
+        (tmp_path / "small.yaml").write_text(SMALL)
+        before = weights(finished / "runs/.stages")
+        done = lightsweep("run", "small.yaml", "--fresh", "--out", finished / "runs", cwd=tmp_path)
+        assert done.returncode == 0
+        assert "stages reused" not in done.stdout
+        assert "done already" not in done.stdout
+        assert weights(finished / "runs/.stages") == before
+
+
+@pytest.mark.xdist_group("ray")
+class TestOtherCommands:
+    def test_show_prints_one_trial_whole(self, finished):
+        trial = pd.read_parquet(finished / "runs/small/trials.parquet").iloc[0]
+        shown = lightsweep("show", "runs/small", trial.trial_id[:8], cwd=finished, COLUMNS="120").stdout
+        assert trial.spec_hash in shown
+        assert "config.model.hidden" in shown
+        for stage in ("dual", "fusion", "finetune"):
+            assert stage in shown
+        assert f"{trial.test_accuracy:.2%}" in shown
+
+    def test_show_of_an_unknown_trial_is_one_line(self, finished):
+        done = lightsweep("show", "runs/small", "nosuch", cwd=finished)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: runs/small: trial nosuch has no record; ")
+        assert done.stderr.count("\n") == 1
+
+    def test_report_of_a_run(self, finished):
+        done = lightsweep("report", "runs/small", "-o", "page.html", cwd=finished)
+        assert done.stdout.strip() == "page.html"
+        assert "<html" in (finished / "page.html").read_text()[:500]
+
+    def test_plan_tells_what_is_stored(self, finished):
+        tree = json.loads(lightsweep("plan", "small.yaml", "--json", cwd=finished).stdout)
+        assert [trial["parameters"] for trial in tree["trials"]].count(1808) == 2
+        stages = tree["stages"]
+        assert (stages["total"], stages["unique"], stages["stored"]) == (12, 10, 10)
+        assert (stages["epochs_alone"], stages["epochs_unique"], stages["epochs_left"]) == (16, 12, 0)
+
+
+def test_plan_of_the_paper_needs_no_data(tmp_path):
+    """14,862 parameters on MNIST and Fashion-MNIST, 19,622 on CIFAR-10."""
+    sweeps = Path(__file__).parents[2] / "sweeps"
+    for name, parameters in (("mnist", 14_862), ("fashion-mnist", 14_862), ("cifar10", 19_622)):
+        done = lightsweep("plan", sweeps / f"paper-{name}.yaml", "--json", "--data-dir", "none", cwd=tmp_path)
+        tree = json.loads(done.stdout)
+        assert {trial["parameters"] for trial in tree["trials"]} == {parameters}
+        assert tree["stages"]["stored"] is None
+        assert "--download" in tree["stages"]["stored_unknown_because"]
+    assert not (tmp_path / "runs").exists()  # a plan writes nothing
+
+
+WRONG = {
+    "no such command": (["rum"], "error: No such command 'rum'"),
+    "no such option": (["plan", "small.yaml", "--jsn"], "error: No such option '--jsn'"),
+    "unknown key": (["plan", "typo.yaml"], "error: typo.yaml, line 3: nme: unknown key; did you mean name?"),
+    "missing data": (
+        ["run", "small.yaml", "--set", "dataset.name=tiny-imagenet", "--offline", "--data-dir", "nodata"],
+        "tiny-imagenet",
+    ),
+    "missing file": (
+        ["run", "small.yaml", "--set", "dataset={name: npz, path: none.npz}"],
+        "none.npz",
+    ),
+    "a folder that cannot be written": (
+        ["run", "small.yaml", "--out", "small.yaml/runs"],
+        "cannot be written",
+    ),
+    "a run that is none": (["status", "nowhere"], "error: nowhere: not a run's folder"),
+    "a report of no run": (["report", "nowhere"], "error: nowhere: not a run's folder"),
+    "no data set": (["datasets", "--download", "mnst"], "did you mean mnist?"),
+    "no cluster": (["run", "small.yaml", "--address", "127.0.0.1:1"], "no Ray cluster answers there"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_one_line_and_exit_status_2(case, tmp_path):
+    arguments, expected = WRONG[case]
+    (tmp_path / "small.yaml").write_text(SMALL)
+    (tmp_path / "typo.yaml").write_text("dataset: {name: digits}\n\nnme: x\n")
+    done = lightsweep(*arguments, cwd=tmp_path, RAY_raylet_start_wait_time_s="5")
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_schema_is_a_json_schema(tmp_path):
+    assert json.loads(lightsweep("schema", cwd=tmp_path).stdout)["title"] == "Sweep"
+
+
+def test_datasets_says_what_is_here_and_what_is_missing(tmp_path):
+    shown = lightsweep("datasets", "--data-dir", "nodata", cwd=tmp_path, COLUMNS="200").stdout
+    assert "digits" in shown
+    assert "nodata" in shown
+
+
+def test_help_loads_nothing_heavy():
+    """So that --help answers at once."""
+    code = (
+        "import sys; from lightsweep.cli import cli; cli(['--help'], standalone_mode=False)\n"
+        "heavy = {'torch', 'ray', 'pandas', 'plotly', 'sklearn', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_killed_run_shows_what_it_had(tmp_path):
+    """Kill -9 while trials are under way: status and report show the records there are."""
+    (tmp_path / "small.yaml").write_text(SMALL.replace("dual: 2", "dual: 30"))
+    command = [sys.executable, "-m", "lightsweep", "run", "small.yaml"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    journal = tmp_path / "runs/small/journal.jsonl"
+    deadline = time.monotonic() + 120
+    while not journal.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    assert journal.exists()
+    assert "trials done" in lightsweep("status", "runs/small", cwd=tmp_path).stdout
+    assert lightsweep("report", "runs/small", cwd=tmp_path).returncode == 0

@@ -1,0 +1,152 @@
+"""A trial as a chain of stages: looked up where it can be, paired, and the same every time."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightsweep import pipeline
+from lightsweep.datasets import Dataset, load
+from lightsweep.imagefiles import DatasetInfo, Images
+from lightsweep.pipeline import TrialResult, channel_statistics, run_trial
+from lightsweep.spec import ArmSpec, DatasetSpec
+from lightsweep.store import FolderStore, StageResult
+from lightsweep.train import Split
+from lightsweep.trial import Trial
+
+CPU = torch.device("cpu")
+DIGITS = DatasetSpec(name="digits", validation=100, train_limit=150)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load(DIGITS, Path("nowhere"), download=False)
+
+
+def trial(seed: int = 0, arm: str = "base", **spec: object) -> Trial:
+    settings = {
+        "model": {"filters": [2, 3]},
+        "stages": {"preset": "paper", "epochs": {"dual": 2, "fusion": 1, "finetune": 1}},
+    }
+    return Trial(arm, DIGITS, ArmSpec.model_validate({**settings, **spec}), seed)
+
+
+def chains_equal(first: TrialResult, second: TrialResult) -> bool:
+    return all(weights_equal(a, b) for a, b in zip(first.stages, second.stages, strict=True))
+
+
+def weights_equal(first: StageResult, second: StageResult) -> bool:
+    return first.weights.keys() == second.weights.keys() and all(
+        torch.equal(first.weights[name], second.weights[name]) for name in first.weights
+    )
+
+
+def test_a_trial_has_a_result_per_stage_and_an_assessment(digits, tmp_path):
+    result = run_trial(trial(), digits, FolderStore(tmp_path), CPU)
+    assert [len(stage.epochs) for stage in result.stages] == [2, 1, 1]
+    assert result.reused == (False, False, False)
+    metrics = result.assessment.metrics
+    assert sum(map(sum, metrics["test_confusion"])) == len(digits.test.labels)
+    hits = sum(metrics["test_confusion"][k][k] for k in range(10))
+    assert metrics["test_accuracy"] == pytest.approx(hits / len(digits.test.labels))
+    assert metrics["val_accuracy"] == pytest.approx(result.stages[-1].metrics["val_accuracy"])
+
+
+def test_the_same_seed_twice_gives_equal_weights_bit_for_bit(digits, tmp_path):
+    results = [run_trial(trial(), digits, FolderStore(tmp_path / name), CPU) for name in "ab"]
+    assert chains_equal(results[0], results[1])
+    other = run_trial(trial(seed=1), digits, FolderStore(tmp_path / "c"), CPU)
+    assert not weights_equal(results[0].stages[0], other.stages[0])
+
+
+def test_a_second_run_trains_nothing(digits, tmp_path, monkeypatch):
+    first = run_trial(trial(), digits, FolderStore(tmp_path), CPU)
+    monkeypatch.setattr(pipeline, "train_stage", lambda *_: pytest.fail("a stored stage was trained again"))
+    monkeypatch.setattr(pipeline, "evaluate", lambda *_: pytest.fail("a stored trial was assessed again"))
+    second = run_trial(trial(arm="renamed"), digits, FolderStore(tmp_path), CPU)
+    assert second.reused == (True, True, True)
+    assert second.assessment.metrics == first.assessment.metrics
+
+
+def test_arms_share_their_first_stage_and_equal_training_from_the_start(digits, tmp_path):
+    """A stage that goes on from a looked-up one is bit-equal to one that goes on from a trained one."""
+    run_trial(trial(), digits, FolderStore(tmp_path / "shared"), CPU)
+    average = trial(model={"filters": [2, 3], "hidden": 8})
+    shared = run_trial(average, digits, FolderStore(tmp_path / "shared"), CPU)
+    alone = run_trial(average, digits, FolderStore(tmp_path / "alone"), CPU)
+    assert shared.reused == (True, False, False)
+    assert alone.reused == (False, False, False)
+    assert weights_equal(shared.stages[-1], alone.stages[-1])
+
+
+def test_a_damaged_stage_is_trained_again_to_the_same_bits(digits, tmp_path):
+    store = FolderStore(tmp_path)
+    first = run_trial(trial(), digits, store, CPU)
+    file = next(tmp_path.rglob(f"{first.keys[1]}.stage"))
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.warns(UserWarning, match="discarded and trained again"):
+        second = run_trial(trial(), digits, store, CPU)
+    assert second.reused == (True, False, True)
+    assert weights_equal(first.stages[1], store.get(first.keys[1]))
+
+
+def test_the_test_images_reach_the_assessment_alone(digits, tmp_path):
+    """Other test images change no weights and no validation result."""
+    swapped = replace(digits, test=Images(digits.test.pixels[::-1].copy(), np.zeros_like(digits.test.labels)))
+    ours = run_trial(trial(), digits, FolderStore(tmp_path / "a"), CPU)
+    theirs = run_trial(trial(), swapped, FolderStore(tmp_path / "b"), CPU)
+    assert chains_equal(ours, theirs)
+    assert ours.assessment.metrics["val_accuracy"] == theirs.assessment.metrics["val_accuracy"]
+    assert ours.assessment.metrics["test_accuracy"] != theirs.assessment.metrics["test_accuracy"]
+
+
+@pytest.mark.parametrize("fusion", ["conv1x1", "concatenate", "average", "fresh"])
+@pytest.mark.parametrize("preset", ["paper", "gradual", "all-at-once", "frozen", "scratch"])
+def test_every_fusion_trains_with_every_preset(digits, tmp_path, fusion, preset):
+    stages = {"preset": preset, "epochs": {"dual": 1, "fusion": 1, "finetune": 2}}
+    arm = trial(model={"filters": [2, 3], "fusion": fusion, "batch_norm": True}, stages=stages)
+    result = run_trial(arm, digits, FolderStore(tmp_path), CPU)
+    assert 0 <= result.assessment.metrics["test_accuracy"] <= 1
+    assert sum(len(stage.epochs) for stage in result.stages) == 4
+
+
+def test_a_single_submodel_without_fusion_trains(digits, tmp_path):
+    arm = trial(model={"inputs": "single", "fusion": "none", "filters": [2, 3]})
+    assert len(run_trial(arm, digits, FolderStore(tmp_path), CPU).stages) == 2
+
+
+def test_images_of_any_shape_and_number_of_classes_train(tmp_path):
+    """Five channels, not square, three classes."""
+    rng = np.random.default_rng(0)
+    images = Images(rng.integers(0, 256, (60, 20, 14, 5), dtype=np.uint8), np.arange(60) % 3)
+    info = DatasetInfo("npz", 20, 14, 5, ("a", "b", "c"), 60, 60)
+    spec = DatasetSpec(name="npz", path="x.npz", validation=12)
+    arm = replace(trial(), dataset=spec)
+    result = run_trial(arm, Dataset(info, images, images, "f" * 64), FolderStore(tmp_path), CPU)
+    assert len(result.assessment.metrics["test_confusion"]) == 3
+
+
+def test_channel_statistics_are_those_of_the_training_images_alone():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (50, 6, 5, 3), dtype=np.uint8)
+    pixels[..., 2] = 7
+    index = np.arange(0, 50, 3)
+    split = Split(torch.from_numpy(pixels), torch.zeros(50, dtype=torch.int64), torch.from_numpy(index))
+    mean, deviation = channel_statistics(split, chunk=4)
+    expected = pixels[index].astype(np.float64) / 255
+    np.testing.assert_allclose(mean.flatten(), expected.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(deviation.flatten()[:2], expected.std((0, 1, 2))[:2], rtol=1e-5)
+    assert deviation.flatten()[2] == 1  # a channel that never varies
+
+
+def test_training_works_where_ray_is_not_installed():
+    code = (
+        "import sys; sys.modules['ray'] = None\n"
+        "import lightsweep.pipeline, lightsweep.plan, lightsweep.records, lightsweep.run, lightsweep.cli\n"
+        "assert not [name for name in sys.modules if name.startswith('ray.')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,327 @@
+import random
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lightsweep.models import build
+from lightsweep.schedule import block_names, learning_rate
+from lightsweep.spec import ModelSpec, StageSpec, TransformSpec
+from lightsweep.train import DivergedError, EpochRecord, Split, evaluate, kept_epoch, train_stage
+
+SHAPE, CLASSES = (1, 12, 12), 3
+MODEL = ModelSpec(filters=(2, 3), hidden=4, dropout=0.5, batch_norm=True)
+FLIP = (TransformSpec(transform="flip", probability=0.5),)
+
+
+def some_data(count: int = 60, seed: int = 0) -> tuple[Split, Split]:
+    """Make stripes in three directions under much noise: learnable, but not at once."""
+    draws = np.random.default_rng(seed)
+    labels = np.arange(count) % CLASSES
+    pixels = draws.integers(0, 200, (count, 12, 12, 1), np.uint8)
+    rows, columns = np.indices((12, 12))
+    for index, label in enumerate(labels):
+        stripes = (rows, columns, rows + columns)[label] % 4 == 0
+        pixels[index, stripes] += 55
+    order = torch.from_numpy(draws.permutation(count))
+    everything = torch.from_numpy(pixels), torch.from_numpy(labels)
+    return Split(*everything, order[: count * 2 // 3]), Split(*everything, order[count * 2 // 3 :])
+
+
+TRAINING, VALIDATION = some_data()
+
+
+def stage(**settings: Any) -> StageSpec:
+    return StageSpec.model_validate({"name": "s", "loss": "fused", "epochs": 2, **settings})
+
+
+def train(
+    row: StageSpec,
+    model: ModelSpec = MODEL,
+    seed: int = 0,
+    transforms: Sequence[TransformSpec] = FLIP,
+    batch_size: int = 8,
+    net: nn.Module | None = None,
+    stage_index: int = 0,
+) -> tuple[nn.Module, list[EpochRecord]]:
+    network: Any = "fused" if row.loss == "fused" else "heads"
+    net = net or build(model, SHAPE, CLASSES, network, seed)
+    steps = train_stage(net, model, row, TRAINING, VALIDATION, transforms, batch_size, seed, stage_index)
+    return net, list(steps)
+
+
+def weights(net: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in net.state_dict().items()}
+
+
+def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> set[str]:
+    assert one.keys() == other.keys()
+    return {name for name in one if not torch.equal(one[name], other[name])}
+
+
+def without_seconds(records: Sequence[EpochRecord]) -> list[dict[str, Any]]:
+    names = [field.name for field in fields(EpochRecord) if field.name != "seconds"]
+    return [{name: getattr(record, name) for name in names} for record in records]
+
+
+@pytest.mark.parametrize("loss", ["heads", "fused"])
+def test_the_same_seed_gives_the_same_bits(loss: str) -> None:
+    torch.manual_seed(1)
+    one, records = train(stage(loss=loss, patience=1))
+    torch.manual_seed(2)
+    other, again = train(stage(loss=loss, patience=1))
+    assert not differing(weights(one), weights(other))
+    assert without_seconds(records) == without_seconds(again)
+
+
+def test_seed_and_stage_index_change_order_augmentation_and_dropout() -> None:
+    start = weights(build(MODEL, SHAPE, CLASSES, "fused", seed=0))
+
+    def from_start(**settings: Any) -> dict[str, Tensor]:
+        net = build(MODEL, SHAPE, CLASSES, "fused", seed=0)
+        net.load_state_dict(start)
+        return weights(train(stage(), net=net, **settings)[0])
+
+    plain = from_start()
+    assert not differing(plain, from_start())
+    assert "a.conv1.convolution.weight" in differing(plain, from_start(seed=1))
+    assert "a.conv1.convolution.weight" in differing(plain, from_start(stage_index=1))
+
+
+def test_global_random_states_are_left_as_found() -> None:
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    row = stage()
+    net = build(MODEL, SHAPE, CLASSES, "fused", seed=0)
+    torch.set_rng_state(before[0])
+    for _ in train_stage(net, MODEL, row, TRAINING, VALIDATION, FLIP, 8, 0, 0):
+        assert torch.equal(torch.get_rng_state(), before[0])
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert np.random.get_state()[1].tolist() == before[2]  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    ("train_", "loss", "optimizer"),
+    [
+        ("last-2", "fused", "nadam"),
+        ("last-2", "fused", "sgd"),
+        ("conv2", "heads", "adam"),
+        (("b.*", "output"), "fused", "nadam"),
+        ("all", "head-a", "nadam"),
+        ("all", "head-b", "sgd"),
+        ("last-1", "head-a", "nadam"),
+        ("all", "heads", "nadam"),
+    ],
+)
+def test_frozen_blocks_are_bit_equal_and_trained_ones_moved(train_: Any, loss: str, optimizer: Any) -> None:
+    """Weights and batch normalisation's statistics, even after a stage that trained everything."""
+    network: Any = "fused" if loss == "fused" else "heads"
+    net, _ = train(stage(loss="heads" if network == "heads" else "fused", epochs=1))
+    before = weights(net)
+    row = stage(train=train_, loss=loss, optimizer=optimizer, lr=0.05, weight_decay=0.1)
+    train(row, net=net, stage_index=1)
+    moved = differing(before, weights(net))
+    expected = {
+        ("last-2", "fused"): ["hidden.", "output."],
+        ("conv2", "heads"): ["a.conv2.", "b.conv2."],
+        (("b.*", "output"), "fused"): ["b.", "output."],
+        ("all", "head-a"): ["a."],
+        ("all", "head-b"): ["b."],
+        ("last-1", "head-a"): ["a.head."],
+        ("all", "heads"): ["a.", "b."],
+    }[train_, loss]
+    assert moved == {name for name in before if name.startswith(tuple(expected))}
+
+
+def test_a_thawed_block_trains_again() -> None:
+    net, _ = train(stage(train="last-1"))
+    before = weights(net)
+    train(stage(train="all"), net=net, stage_index=1)
+    assert differing(before, weights(net)) == set(before) - {"mean", "deviation"}
+
+
+FOLLOWED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "lr": ({"lr": 0.001}, {"lr": 0.002}),
+    "momentum": ({"optimizer": "sgd", "momentum": 0.0}, {"optimizer": "sgd", "momentum": 0.9}),
+    "weight_decay": ({"weight_decay": 0.0}, {"weight_decay": 0.1}),
+    "weight_decay of sgd": (
+        {"optimizer": "sgd", "weight_decay": 0.0},
+        {"optimizer": "sgd", "weight_decay": 0.1},
+    ),
+    "cosine": ({"schedule": "constant"}, {"schedule": "cosine"}),
+    "linear": ({"schedule": "cosine"}, {"schedule": "linear"}),
+    "warmup_epochs": ({"warmup_epochs": 0.0}, {"warmup_epochs": 1.0}),
+    "optimizer": ({"optimizer": "nadam"}, {"optimizer": "adam"}),
+    "optimizer sgd": ({"optimizer": "adam"}, {"optimizer": "sgd"}),
+    "epochs": ({"epochs": 2}, {"epochs": 3}),
+    "train": ({"train": "all"}, {"train": "last-4"}),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), FOLLOWED.values(), ids=FOLLOWED)
+def test_a_stages_settings_reach_the_weights(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """No hyperparameter is lost on the way to the trainer."""
+    nets = [weights(train(stage(**settings))[0]) for settings in (one, other)]
+    assert "a.conv1.convolution.weight" in differing(*nets)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"batch_size": 8}, {"batch_size": 16}),
+        ({"transforms": ()}, {"transforms": FLIP}),
+        ({"model": MODEL}, {"model": MODEL.model_copy(update={"dropout": 0.1})}),
+    ],
+    ids=["batch_size", "augmentation", "dropout"],
+)
+def test_an_arms_settings_reach_the_weights(one: dict[str, Any], other: dict[str, Any]) -> None:
+    nets = [weights(train(stage(), **settings)[0]) for settings in (one, other)]
+    assert {"b.conv1.convolution.weight", "output.weight"} <= differing(*nets)
+
+
+def test_augmentation_reaches_submodel_b_alone() -> None:
+    nets = [weights(train(stage(loss="heads"), transforms=t)[0]) for t in ((), FLIP)]
+    moved = differing(*nets)
+    assert "b.conv1.convolution.weight" in moved
+    assert not any(name.startswith("a.") for name in moved)
+
+
+@pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", 0.0), ("sgd", 0.9)])
+def test_a_stage_against_a_plain_loop(optimizer: Any, momentum: float) -> None:
+    """Full batches need no order: three steps of gradient descent, written out."""
+    model = ModelSpec(filters=(2, 3), hidden=None)
+    row = stage(loss="heads", optimizer=optimizer, momentum=momentum, lr=0.5, schedule="linear", epochs=3)
+    trained, records = train(row, model=model, transforms=(), batch_size=1000)
+    net = build(model, SHAPE, CLASSES, "heads", seed=0)
+    images, labels = TRAINING.batch(torch.arange(len(TRAINING)))
+    velocity = {name: torch.zeros_like(p) for name, p in net.named_parameters()}
+    for epoch in range(3):
+        net.zero_grad()
+        a, b = net(images, images)
+        loss = functional.cross_entropy(a, labels) + functional.cross_entropy(b, labels)
+        loss.backward()
+        assert records[epoch].train_loss == pytest.approx(loss.item(), rel=1e-4)
+        assert records[epoch].learning_rate == learning_rate(row, epoch)
+        with torch.no_grad():
+            for name, parameter in net.named_parameters():
+                assert parameter.grad is not None
+                velocity[name] = momentum * velocity[name] + parameter.grad
+                parameter -= learning_rate(row, epoch) * velocity[name]
+    for name, tensor in net.state_dict().items():
+        torch.testing.assert_close(trained.state_dict()[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_evaluation_against_a_plain_loop() -> None:
+    """More images than one evaluation batch, not a multiple of it."""
+    training, _ = some_data(900, seed=3)
+    assert len(training) == 600
+    net = build(MODEL, SHAPE, CLASSES, "heads", seed=0)
+    found = evaluate(net, training)
+    net.eval()
+    for head in range(2):
+        loss, right, predictions = 0.0, 0, []
+        for index in training.index.tolist():
+            image = training.pixels[index].permute(2, 0, 1)[None] / 255
+            with torch.no_grad():
+                logits = net(image, image)[head][0]
+            loss -= float(logits.log_softmax(0)[training.labels[index]])
+            predictions.append(int(logits.argmax()))
+            right += predictions[-1] == int(training.labels[index])
+        assert found.losses[head] == pytest.approx(loss / 600, rel=1e-5)
+        assert found.accuracies[head] == pytest.approx(right / 600)
+        assert found.predictions[head].tolist() == predictions
+
+
+@pytest.mark.parametrize(("loss", "heads"), [("heads", [0, 1]), ("head-a", [0]), ("head-b", [1])])
+def test_records_are_of_the_heads_that_train(loss: str, heads: list[int]) -> None:
+    net, records = train(stage(loss=loss))
+    found = evaluate(net, VALIDATION)
+    assert [record.epoch for record in records] == [1, 2]
+    assert records[-1].val_accuracy_heads == found.accuracies
+    assert records[-1].val_accuracy == pytest.approx(sum(found.accuracies[h] for h in heads) / len(heads))
+    assert records[-1].val_loss == pytest.approx(sum(found.losses[h] for h in heads))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_early_stopping_keeps_the_best_epoch(seed: int) -> None:
+    row = stage(optimizer="sgd", lr=0.5, epochs=40, patience=3)
+    net, records = train(row, seed=seed)
+    best = max(records, key=lambda record: (record.val_accuracy, -record.val_loss))
+    assert best.epoch < len(records) < 40  # it stopped, and later epochs were worse
+    assert len(records) - best.epoch == 3
+    found = evaluate(net, VALIDATION)
+    assert (found.accuracies[0], found.losses[0]) == (best.val_accuracy, best.val_loss)
+    shorter, _ = train(row.model_copy(update={"epochs": best.epoch, "patience": None}), seed=seed)
+    assert not differing(weights(net), weights(shorter))
+
+
+def test_without_patience_all_epochs_train_and_the_last_is_kept() -> None:
+    net, records = train(stage(optimizer="sgd", lr=0.5, epochs=9))
+    assert len(records) == 9
+    assert evaluate(net, VALIDATION).losses[0] == records[-1].val_loss
+    assert kept_epoch(records, patience=3) < 8  # patience would have kept another
+
+
+def record_of(accuracy: float, loss: float) -> EpochRecord:
+    return EpochRecord(1, 0.1, 0.0, 0.0, loss, accuracy, (accuracy,), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "kept"),
+    [
+        ([(0.5, 1.0)], 0),
+        ([(0.5, 1.0), (0.6, 2.0), (0.4, 0.1)], 1),
+        ([(0.5, 1.0), (0.5, 0.9), (0.5, 1.1)], 1),  # as accurate: the lowest loss
+        ([(0.5, 1.0), (0.5, 1.0)], 0),  # the same: the first
+    ],
+)
+def test_kept_epoch_by_hand(pairs: list[tuple[float, float]], kept: int) -> None:
+    records = [record_of(*pair) for pair in pairs]
+    assert kept_epoch(records, patience=1) == kept
+    assert kept_epoch(records, patience=None) == len(pairs) - 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=9))
+def test_no_epoch_is_better_than_the_kept_one(pairs: list[tuple[int, int]]) -> None:
+    kept = kept_epoch([record_of(a / 3, loss / 3) for a, loss in pairs], patience=2)
+    accuracy, loss = pairs[kept]
+    for index, (other, other_loss) in enumerate(pairs):
+        assert (other, -other_loss, -index) <= (accuracy, -loss, -kept)
+
+
+@pytest.mark.parametrize("patience", [None, 3])
+def test_a_loss_that_is_not_finite_is_an_error_with_place_and_rate(patience: int | None) -> None:
+    row = stage(optimizer="sgd", lr=1e30, epochs=3, patience=patience)
+    with pytest.raises(DivergedError, match=r"epoch 1 of stage s \(lr 1e\+30\)"):
+        train(row)
+
+
+def test_batches_are_scaled_images_and_their_labels() -> None:
+    images, labels = TRAINING.batch(torch.tensor([2, 0]))
+    chosen = TRAINING.index[[2, 0]]
+    assert images.shape == (2, 1, 12, 12)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    expected = TRAINING.pixels[chosen].double() / 255
+    torch.testing.assert_close(images.double(), expected.permute(0, 3, 1, 2), rtol=1e-6, atol=0)
+    assert torch.equal(labels, TRAINING.labels[chosen])
+
+
+def test_training_leaves_the_data_as_it_is() -> None:
+    pixels, labels, index = (t.clone() for t in (TRAINING.pixels, TRAINING.labels, TRAINING.index))
+    train(stage(), transforms=(TransformSpec(transform="noise", range=(0, 0.5)),))
+    assert torch.equal(pixels, TRAINING.pixels)
+    assert torch.equal(labels, TRAINING.labels)
+    assert torch.equal(index, TRAINING.index)
+
+
+def test_blocks_of_the_test_net_are_those_that_the_tests_name() -> None:
+    assert set(block_names(MODEL, "fused")) == {
+        "a.conv1", "a.conv2", "a.head", "b.conv1", "b.conv2", "b.head", "hidden", "output"
+    }  # fmt: skip

@@ -1,0 +1,230 @@
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lightsweep import trial as module
+from lightsweep.spec import ArmSpec, DatasetSpec, ModelSpec, Spec, StageSpec
+from lightsweep.trial import Trial, source_fingerprint, stage_keys
+
+FINGERPRINT = "f" * 64
+DATASET: dict[str, Any] = {"name": "npz", "path": "some.npz"}
+MODEL: dict[str, Any] = {"inputs": "dual", "filters": [4, 8], "fusion": "conv1x1"}
+STAGES: list[dict[str, Any]] = [
+    {"name": "dual", "loss": "heads", "epochs": 5},
+    {"name": "fusion", "loss": "fused", "train": "last-2", "epochs": 5},
+    {"name": "finetune", "loss": "fused", "optimizer": "sgd", "momentum": 0.9, "epochs": 5, "patience": 3},
+]
+STAGE_NAMES = ["dual", "fusion", "finetune", "assessment"]
+
+
+def trial(
+    dataset: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
+    stages: dict[int, dict[str, Any]] | None = None,
+    **settings: Any,
+) -> Trial:
+    """Make the base trial with changes: of the data set, the net, single stages, the arm."""
+    table = [{**row, **(stages or {}).get(index, {})} for index, row in enumerate(STAGES)]
+    spec = {"model": {**MODEL, **(model or {})}, "stages": table, **settings}
+    return Trial(
+        "base", DatasetSpec.model_validate({**DATASET, **(dataset or {})}), ArmSpec.model_validate(spec), 0
+    )
+
+
+def keys(some: Trial, fingerprint: str = FINGERPRINT, device: str = "cpu") -> tuple[str, ...]:
+    return stage_keys(some, fingerprint, device)
+
+
+def changed(one: tuple[str, ...], other: tuple[str, ...]) -> list[str]:
+    """Name the stages whose keys differ."""
+    assert len(one) == len(other) == len(STAGE_NAMES)
+    return [name for name, a, b in zip(STAGE_NAMES, one, other, strict=True) if a != b]
+
+
+# (class, field) -> (a trial with the field changed, the first stage that it changes)
+RELEVANT: dict[tuple[type[Spec], str], tuple[Trial, str]] = {
+    (DatasetSpec, "validation"): (trial(dataset={"validation": 0.2}), "dual"),
+    (DatasetSpec, "train_limit"): (trial(dataset={"train_limit": 100}), "dual"),
+    (ModelSpec, "inputs"): (trial(model={"inputs": "single"}), "dual"),
+    (ModelSpec, "filters"): (trial(model={"filters": [4, 9]}), "dual"),
+    (ModelSpec, "kernel"): (trial(model={"kernel": 5}), "dual"),
+    (ModelSpec, "batch_norm"): (trial(model={"batch_norm": True}), "dual"),
+    (ModelSpec, "separable"): (trial(model={"separable": True}), "dual"),
+    (ModelSpec, "head"): (trial(model={"head": "average"}), "dual"),
+    (ModelSpec, "fusion"): (trial(model={"fusion": "fresh"}), "fusion"),
+    (ModelSpec, "hidden"): (trial(model={"hidden": 16}), "fusion"),
+    (ModelSpec, "dropout"): (trial(model={"dropout": 0.3}), "fusion"),
+    (ArmSpec, "augmentation"): (trial(augmentation="rotate"), "dual"),
+    (ArmSpec, "batch_size"): (trial(batch_size=32), "dual"),
+    (StageSpec, "train"): (trial(stages={2: {"train": "last-3"}}), "finetune"),
+    (StageSpec, "loss"): (trial(stages={0: {"loss": "head-b"}}), "dual"),
+    (StageSpec, "optimizer"): (trial(stages={1: {"optimizer": "adam"}}), "fusion"),
+    (StageSpec, "lr"): (trial(stages={2: {"lr": 0.01}}), "finetune"),
+    (StageSpec, "momentum"): (trial(stages={2: {"momentum": 0.8}}), "finetune"),
+    (StageSpec, "weight_decay"): (trial(stages={1: {"weight_decay": 0.1}}), "fusion"),
+    (StageSpec, "schedule"): (trial(stages={2: {"schedule": "cosine"}}), "finetune"),
+    (StageSpec, "warmup_epochs"): (trial(stages={2: {"warmup_epochs": 0.5}}), "finetune"),
+    (StageSpec, "epochs"): (trial(stages={1: {"epochs": 6}}), "fusion"),
+    (StageSpec, "patience"): (trial(stages={2: {"patience": None}}), "finetune"),
+}
+# (class, field) -> (a trial with the field changed or None, why that changes no key by itself)
+IRRELEVANT: dict[tuple[type[Spec], str], tuple[Trial | None, str]] = {
+    (DatasetSpec, "name"): (trial(dataset={"name": "digits", "path": None}), "the fingerprint stands for it"),
+    (DatasetSpec, "path"): (trial(dataset={"path": "other.npz"}), "the fingerprint stands for it"),
+    (DatasetSpec, "image_size"): (trial(dataset={"image_size": 8}), "the fingerprint is of resized images"),
+    (ArmSpec, "model"): (None, "its fields stand here one by one"),
+    (ArmSpec, "stages"): (None, "its fields stand here one by one"),
+    (StageSpec, "name"): (trial(stages={0: {"name": "other"}}), "a name changes no result"),
+}
+
+
+@pytest.mark.parametrize(("field", "case"), RELEVANT.items(), ids=lambda x: str(x)[:60])
+def test_a_setting_changes_exactly_the_keys_from_its_first_use_on(
+    field: tuple[type[Spec], str], case: tuple[Trial, str]
+) -> None:
+    other, first = case
+    assert changed(keys(trial()), keys(other)) == STAGE_NAMES[STAGE_NAMES.index(first) :]
+
+
+@pytest.mark.parametrize(("field", "case"), IRRELEVANT.items(), ids=lambda x: str(x)[:60])
+def test_what_cannot_change_a_result_changes_no_key(
+    field: tuple[type[Spec], str], case: tuple[Trial | None, str]
+) -> None:
+    other, reason = case
+    assert reason
+    if other is not None:
+        assert keys(other) == keys(trial())
+
+
+def test_every_setting_stands_in_one_of_the_tables() -> None:
+    """A new setting must be added here: whether and from where on it changes the keys."""
+    fields = [
+        (cls, name) for cls in (DatasetSpec, ModelSpec, ArmSpec, StageSpec) for name in cls.model_fields
+    ]
+    assert set(RELEVANT) | set(IRRELEVANT) == set(fields)
+    assert not set(RELEVANT) & set(IRRELEVANT)
+
+
+def test_names_of_arms_and_recorded_changes_are_in_no_key() -> None:
+    base = trial()
+    assert keys(replace(base, arm="another", changes={"batch_size": 64})) == keys(base)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        keys(replace(trial(), seed=1)),
+        keys(trial(), fingerprint="e" * 64),
+        keys(trial(), device="cuda"),
+        keys(replace(trial(), fold=0, folds=5)),
+    ],
+    ids=["seed", "data", "device", "folds"],
+)
+def test_seed_data_device_and_folds_change_every_key(other: tuple[str, ...]) -> None:
+    assert changed(keys(trial()), other) == STAGE_NAMES
+
+
+def test_each_fold_has_keys_of_its_own() -> None:
+    found = [keys(replace(trial(), fold=fold, folds=folds)) for folds in (2, 3) for fold in range(folds)]
+    assert len({key for some in found for key in some}) == 5 * 4
+
+
+def test_with_folds_the_validation_share_is_not_used() -> None:
+    one, other = (replace(trial(dataset={"validation": v}), fold=0, folds=5) for v in (0.1, 0.2))
+    assert keys(one) == keys(other)
+    limited = replace(trial(dataset={"train_limit": 50}), fold=0, folds=5)
+    assert changed(keys(one), keys(limited)) == STAGE_NAMES
+
+
+def test_a_change_of_the_training_code_changes_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = keys(trial())
+    monkeypatch.setattr(module, "source_fingerprint", lambda: "0" * 64)
+    assert changed(before, keys(trial())) == STAGE_NAMES
+
+
+def test_the_training_codes_fingerprint_is_of_files_that_are_there() -> None:
+    assert re.fullmatch(r"[0-9a-f]{64}", source_fingerprint())
+    assert {"train", "models", "augment", "schedule", "seeding", "splits"} <= set(module.TRAINING_SOURCES)
+
+
+def test_keys_are_distinct_sha256_digits() -> None:
+    found = keys(trial())
+    assert len(set(found)) == 4
+    assert all(re.fullmatch(r"[0-9a-f]{64}", key) for key in found)
+
+
+@pytest.mark.parametrize("model", [{"fusion": "concatenate"}, {"hidden": None}, {"dropout": 0.0}], ids=str)
+def test_the_submodels_stage_is_shared_by_all_fusions(model: dict[str, Any]) -> None:
+    assert changed(keys(trial()), keys(trial(model=model))) == ["fusion", "finetune", "assessment"]
+
+
+def test_dropout_without_a_hidden_layer_is_not_used() -> None:
+    one, other = (trial(model={"hidden": None, "dropout": share}) for share in (0.1, 0.2))
+    assert keys(one) == keys(other)
+
+
+@pytest.mark.parametrize("change", [{"hidden": 7}, {"hidden": None}, {"dropout": 0.5}], ids=str)
+def test_hidden_and_dropout_are_not_used_by_an_average(change: dict[str, Any]) -> None:
+    base = {"fusion": "average"}
+    stages = {1: {"train": "last-1"}}
+    assert keys(trial(model=base, stages=stages)) == keys(trial(model=base | change, stages=stages))
+
+
+def test_a_stage_that_sees_no_augmented_image_does_not_depend_on_the_recipe() -> None:
+    """Submodel A alone is trained on original images; a single net's only input is augmented."""
+    head_a = {0: {"loss": "head-a"}}
+    one, other = (keys(trial(stages=head_a, augmentation=recipe)) for recipe in ("none", "affine"))
+    assert changed(one, other) == ["fusion", "finetune", "assessment"]
+    one, other = (
+        keys(trial(model={"inputs": "single"}, stages=head_a, augmentation=recipe))
+        for recipe in ("none", "affine")
+    )
+    assert changed(one, other) == STAGE_NAMES
+
+
+def test_a_recipe_and_its_transforms_are_the_same() -> None:
+    flip = [{"transform": "flip", "probability": 0.5}]
+    assert keys(trial(augmentation="flip")) == keys(trial(augmentation=flip))
+    assert keys(trial(augmentation="none")) == keys(trial(augmentation=[]))
+
+
+def test_a_preset_and_its_table_are_the_same() -> None:
+    spec = {"model": MODEL, "stages": "paper"}
+    preset = replace(trial(), spec=ArmSpec.model_validate(spec))
+    table = [stage.model_dump() for stage in preset.stages]
+    assert keys(preset) == keys(replace(trial(), spec=ArmSpec.model_validate({**spec, "stages": table})))
+    assert (
+        preset.spec_hash == replace(trial(), spec=ArmSpec.model_validate({**spec, "stages": table})).spec_hash
+    )
+
+
+def test_the_order_of_stages_matters() -> None:
+    first = {"name": "a", "loss": "head-a", "epochs": 1}
+    second = {"name": "b", "loss": "head-b", "epochs": 1}
+    last = {"name": "c", "loss": "fused", "epochs": 1}
+    orders = [[first, second, last], [second, first, last]]
+    one, other = (keys(replace(trial(), spec=ArmSpec.model_validate({"stages": order}))) for order in orders)
+    assert not set(one) & set(other)
+
+
+def test_spec_hash_is_of_the_settings_alone() -> None:
+    base = trial()
+    assert replace(base, arm="x", seed=4, fold=1, folds=3).spec_hash == base.spec_hash
+    others = [trial(batch_size=2), trial(model={"hidden": 5}), trial(dataset={"train_limit": 9})]
+    assert len({base.spec_hash, *(other.spec_hash for other in others)}) == 4
+
+
+def test_trial_ids_tell_arm_seed_and_fold_apart_and_are_stable() -> None:
+    base = trial()
+    members = [base, replace(base, arm="x"), replace(base, seed=1), replace(base, fold=0, folds=2)]
+    members.append(replace(base, fold=1, folds=2))
+    assert len({member.trial_id for member in members}) == 5
+    assert all(re.fullmatch(r"[0-9a-f]{12}", member.trial_id) for member in members)
+    assert trial().trial_id == base.trial_id
+
+
+def test_labels_in_words() -> None:
+    assert replace(trial(), seed=2).label == "base (seed 2)"
+    assert replace(trial(), fold=1, folds=3).label == "base (seed 0, fold 1)"

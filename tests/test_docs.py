@@ -1,0 +1,69 @@
+"""The documentation says what the code does."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+from lightsweep.cli import cli
+from lightsweep.sweepfile import load_sweep
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_command_and_option_has_help_and_stands_in_the_readme(name):
+    command = cli.commands[name]
+    assert command.help
+    row = next((line for line in README.splitlines() if line.startswith(f"| `lightsweep {name}")), None)
+    assert row, f"the README's table of commands lacks {name}"
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+            assert f"`{parameter.opts[-1]}" in README, f"{name} {parameter.opts[-1]}"
+
+
+def test_the_readme_names_no_command_that_is_not_there():
+    named = set(re.findall(r"^\| `lightsweep (\w+)", README, flags=re.MULTILINE))
+    assert named == set(cli.commands)
+
+
+def test_every_shipped_sweep_loads_and_stands_in_the_readme():
+    files = sorted((ROOT / "sweeps").glob("*.yaml"))
+    assert len(files) >= 5
+    for file in files:
+        assert load_sweep(file).name == file.stem
+        assert f"sweeps/{file.name}" in README
+
+
+def test_the_readmes_tree_is_the_real_one():
+    block = README.split("```text\n", 1)[1].split("```", 1)[0]
+    named = {line.split()[0].strip("/") for line in block.splitlines() if line.strip()}
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = [Path(line) for line in listed.splitlines()]
+    modules = {f.name for f in files if f.parts[0] in ("lightsweep", "analysis") and not f.name.startswith("__")}
+    folders = {f.parts[0] for f in files if len(f.parts) > 1 and not f.parts[0].startswith(".")}
+    assert named == modules | folders | {"cluster.yaml"}
+
+
+def test_every_dependency_has_its_reason():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    project = tomllib.loads(text)["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    for dependency in [item for group in groups for item in group if not item.startswith("lightsweep")]:
+        line = next(line for line in text.splitlines() if f'"{dependency}"' in line)
+        assert re.search(r"#\s+\S+", line), dependency
+
+
+def test_the_cluster_file_fits_rays_schema():
+    from ray.autoscaler._private.util import prepare_config, validate_config
+    from ruamel.yaml import YAML
+
+    config = YAML(typ="safe").load((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
+    validate_config(prepare_config(config))
+    with pytest.raises(Exception, match="max_wrkers"):
+        validate_config(prepare_config({**config, "max_wrkers": 2}))
