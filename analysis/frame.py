@@ -56,6 +56,8 @@ class Run:
     epochs: pd.DataFrame
     sweep_text: str
     environment: Mapping[str, Any]
+    n_planned: int | None
+    """Trials of the plan, those without a record included; None if the folder does not say."""
 
 
 def load_run(folder: Path | str, name: str | None = None) -> Run:
@@ -81,7 +83,21 @@ def load_run(folder: Path | str, name: str | None = None) -> Run:
         ) from error
     if not isinstance(environment, dict):
         raise RunError(f"{folder / 'environment.json'}: not a JSON object; repeat the run to rewrite it")
-    return Run(name, folder, trials, epochs, _read_text(folder / "sweep.yaml"), environment)
+    sweep_text = _read_text(folder / "sweep.yaml")
+    return Run(name, folder, trials, epochs, sweep_text, environment, _count_planned(folder / "plan.json"))
+
+
+def _count_planned(path: Path) -> int | None:
+    """Count the trials of a plan; None where there is no plan."""
+    if not path.is_file():
+        return None
+    try:
+        planned = json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
+        raise RunError(f"{path}: not JSON ({error}); repeat the run to rewrite it") from error
+    if not isinstance(planned, list):
+        raise RunError(f"{path}: not a JSON list; repeat the run to rewrite it")
+    return len(planned)
 
 
 def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:

@@ -208,6 +208,7 @@ def _summarise_run(run: Run) -> dict[str, Any]:
         "datasets": ", ".join(trials["dataset"].unique()),
         "plan": f"{plan} × {notation.counted(folds, 'fold')}" if folds else plan,
         "n_trials": len(trials),
+        "n_left": max((run.n_planned or 0) - len(trials), 0),
         "started": "" if pd.isna(started) else f"{started.day} {started:%B %Y, %H:%M} UTC",
         "hosts": ", ".join(trials["host"].dropna().unique()),
     }

@@ -202,10 +202,11 @@ def _read_named(spec: DatasetSpec, data_dir: Path, download: bool) -> tuple[Imag
         missing = missing_files(name, data_dir)
     if missing:
         remedy = f"where there is a network, lightsweep datasets --download {name} fetches it"
+        if reason is not None:
+            remedy = f"its download failed ({reason})"
         raise InputError(
             f"data set {name} is not here: {_missing(name, missing, data_dir)}; "
-            f"{remedy if reason is None else f'the download failed ({reason})'}; or put its unpacked files "
-            f"there, or name another folder with --data-dir"
+            f"{remedy}; else put its unpacked files there, or name another folder with --data-dir"
         )
     if name == "tiny-imagenet":
         return read_tiny_imagenet(data_dir / "tiny-imagenet-200")

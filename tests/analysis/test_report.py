@@ -43,6 +43,18 @@ def test_the_page_is_whole_and_says_what_happened(run_folder, tmp_path):
     assert page.count("plotly.js v") == 1
 
 
+def test_trials_that_have_not_run_are_counted(run_folder):
+    """A killed run's report must not look like a finished one's."""
+    (run_folder / "plan.json").write_text("[" + ", ".join(["{}"] * 30) + "]")
+    text = " ".join(Page(render_report([load_run(run_folder)])).text.split())
+    assert "6 planned trials have not run yet" in text
+    (run_folder / "plan.json").write_text("[" + ", ".join(["{}"] * 24) + "]")
+    assert "not run yet" not in render_report([load_run(run_folder)])
+    (run_folder / "plan.json").write_text("[{")
+    with pytest.raises(RunError, match=r"plan\.json: not JSON"):
+        load_run(run_folder)
+
+
 def test_nothing_from_files_becomes_markup(run_folder):
     page = render_report([load_run(run_folder)])
     assert "<img" not in page.replace(Page(page).text, "")

@@ -152,7 +152,7 @@ class TestNamed:
     def test_failed_download_gives_the_reason(self, name: str, tmp_path: Path) -> None:
         spec = DatasetSpec.model_validate({"name": name})
         message = refusal(lambda: load(spec, tmp_path, download=True))
-        assert "the download failed (<urlopen error Name or service not known>)" in message
+        assert "its download failed (<urlopen error Name or service not known>)" in message
         assert str(tmp_path) in message
 
     def test_downloaded_files_are_read(
