@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import platform
+import socket
 import tempfile
 import time
 import warnings
@@ -18,6 +19,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 # Read by Ray when it is imported: no phoning home, no result files, no snapshots, no handler of its own.
 os.environ |= {
@@ -62,13 +64,26 @@ def cluster(address: str | None) -> Iterator[dict[str, float]]:
                     address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
                 )
             else:
+                _knock(address)
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"--address {address}: no Ray cluster answers there ({_one_line(error)})") from None
     try:
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Try whether anybody answers at host:port, which Ray itself tries for minutes.
+
+    Raises:
+        OSError: Nobody does.
+
+    """
+    place = urlsplit(address if "://" in address else f"//{address}")
+    if place.hostname and place.port:
+        socket.create_connection((place.hostname, place.port), timeout=10).close()
 
 
 def run_trials(

@@ -9,7 +9,7 @@ from lightsweep import datasets
 from lightsweep.plan import Plan, plan
 from lightsweep.progress import Progress
 from lightsweep.records import Outcome, Record, RunFolder, commit, record
-from lightsweep.spec import DatasetSpec, Sweep
+from lightsweep.spec import DatasetSpec, InputError, Sweep
 from lightsweep.store import FolderStore
 from lightsweep.trial import Trial, stage_keys
 
@@ -117,7 +117,10 @@ def _train(
         slots = int(resources.get("CPU", 1) // sweep.resources.cpus)
         if gpus:
             slots = min(slots, int(gpus / sweep.resources.gpus))
-        progress.say(
-            f"Ray is up: {min(slots, len(trials))} trials at a time on the {'GPU' if gpus else 'processor'}"
-        )
+        if slots < 1 and address is None:  # a cluster may grow, this machine does not
+            raise InputError(
+                f"resources.cpus = {sweep.resources.cpus}: this machine has {int(resources['CPU'])} cores"
+            )
+        device = "GPU" if gpus else "processor"
+        progress.say(f"Ray is up: {min(slots, len(trials))} trials at a time on the {device}")
         launch.run_trials(trials, loaded, store, sweep.resources, gpus, fresh, progress.start, on_end)

@@ -199,6 +199,10 @@ WRONG = {
     "a run that is none": (["status", "nowhere"], "error: nowhere: not a run's folder"),
     "a report of no run": (["report", "nowhere"], "error: nowhere: not a run's folder"),
     "no data set": (["datasets", "--download", "mnst"], "did you mean mnist?"),
+    "more cores than there are": (
+        ["run", "small.yaml", "--set", "resources.cpus=1000"],
+        "error: resources.cpus = 1000: this machine has ",
+    ),
     "no cluster": (["run", "small.yaml", "--address", "127.0.0.1:1"], "no Ray cluster answers there"),
 }
 
@@ -208,7 +212,7 @@ def test_wrong_input_is_one_line_and_exit_status_2(case, tmp_path):
     arguments, expected = WRONG[case]
     (tmp_path / "small.yaml").write_text(SMALL)
     (tmp_path / "typo.yaml").write_text("dataset: {name: digits}\n\nnme: x\n")
-    done = lightsweep(*arguments, cwd=tmp_path, RAY_raylet_start_wait_time_s="5")
+    done = lightsweep(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert expected in done.stderr
     assert done.stderr.startswith("error: ")
