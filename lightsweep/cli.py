@@ -15,6 +15,8 @@ from lightsweep.spec import InputError, nearest
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lightsweep.plan import Plan
+
 INPUT_IS_WRONG, INTERRUPTED = 2, 130
 
 DATA_DIR = click.option(
@@ -72,11 +74,11 @@ def run(
     """Plan, train in parallel on Ray, record, report. Run again to continue."""
     from analysis.report import write_report
     from lightsweep.run import run_sweep
-    from lightsweep.sweepfile import load_sweep
 
     console = _console()
-    sweep = load_sweep(sweep_file, overrides)
-    done = run_sweep(sweep, out, data_dir, address, fresh, not offline, console)
+    done = run_sweep(
+        _plan(sweep_file, overrides, data_dir), out, data_dir, address, fresh, not offline, console
+    )
     left = done.planned - done.completed - len(done.failed)
     _say(
         console,
@@ -103,9 +105,8 @@ def run(
 def plan(sweep_file: Path, overrides: Sequence[str], out: Path, data_dir: Path, as_json: bool) -> None:
     """Show every trial with its costs, and which stages are shared and stored, without training."""
     from lightsweep.planview import plan_tree, print_plan
-    from lightsweep.sweepfile import load_sweep
 
-    tree = plan_tree(load_sweep(sweep_file, overrides), out, data_dir)
+    tree = plan_tree(_plan(sweep_file, overrides, data_dir), out, data_dir)
     if as_json:
         click.echo(json.dumps(tree, indent=1))
     else:
@@ -233,6 +234,19 @@ def main() -> None:
         if not isinstance(error, RunError):
             raise
         _fail(str(error))
+
+
+def _plan(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Plan":
+    """Read a sweep file and plan its trials; what does not fit is said with the file's name."""
+    from lightsweep.datasets import describe
+    from lightsweep.plan import plan
+    from lightsweep.sweepfile import load_sweep
+
+    sweep = load_sweep(sweep_file, overrides)
+    try:
+        return plan(sweep, lambda spec: describe(spec, data_dir))
+    except InputError as error:
+        raise InputError(f"{sweep_file}: {error}") from None
 
 
 def _fail(message: str) -> None:

@@ -176,7 +176,10 @@ def build(
 
     """
     fused = network == "fused" and spec.fusion != "none"
-    net = (FusedNet if fused else HeadsNet)(spec, shape, classes)
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # torch's layers first initialise themselves from the global stream
+        net = (FusedNet if fused else HeadsNet)(spec, shape, classes)
     for name, parameter in net.named_parameters():
         if parameter.dim() > 1 and not parameter.is_meta:
             stream = torch.Generator().manual_seed(derive(seed, "weights", name))

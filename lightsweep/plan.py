@@ -19,6 +19,7 @@ from lightsweep.trial import Trial, stage_keys
 class Plan:
     """The trials of a sweep, in the order in which they are started."""
 
+    sweep: Sweep
     trials: tuple[Trial, ...]
     costs: dict[str, Cost]
     """By trial id."""
@@ -58,7 +59,9 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
     costs: dict[str, Cost] = {}
     infos: dict[DatasetSpec, DatasetInfo] = {}
     for name, dataset, spec, changes in arms(sweep):
-        info = infos.setdefault(dataset, describe(dataset))
+        info = infos[dataset] if dataset in infos else infos.setdefault(dataset, describe(dataset))
+        place = f"arm {name}: " if changes else ""
+        _check_split(dataset, info, place)
         try:
             arm_cost = cost(spec.model, (info.channels, info.height, info.width), len(info.classes))
             members = [
@@ -68,11 +71,25 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
             ]
             assert members[0].stages
         except InputError as error:
-            raise InputError(f"arm {name}: {error}" if changes else f"base.{error}") from None
+            raise InputError(f"{place or 'base.'}{error}") from None
         trials += members
         costs |= {trial.trial_id: arm_cost for trial in members}
     _refuse_idle_axes(trials)
-    return Plan(_new_prefixes_first(trials), costs, infos)
+    return Plan(sweep, _new_prefixes_first(trials), costs, infos)
+
+
+def _check_split(dataset: DatasetSpec, info: DatasetInfo, place: str) -> None:
+    held_out = dataset.validation if isinstance(dataset.validation, int) else 0
+    if held_out + len(info.classes) > info.train_count:
+        raise InputError(
+            f"{place}dataset.validation = {held_out}: {info.name} has {info.train_count} training images "
+            f"of {len(info.classes)} classes"
+        )
+    if dataset.train_limit is not None and dataset.train_limit < len(info.classes):
+        raise InputError(
+            f"{place}dataset.train_limit = {dataset.train_limit}: must be at least one image of each of the "
+            f"{len(info.classes)} classes"
+        )
 
 
 def arms(sweep: Sweep) -> list[tuple[str, DatasetSpec, ArmSpec, dict[str, Any]]]:
@@ -151,7 +168,8 @@ def _refuse_idle_axes(trials: Sequence[Trial]) -> None:
 
 def _placeholder_keys(trial: Trial) -> tuple[str, ...]:
     """Return stage keys that tell which stages are the same, where the data may not be here."""
-    return stage_keys(trial, trial.dataset.model_dump_json(), "cpu")
+    images = trial.dataset.model_dump_json(include={"name", "path", "image_size"})
+    return stage_keys(trial, images, "cpu")
 
 
 def _new_prefixes_first(trials: Sequence[Trial]) -> tuple[Trial, ...]:

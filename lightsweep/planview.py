@@ -8,19 +8,18 @@ from rich.console import Console
 from rich.table import Table
 
 from lightsweep import datasets
-from lightsweep.plan import count_stages, plan
+from lightsweep.plan import Plan, count_stages
 from lightsweep.records import Record
 from lightsweep.run import STORE, load_all
-from lightsweep.spec import InputError, Sweep
+from lightsweep.spec import InputError
 from lightsweep.store import stage_file
 
 
-def plan_tree(sweep: Sweep, out: Path, data_dir: Path) -> dict[str, Any]:
-    """Return a sweep's plan as plain content: trials with costs and stages, and what the stages come to.
+def plan_tree(planned: Plan, out: Path, data_dir: Path) -> dict[str, Any]:
+    """Return a plan as plain content: trials with costs and stages, and what the stages come to.
 
     Works where the data is not here; what is stored is then unknown (null), with the reason.
     """
-    planned = plan(sweep, lambda spec: datasets.describe(spec, data_dir))
     missing = None
     try:
         loaded = load_all(planned, data_dir, download=False)
@@ -30,7 +29,7 @@ def plan_tree(sweep: Sweep, out: Path, data_dir: Path) -> dict[str, Any]:
     store = out / STORE
     stages = count_stages(planned, fingerprints, lambda key: stage_file(store, key).exists())
     return {
-        "name": sweep.name,
+        "name": planned.sweep.name,
         "trials": [
             {
                 "trial_id": trial.trial_id,

@@ -6,10 +6,10 @@ from pathlib import Path
 from rich.console import Console
 
 from lightsweep import datasets
-from lightsweep.plan import Plan, plan
+from lightsweep.plan import Plan
 from lightsweep.progress import Progress
 from lightsweep.records import Outcome, Record, RunFolder, commit, record
-from lightsweep.spec import DatasetSpec, InputError, Sweep
+from lightsweep.spec import DatasetSpec, InputError
 from lightsweep.store import FolderStore
 from lightsweep.trial import Trial, stage_keys
 
@@ -28,7 +28,7 @@ class RunSummary:
 
 
 def run_sweep(
-    sweep: Sweep,
+    planned: Plan,
     out: Path,
     data_dir: Path,
     address: str | None,
@@ -36,10 +36,10 @@ def run_sweep(
     download: bool,
     console: Console,
 ) -> RunSummary:
-    """Run a sweep's trials that are not done yet; running again continues.
+    """Run a plan's trials that are not done yet; running again continues.
 
     Args:
-        sweep: What to run.
+        planned: What to run.
         out: Folder of run folders and of the stage store.
         data_dir: Folder of the data sets.
         address: Of a Ray cluster; None starts one on this machine.
@@ -48,11 +48,10 @@ def run_sweep(
         console: For the progress.
 
     Raises:
-        InputError: The sweep does not fit its data, data is missing, a folder cannot be written, no
-            cluster is at the address.
+        InputError: Data is missing, a folder cannot be written, no cluster is at the address.
 
     """
-    planned = plan(sweep, lambda spec: datasets.describe(spec, data_dir))
+    sweep = planned.sweep
     loaded = load_all(planned, data_dir, download)
     FolderStore(out / STORE)
     run = RunFolder.create(out, sweep, planned.trials)
@@ -69,7 +68,7 @@ def run_sweep(
         interrupted = False
         try:
             if left:
-                _train(left, planned, loaded, run, out / STORE, sweep, address, fresh, progress)
+                _train(left, planned, loaded, run, out / STORE, address, fresh, progress)
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -99,28 +98,25 @@ def _train(
     loaded: dict[DatasetSpec, datasets.Dataset],
     run: RunFolder,
     store: Path,
-    sweep: Sweep,
     address: str | None,
     fresh: bool,
     progress: Progress,
 ) -> None:
     from lightsweep import launch  # Ray takes a second to import, and nothing else needs it
 
-    code = commit()
+    code, resources = commit(), planned.sweep.resources
 
     def on_end(trial: Trial, outcome: Outcome) -> None:
         run.append(record(trial, planned.costs[trial.trial_id], outcome, code))
         progress.end(trial, outcome)
 
-    with launch.cluster(address) as resources:
-        gpus = resources.get("GPU", 0) if sweep.resources.gpus else 0
-        slots = int(resources.get("CPU", 1) // sweep.resources.cpus)
+    with launch.cluster(address) as has:
+        gpus = has.get("GPU", 0) if resources.gpus else 0
+        slots = int(has.get("CPU", 1) // resources.cpus)
         if gpus:
-            slots = min(slots, int(gpus / sweep.resources.gpus))
+            slots = min(slots, int(gpus / resources.gpus))
         if slots < 1 and address is None:  # a cluster may grow, this machine does not
-            raise InputError(
-                f"resources.cpus = {sweep.resources.cpus}: this machine has {int(resources['CPU'])} cores"
-            )
+            raise InputError(f"resources.cpus = {resources.cpus}: this machine has {int(has['CPU'])} cores")
         device = "GPU" if gpus else "processor"
         progress.say(f"Ray is up: {min(slots, len(trials))} trials at a time on the {device}")
-        launch.run_trials(trials, loaded, store, sweep.resources, gpus, fresh, progress.start, on_end)
+        launch.run_trials(trials, loaded, store, resources, gpus, fresh, progress.start, on_end)

@@ -131,7 +131,7 @@ def trainable_blocks(stage: StageSpec, model: ModelSpec, place: str = "train") -
         wanted: Sequence[str] = (pattern,)
         if pattern == "all":
             wanted = names
-        elif pattern.startswith("last-") and pattern[5:].isdigit():
+        elif pattern.startswith("last-") and pattern[5:].isdecimal():
             count = int(pattern[5:])
             if not 1 <= count <= len(levels):
                 raise InputError(

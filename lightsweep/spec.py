@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -26,6 +27,9 @@ from pydantic_core import PydanticCustomError
 
 class InputError(Exception):
     """The user's input is wrong; the message is one line with place, value, rule and remedy."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))  # what comes from files may hold line breaks
 
 
 def nearest(name: object, choices: Iterable[str]) -> str:
@@ -71,11 +75,19 @@ def _complain(rule: str) -> PydanticCustomError:
     return PydanticCustomError("rule", "{rule}", {"rule": rule})
 
 
-Count = Annotated[int, Field(strict=True, ge=1)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("float_type", "Input should be a valid number")
+    return value
+
+
+Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
+Width = Annotated[int, Field(strict=True, ge=1, le=65_536)]
+Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_bool)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+BelowOne = Annotated[Number, Field(ge=0, lt=1)]
+Rate = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
 
 DatasetName = Literal[
     "digits",
@@ -173,10 +185,12 @@ RecipeName = Literal[
 ]
 
 
-def _shape_of(value: Any) -> str:
+def _shape_of(value: Any) -> str | None:
     if isinstance(value, str):
         return "name"
-    return "table" if isinstance(value, list | tuple) else "mapping"
+    if isinstance(value, list | tuple):
+        return "table"
+    return "mapping" if isinstance(value, dict | BaseModel) else None
 
 
 # A recipe's name, or the transforms themselves.
@@ -195,7 +209,7 @@ class ModelSpec(Spec):
 
     inputs: Literal["single", "dual"] = "dual"
     """One submodel on augmented images, or two: A on original and B on augmented images."""
-    filters: Annotated[tuple[Count, ...], Field(min_length=1)] = (10, 20)
+    filters: Annotated[tuple[Width, ...], Field(min_length=1)] = (10, 20)
     """Output channels of each convolution block; a block is convolution, 2×2 max-pooling, ReLU."""
     kernel: Annotated[int, Field(strict=True, ge=1, le=11)] = 3
     """Side of the convolutions' kernels in pixels; no padding."""
@@ -209,9 +223,9 @@ class ModelSpec(Spec):
     """How the submodels become one net: their heads as 1×1 convolutions with transferred weights
     (conv1x1) or fresh ones (fresh), their features side by side (concatenate), the mean of their
     logits (average), or not at all (none, for a single submodel)."""
-    hidden: Count | None = 32
+    hidden: Width | None = 32
     """Units of the dense layer after fusion; null for none. Unused with average and none."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    dropout: BelowOne = 0.2
     """Share of the hidden units dropped in training."""
 
     @model_validator(mode="after")
@@ -249,7 +263,7 @@ Loss = Literal["heads", "head-a", "head-b", "fused"]
 class StageSpec(Spec):
     """One training stage: which blocks train, on which loss, how, and for how long."""
 
-    name: Annotated[str, Field(min_length=1, max_length=64)]
+    name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
     """For tables and figures; no two stages share one."""
     train: str | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
     """Blocks that train; all others are frozen whole: `all`, `last-N`, or a list of names such as
@@ -261,7 +275,7 @@ class StageSpec(Spec):
     """Nadam and Adam with their usual moments, SGD with `momentum`."""
     lr: Rate = 0.001
     """Learning rate at its highest."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    momentum: BelowOne = 0.0
     """Momentum of SGD."""
     weight_decay: NotNegative = 0.0
     """L2 penalty's coefficient."""
@@ -320,7 +334,11 @@ Stages = Annotated[
     Annotated[PresetName, Tag("name")]
     | Annotated[StagePreset, Tag("mapping")]
     | Annotated[tuple[StageSpec, ...], Field(min_length=1), Tag("table")],
-    Discriminator(_shape_of),
+    Discriminator(
+        _shape_of,
+        custom_error_type="shape",
+        custom_error_message="must be a preset's name, a preset with its epochs, or a list of stages",
+    ),
 ]
 
 
@@ -333,7 +351,7 @@ class ArmSpec(Spec):
     """What makes the augmented images."""
     batch_size: Count = 64
     """Images per optimisation step."""
-    stages: Stages = "paper"
+    stages: Stages = StagePreset(preset="paper")
     """The training stages: a preset's name, a preset with its epochs, or a table."""
 
     @field_validator("stages", mode="after")
@@ -354,7 +372,7 @@ class Resources(Spec):
     cpus: Count = 1
     """Processor cores that a trial reserves. It trains on one thread whatever this is, so that its
     result does not depend on it."""
-    gpus: Annotated[float, Field(ge=0, le=1)] = 0.25
+    gpus: Fraction = 0.25
     """Share of a GPU, where the cluster has any; else trials train on the processor. 0 for never."""
 
 
@@ -392,6 +410,19 @@ class Sweep(Spec):
                 "a run's name is letters, digits, '.', '_' and '-', no path; --out says where runs go"
             )
         return name
+
+    @field_validator("grid")
+    @classmethod
+    def _grid_is_plain(cls, grid: dict[str, list[Any]] | None) -> Any:
+        for key, values in (grid or {}).items():
+            try:
+                canonical_json(values)
+            except (TypeError, ValueError, RecursionError):
+                raise _complain(
+                    f"values of {key} must be numbers, texts, true, false, null, lists or mappings; "
+                    "a date stands in quotes"
+                ) from None
+        return grid
 
     @field_validator("seeds")
     @classmethod

@@ -1,5 +1,6 @@
 """Stage results by their key: what a stage made, as bytes that can be checked, and where they are kept."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -61,7 +62,8 @@ class StageResult:
             raise DamagedResultError("its checksum does not fit its content")
         try:
             tree = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
-            return StageResult(weights=tree["weights"], **json.loads(tree["json"]))
+            weights: dict[str, Tensor] = {name: tensor.cpu() for name, tensor in tree["weights"].items()}
+            return StageResult(weights=weights, **json.loads(tree["json"]))
         except Exception as error:
             raise DamagedResultError(f"it cannot be read ({type(error).__name__})") from None
 
@@ -110,20 +112,31 @@ class FolderStore:
             return None
         except (OSError, DamagedResultError) as error:
             warnings.warn(f"stage result {path} is discarded and trained again: {error}", stacklevel=2)
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
             return None
         return data
 
     def put_bytes(self, key: str, data: bytes) -> None:
-        """Write a result's bytes: whole or not at all, whatever happens meanwhile."""
+        """Write a result's bytes: whole or not at all, whatever happens meanwhile.
+
+        Raises:
+            InputError: The file cannot be written.
+
+        """
         path = stage_file(self.folder, key)
-        path.parent.mkdir(exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}-{uuid.uuid4().hex}.tmp")
         try:
+            path.parent.mkdir(exist_ok=True)
             temporary.write_bytes(data)
             temporary.replace(path)
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be written ({error.strerror}); --out says where runs go"
+            ) from None
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
     def get(self, key: str) -> StageResult | None:
         """Return the result of a key, or None."""

@@ -4,6 +4,7 @@ import copy
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from lightsweep.spec import InputError, Sweep, nearest
+
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
@@ -40,14 +44,23 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
 
 def dump_sweep(sweep: Sweep) -> str:
     """Return a sweep as YAML text, every default written out; `load_sweep` reads it back as equal."""
-    from io import StringIO
-
     stream = StringIO()
     yaml = YAML()
     yaml.default_flow_style = None
     yaml.width = 100
-    yaml.dump(sweep.model_dump(mode="json"), stream)
+    yaml.dump(_quoted(sweep.model_dump(mode="json")), stream)
     return stream.getvalue()
+
+
+def _quoted(node: Any) -> Any:
+    """Return a tree whose texts are quoted unless they are plain words, which YAML cannot mistake."""
+    if isinstance(node, dict):
+        return {_quoted(key): _quoted(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_quoted(item) for item in node]
+    if isinstance(node, str) and not _PLAIN.fullmatch(node):
+        return DoubleQuotedScalarString(node)
+    return node
 
 
 def assign(tree: dict[str, Any], key: str, value: Any) -> None:
@@ -82,7 +95,7 @@ def _steps(place: str, node: Any, part: str) -> list[Any]:
     if isinstance(node, list):
         if part == "*":
             return list(range(len(node)))
-        if part.isdigit() and int(part) < len(node):
+        if part.isdecimal() and int(part) < len(node):
             return [int(part)]
         names = [str(item["name"]) for item in node if isinstance(item, dict) and "name" in item]
         if part in names:
@@ -143,7 +156,8 @@ def _describe(error: ValidationError, tree: Any, places: _Places | None) -> str:
         branches = (other for other in others if _locate(other, tree)[0] == key)
         first = next((other for other in branches if not other["type"].endswith("_type")), first)
     rule = _rule(first)
-    shown = f" = {_short(value)}" if first["type"] not in ("missing", "unknown_key") and key else ""
+    is_whole = first["type"] in ("missing", "unknown_key") or isinstance(value, dict)
+    shown = f" = {_short(value)}" if key and not is_whole else ""
     message = f"{'.'.join(str(part) for part in key) or 'the file'}{shown}: {rule}"
     return f"{places.path}, line {places.line(key)}: {message}" if places else message
 
@@ -174,8 +188,10 @@ def _rule(error: ErrorDetails) -> str:
         return "this key is missing"
     if kind in ("unknown_key", "rule"):
         return error["msg"].replace("unknown key: ", "unknown key; ")
-    if kind == "model_type":
+    if kind in ("model_type", "dict_type"):
         return "must be a mapping of keys"
+    if kind == "too_short":
+        return f"must have at least {context['min_length']} item"
     rule = error["msg"].replace("Input should be a valid", "must be a valid")
     return rule.replace("Input should", "must").replace("tuple", "list").replace("Tuple", "the list")
 
@@ -207,6 +223,8 @@ def _parse(text: str, place: str) -> Any:
         at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = " ".join(str(error.problem or error.context).split())
         raise InputError(f"{place}{at}: not valid YAML: {problem}") from None
+    except RecursionError:
+        raise InputError(f"{place}: not valid YAML: nested too deeply") from None
     except (YAMLError, ValueError) as error:
         raise InputError(f"{place}: not valid YAML: {' '.join(str(error).split())}") from None
 
@@ -216,5 +234,7 @@ def _kind(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = (
+        {None: "null", True: "true", False: "false"}[value] if isinstance(value, bool | None) else repr(value)
+    )
     return text if len(text) <= 60 else text[:57] + "…"

@@ -123,9 +123,9 @@ def train_stage(
                 order=derive(seed, "order", stage_index, epoch),
                 draws=derive(seed, "augmentation", stage_index, epoch),
             )  # fmt: skip
-        if not math.isfinite(loss):
-            raise DivergedError(f"NaN loss in epoch {epoch + 1} of stage {stage.name} (lr {stage.lr:g})")
         result = evaluate(net, validation)
+        if not all(map(math.isfinite, (loss, *result.losses))):
+            raise DivergedError(f"NaN loss in epoch {epoch + 1} of stage {stage.name} (lr {stage.lr:g})")
         trained = _trained_heads(stage, len(result.accuracies))
         record = EpochRecord(
             epoch=epoch + 1,

@@ -45,7 +45,9 @@ def test_the_readmes_tree_is_the_real_one():
     named = {line.split()[0].strip("/") for line in block.splitlines() if line.strip()}
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     files = [Path(line) for line in listed.splitlines()]
-    modules = {f.name for f in files if f.parts[0] in ("lightsweep", "analysis") and not f.name.startswith("__")}
+    modules = {
+        f.name for f in files if f.parts[0] in ("lightsweep", "analysis") and not f.name.startswith("__")
+    }
     folders = {f.parts[0] for f in files if len(f.parts) > 1 and not f.parts[0].startswith(".")}
     assert named == modules | folders | {"cluster.yaml"}
 

@@ -184,6 +184,10 @@ WRONG = {
     "no such command": (["rum"], "error: No such command 'rum'"),
     "no such option": (["plan", "small.yaml", "--jsn"], "error: No such option '--jsn'"),
     "unknown key": (["plan", "typo.yaml"], "error: typo.yaml, line 3: nme: unknown key; did you mean name?"),
+    "filters that do not fit": (
+        ["plan", "small.yaml", "--set", "base.model.filters=[1, 2, 3, 4]"],
+        "error: small.yaml: arm hidden 4: model.filters = [1, 2, 3, 4]: 4 blocks are too many for images",
+    ),
     "missing data": (
         ["run", "small.yaml", "--set", "dataset.name=tiny-imagenet", "--offline", "--data-dir", "nodata"],
         "tiny-imagenet",

@@ -295,3 +295,9 @@ def test_a_net_is_a_function_of_each_image_alone_in_evaluation() -> None:
     parts = torch.cat([net(x[i : i + 1], x[i : i + 1])[0] for i in range(6)])
     torch.testing.assert_close(whole, parts)
     assert all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
+
+
+def test_building_leaves_the_global_stream_where_it_was() -> None:
+    before = torch.get_rng_state()
+    build(ModelSpec(), (1, 28, 28), 10, "fused", seed=3)
+    assert torch.equal(before, torch.get_rng_state())

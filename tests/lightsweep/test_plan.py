@@ -117,6 +117,13 @@ def test_new_first_stages_come_first(seeds: int) -> None:
     assert Counter(first) == dict.fromkeys(first, 6)
 
 
+def test_a_second_trial_of_a_first_stage_comes_after_all_others() -> None:
+    other_last = [*TABLE[:2], {**TABLE[2], "lr": 0.5}]
+    other_first = [{**TABLE[0], "lr": 0.5}, *TABLE[1:]]
+    result = planned(grid={"stages": [TABLE, other_last, other_first]}, seeds=1)
+    assert [trial.changes["stages"] for trial in result.trials] == [TABLE, other_first, other_last]
+
+
 def is_none_stored(key: str) -> bool:
     return False
 

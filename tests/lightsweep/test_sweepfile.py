@@ -238,7 +238,33 @@ WRONG_FILES = {
         "base.model.filters = [4, 4, 4, 4]: 4 blocks are too many for images of 28 pixels with kernel 3: "
         "at most 3 fit"
     ),
+    HEAD + "base: {stages: [{name: a, epochs: 1, train: last-²}]}\n": (
+        "base.stages.0.train (stage a) = 'last-²': matches no block of the net; did you mean last-5?"
+    ),
+    HEAD.replace("digits}", "digits, validation: 100000}"): (
+        "dataset.validation = 100000: digits has 1438 training images of 10 classes"
+    ),
+    HEAD.replace("digits}", "digits, train_limit: 5}"): (
+        "dataset.train_limit = 5: must be at least one image of each of the 10 classes"
+    ),
+    HEAD + "base: {stages: 3}\n": (
+        "t.yaml, line 3: base.stages = 3: must be a preset's name, a preset with its epochs, or a list "
+        "of stages"
+    ),
+    HEAD + "base: {stages: [{name: a, epochs: 1, lr: true}]}\n": (
+        "t.yaml, line 3: base.stages.0.lr = true: must be a valid number"
+    ),
+    HEAD + "base: {model: {hidden: 1000000000000000000}}\n": (
+        "t.yaml, line 3: base.model.hidden = 1000000000000000000: must be less than or equal to 65536"
+    ),
     # grids
+    HEAD + "grid: {model.kernel: [2020-01-01]}\n": (
+        "t.yaml, line 3: grid: values of model.kernel must be numbers, texts, true, false, null, lists or "
+        "mappings; a date stands in quotes"
+    ),
+    HEAD + "folds: 3\ngrid: {dataset.validation: [0.1, 0.2]}\n": (
+        "grid.dataset.validation: changes nothing: all its values make the same trials"
+    ),
     HEAD + "grid: {modle.filters: [[3]]}\n": (
         "grid.modle.filters: no such key below base (or dataset); did you mean model?"
     ),
@@ -356,3 +382,20 @@ def test_files_from_windows_editors_load_with_right_line_numbers(change: Any) ->
     Path("t.yaml").write_bytes(change(HEAD + "bass: 3\n").encode())
     with pytest.raises(InputError, match="line 3: bass: unknown key; did you mean base"):
         load_sweep(Path("t.yaml"))
+
+
+def test_a_sweep_of_a_name_and_a_data_set_is_the_papers_method() -> None:
+    sweep = load(HEAD)
+    assert sweep.base.stages == StagePreset(preset="paper")
+    trials = plan(sweep, lambda spec: describe(spec, Path("nowhere"))).trials
+    assert [stage.name for stage in trials[0].stages] == ["dual", "fusion", "finetune"]
+
+
+def test_yaml_that_is_nested_too_deeply_is_refused() -> None:
+    assert refusal("x: " + "[" * 2000) == "t.yaml: not valid YAML: nested too deeply"
+
+
+def test_line_breaks_of_the_input_do_not_reach_the_message() -> None:
+    assert "\n" not in refusal(HEAD + 'grid: {"a\\nb": [1]}')
+    assert "\n" not in refusal(HEAD + 'base: {stages: [{name: "a\\nb", epochs: 1}]}')
+    assert "\n" not in str(InputError("a\nb"))

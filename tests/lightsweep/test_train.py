@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lightsweep import train as module
 from lightsweep.models import build
 from lightsweep.schedule import block_names, learning_rate
+from lightsweep.seeding import derive
 from lightsweep.spec import ModelSpec, StageSpec, TransformSpec
 from lightsweep.train import DivergedError, EpochRecord, Split, evaluate, kept_epoch, train_stage
 
@@ -93,6 +95,24 @@ def test_seed_and_stage_index_change_order_augmentation_and_dropout() -> None:
     assert not differing(plain, from_start())
     assert "a.conv1.convolution.weight" in differing(plain, from_start(seed=1))
     assert "a.conv1.convolution.weight" in differing(plain, from_start(stage_index=1))
+
+
+def test_each_stage_epoch_and_purpose_has_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams: list[tuple[Any, ...]] = []
+
+    def recorded(seed: int, purpose: str, *parts: int | str) -> int:
+        streams.append((seed, purpose, *parts))
+        return derive(seed, purpose, *parts)
+
+    monkeypatch.setattr(module, "derive", recorded)
+    for index in range(2):
+        train(stage(epochs=3), seed=5, stage_index=index)
+    assert sorted(streams) == sorted(
+        (5, purpose, index, epoch)
+        for purpose in ("augmentation", "dropout", "order")
+        for index in range(2)
+        for epoch in range(3)
+    )
 
 
 def test_global_random_states_are_left_as_found() -> None:
@@ -263,10 +283,13 @@ def test_early_stopping_keeps_the_best_epoch(seed: int) -> None:
 
 
 def test_without_patience_all_epochs_train_and_the_last_is_kept() -> None:
-    net, records = train(stage(optimizer="sgd", lr=0.5, epochs=9))
-    assert len(records) == 9
-    assert evaluate(net, VALIDATION).losses[0] == records[-1].val_loss
-    assert kept_epoch(records, patience=3) < 8  # patience would have kept another
+    best = []
+    for seed in range(4):
+        net, records = train(stage(optimizer="sgd", lr=0.5, epochs=9), seed=seed)
+        assert len(records) == 9
+        assert evaluate(net, VALIDATION).losses[0] == records[-1].val_loss
+        best.append(kept_epoch(records, patience=3))
+    assert min(best) < 8  # patience would have kept another epoch
 
 
 def record_of(accuracy: float, loss: float) -> EpochRecord:
@@ -301,6 +324,12 @@ def test_a_loss_that_is_not_finite_is_an_error_with_place_and_rate(patience: int
     row = stage(optimizer="sgd", lr=1e30, epochs=3, patience=patience)
     with pytest.raises(DivergedError, match=r"epoch 1 of stage s \(lr 1e\+30\)"):
         train(row)
+
+
+def test_the_last_step_may_not_leave_the_finite_numbers_either() -> None:
+    """One batch: the training loss was finite, what the step made of the weights is not."""
+    with pytest.raises(DivergedError, match="epoch 1"):
+        train(stage(optimizer="sgd", lr=1e30, epochs=1), batch_size=len(TRAINING))
 
 
 def test_batches_are_scaled_images_and_their_labels() -> None:
