@@ -13,7 +13,7 @@ import socket
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -40,12 +40,14 @@ from ray.tune import Callback
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lightsweep.datasets import Dataset
-from lightsweep.pipeline import run_trial
+from lightsweep.pipeline import trial_steps
 from lightsweep.records import Outcome, completed, failed
 from lightsweep.spec import DatasetSpec, InputError, Resources
 from lightsweep.store import FolderStore, StageResult, StageStore
-from lightsweep.train import DivergedError
+from lightsweep.train import DivergedError, EpochRecord
 from lightsweep.trial import Trial
+
+REPORT_SECONDS = 2.0  # between a worker's words on a trial under way
 
 
 @contextmanager
@@ -93,7 +95,7 @@ def run_trials(
     resources: Resources,
     gpus: float,
     fresh: bool,
-    on_start: Callable[[Trial], None],
+    on_epochs: Callable[[Trial, int], None],
     on_end: Callable[[Trial, Outcome], None],
 ) -> None:
     """Run trials in parallel on the attached cluster, in their order.
@@ -105,7 +107,7 @@ def run_trials(
         resources: What one trial takes.
         gpus: GPUs of the cluster; with none, trials train on processors.
         fresh: Train everything anew, whatever is stored.
-        on_start: Called in this process when a trial starts.
+        on_epochs: Called in this process when a trial starts, and now and then with its epochs so far.
         on_end: Called in this process when a trial has ended, whatever became of it.
 
     Raises:
@@ -129,7 +131,7 @@ def run_trials(
                 name="trials",
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[_Reporter(trials, on_start, on_end)],
+                callbacks=[_Reporter(trials, on_epochs, on_end)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(
                     max_failures=1
@@ -168,7 +170,7 @@ class _RemoteStore:
 
 
 class _Worker(tune.Trainable):
-    """A reused actor that runs one trial after the other, a trial per step."""
+    """A reused actor that runs one trial after the other, some epochs per step."""
 
     def setup(  # type: ignore[override]
         self,
@@ -179,14 +181,23 @@ class _Worker(tune.Trainable):
     ) -> None:
         self.trials, self.datasets, self.store = trials, datasets, store
         torch.set_num_threads(1)  # the sums' order, and so the result, depends on it
-
-    def step(self) -> dict[str, Any]:
-        trial = self.trials[self.config["trial"]]
-        outcome = attempt(trial, self.datasets[trial.dataset], self.store, pick_device())
-        return {"outcome": json.dumps(asdict(outcome)), "done": True}
+        self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        trial = self.trials[new_config["trial"]]
+        self.epochs = 0
+        self.steps = attempt(trial, self.datasets[trial.dataset], self.store, pick_device())
         return True
+
+    def step(self) -> dict[str, Any]:
+        until = time.monotonic() + REPORT_SECONDS
+        while time.monotonic() < until:
+            try:
+                next(self.steps)
+            except StopIteration as end:
+                return {"outcome": json.dumps(asdict(end.value)), "done": True}
+            self.epochs += 1
+        return {"epochs": self.epochs}
 
 
 def pick_device() -> torch.device:
@@ -198,15 +209,17 @@ def pick_device() -> torch.device:
     return torch.device("cpu")
 
 
-def attempt(trial: Trial, dataset: Dataset, store: StageStore, device: torch.device) -> Outcome:
-    """Run a trial and return what became of it; its failure is an outcome, with the reason."""
+def attempt(
+    trial: Trial, dataset: Dataset, store: StageStore, device: torch.device
+) -> Generator[EpochRecord, None, Outcome]:
+    """Run a trial epoch by epoch and return what became of it; its failure is an outcome, with the reason."""
     started_at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
 
     def where() -> tuple[str, float, str, str]:
         return started_at, time.perf_counter() - started, platform.node(), device.type
 
     try:
-        return completed(run_trial(trial, dataset, store, device), *where())
+        return completed((yield from trial_steps(trial, dataset, store, device)), *where())
     except (DivergedError, InputError) as error:
         return failed(str(error), *where())
     except Exception as error:
@@ -219,16 +232,22 @@ class _Reporter(Callback):
     def __init__(
         self,
         trials: Sequence[Trial],
-        on_start: Callable[[Trial], None],
+        on_epochs: Callable[[Trial, int], None],
         on_end: Callable[[Trial, Outcome], None],
     ) -> None:
-        self.trials, self.on_start, self.on_end = trials, on_start, on_end
+        self.trials, self.on_epochs, self.on_end = trials, on_epochs, on_end
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune writes its callbacks down, for a restore that we do not use
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self.on_start(self.trials[trial.config["trial"]])
+        self.on_epochs(self.trials[trial.config["trial"]], 0)
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "epochs" in result:
+            self.on_epochs(self.trials[trial.config["trial"]], result["epochs"])
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self.on_end(self.trials[trial.config["trial"]], Outcome(**json.loads(trial.last_result["outcome"])))

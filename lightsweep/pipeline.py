@@ -5,8 +5,8 @@ The test images are touched here, in `_assess`, at the end of a trial, and nowhe
 
 import platform
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Generator
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,6 +46,19 @@ def run_trial(trial: Trial, dataset: Dataset, store: StageStore, device: torch.d
         InputError: The validation split cannot be made.
 
     """
+    steps = trial_steps(trial, dataset, store, device)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: TrialResult = end.value
+            return result
+
+
+def trial_steps(
+    trial: Trial, dataset: Dataset, store: StageStore, device: torch.device
+) -> Generator[EpochRecord, None, TrialResult]:
+    """Do what `run_trial` does, yielding each epoch's record as it ends and returning the result."""
     keys = stage_keys(trial, dataset.fingerprint, device.type)
     chain = _Chain(trial, dataset, device)
     results: list[StageResult] = []
@@ -54,12 +67,14 @@ def run_trial(trial: Trial, dataset: Dataset, store: StageStore, device: torch.d
         result = store.get(key)
         reused.append(result is not None)
         if result is None:
-            result = _timed(lambda i=index: chain.train(i, results), device)  # type: ignore[misc]
+            clock = _Clock(device)
+            result = clock.stamp((yield from chain.train(index, results)))
             store.put(key, result)
         results.append(result)
     assessment = store.get(keys[-1])
     if assessment is None:
-        assessment = _timed(lambda: chain.assess(results[-1]), device)
+        clock = _Clock(device)
+        assessment = clock.stamp(chain.assess(results[-1]))
         store.put(keys[-1], assessment)
     return TrialResult(tuple(results), assessment, keys, tuple(reused))
 
@@ -98,17 +113,18 @@ class _Chain:
             fuse(previous.weights, net, transfer_heads=not fresh)
         return net
 
-    def train(self, index: int, results: list[StageResult]) -> StageResult:
-        """Train one stage from the results of those before it."""
+    def train(self, index: int, results: list[StageResult]) -> Generator[EpochRecord, None, StageResult]:
+        """Train one stage from the results of those before it, epoch by epoch."""
         stage, spec = self.trial.stages[index], self.trial.spec
         net = self.start(network_of(stage), results[-1] if results else None)
         training, validation = self.splits()
-        records = list(
-            train_stage(
-                net, spec.model, stage, training, validation, transforms(spec.augmentation),
-                spec.batch_size, self.trial.seed, index,
-            )
-        )  # fmt: skip
+        records = []
+        for record in train_stage(
+            net, spec.model, stage, training, validation, transforms(spec.augmentation),
+            spec.batch_size, self.trial.seed, index,
+        ):  # fmt: skip
+            records.append(record)
+            yield record
         return StageResult(
             weights={name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()},
             epochs=[asdict(record) for record in records],
@@ -133,14 +149,17 @@ class _Chain:
         return StageResult(weights={}, metrics=metrics)
 
 
-def _timed(make: Callable[[], StageResult], device: torch.device) -> StageResult:
-    """Make a result and note how long it took, where, and when."""
-    started_at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    result = make()
-    provenance = {"host": platform.node(), "device": device.type, "started_at": started_at}
-    return StageResult(
-        result.weights, result.epochs, result.metrics, time.perf_counter() - started, provenance
-    )
+class _Clock:
+    """Notes how long a result took, where, and since when."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self.started, self.device = time.perf_counter(), device
+
+    def stamp(self, result: StageResult) -> StageResult:
+        """Return a result with its time and place."""
+        provenance = {"host": platform.node(), "device": self.device.type, "started_at": self.started_at}
+        return replace(result, seconds=time.perf_counter() - self.started, provenance=provenance)
 
 
 def _stage_metrics(stage: StageSpec, records: list[EpochRecord]) -> dict[str, Any]:

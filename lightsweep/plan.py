@@ -184,14 +184,25 @@ def _new_prefixes_first(trials: Sequence[Trial]) -> tuple[Trial, ...]:
 
 
 def count_stages(
-    planned: Plan, fingerprints: dict[DatasetSpec, str] | None, is_stored: Callable[[str], bool]
+    planned: Plan,
+    fingerprints: dict[DatasetSpec, str] | None,
+    is_stored: Callable[[str], bool],
+    device_type: str = "cpu",
 ) -> StageCount:
-    """Count a plan's unique, shared and stored stages and the epochs that they save."""
+    """Count a plan's unique, shared and stored stages and the epochs that they save.
+
+    Args:
+        planned: The plan.
+        fingerprints: Of the data sets; None where they are not here, and what is stored cannot be told.
+        is_stored: Tells whether a stage key is in the store.
+        device_type: What the trials will train on, which is part of the keys.
+
+    """
     total = alone = 0
     epochs: dict[str, int] = {}
     for trial in planned.trials:
         keys = (
-            stage_keys(trial, fingerprints[trial.dataset], "cpu")
+            stage_keys(trial, fingerprints[trial.dataset], device_type)
             if fingerprints
             else _placeholder_keys(trial)
         )

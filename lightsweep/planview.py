@@ -4,7 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lightsweep import datasets
@@ -27,7 +29,10 @@ def plan_tree(planned: Plan, out: Path, data_dir: Path) -> dict[str, Any]:
     except InputError as error:
         fingerprints, missing = None, str(error)
     store = out / STORE
-    stages = count_stages(planned, fingerprints, lambda key: stage_file(store, key).exists())
+    on_gpu = planned.sweep.resources.gpus and torch.cuda.is_available()
+    stages = count_stages(
+        planned, fingerprints, lambda key: stage_file(store, key).exists(), "cuda" if on_gpu else "cpu"
+    )
     return {
         "name": planned.sweep.name,
         "trials": [
@@ -64,12 +69,12 @@ def print_plan(tree: dict[str, Any], console: Console) -> None:
     for (dataset, arm), trials in arms.items():
         first = trials[0]
         table.add_row(
-            f"{dataset}: {arm}" if several else arm,
+            escape(f"{dataset}: {arm}" if several else arm),
             str(len(trials)),
             f"{first['parameters']:,}",
             f"{first['macs']:,}",
             f"{first['weight_bytes'] / 1024:.1f} KiB",
-            " → ".join(f"{stage['name']} {stage['epochs']}" for stage in first["stages"]),
+            escape(" → ".join(f"{stage['name']} {stage['epochs']}" for stage in first["stages"])),
         )
     console.print(table)
     stages = tree["stages"]
@@ -94,10 +99,10 @@ def print_trial(record: Record, console: Console) -> None:
     table = Table(show_header=False, box=None)
     for key, value in row.items():
         if not key.startswith("config."):
-            table.add_row(key, _show(key, value))
+            table.add_row(escape(key), escape(_show(key, value)))
     for key, value in row.items():
         if key.startswith("config."):
-            table.add_row(key, _show(key, value))
+            table.add_row(escape(key), escape(_show(key, value)))
     console.print(table)
     stages: dict[str, list[dict[str, Any]]] = {}
     for epoch in record.epochs:
@@ -106,7 +111,7 @@ def print_trial(record: Record, console: Console) -> None:
     for name, epochs in stages.items():
         kept = next(epoch for epoch in epochs if epoch["is_kept"])
         curves.add_row(
-            name, str(len(epochs)), str(kept["epoch"]), f"{kept['train_loss']:.4f}",
+            escape(name), str(len(epochs)), str(kept["epoch"]), f"{kept['train_loss']:.4f}",
             *(_show("accuracy", kept[key]) for key in ("val_accuracy", "val_accuracy_a", "val_accuracy_b")),
             f"{sum(epoch['seconds'] for epoch in epochs):.1f}",
         )  # fmt: skip
@@ -120,7 +125,7 @@ def print_datasets(found: list[datasets.Availability], console: Console) -> None
         info = item.info
         table.add_row(
             info.name, "yes" if item.here else "no", f"{info.train_count:,}", f"{info.test_count:,}",
-            f"{info.channels}×{info.height}×{info.width}", str(len(info.classes)), item.where,
+            f"{info.channels}×{info.height}×{info.width}", str(len(info.classes)), escape(item.where),
         )  # fmt: skip
     console.print(table)
     console.print("npz and imagefolder take a path in the sweep file", highlight=False)

@@ -1,6 +1,7 @@
 """Live progress of a run: a bar in a terminal, plain lines elsewhere, and every line in `log.txt`."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -12,32 +13,36 @@ from rich.progress import Progress as Bar
 from lightsweep.records import Outcome
 from lightsweep.trial import Trial
 
+QUIET_SECONDS = 60.0  # at most without a line, where there is no terminal
+
 
 class Progress:
     """Counts trials that are done, running and failed, and says what is best and how long is left."""
 
-    def __init__(self, total: int, log: Path, console: Console) -> None:
+    def __init__(self, trials: Sequence[Trial], log: Path, console: Console) -> None:
         """Start counting.
 
         Args:
-            total: Trials to run.
+            trials: What is to run.
             log: File that lines are appended to.
             console: Where the progress is shown.
 
         """
-        self.total = total
+        self.total = len(trials)
         self.console = console
         self.done = self.failed = 0
-        self.running: set[str] = set()
         self.best: tuple[float, str] | None = None
-        self.started = time.monotonic()
+        self.epochs = {trial.trial_id: sum(stage.epochs for stage in trial.stages) for trial in trials}
+        self.epochs_ended = 0  # at most, of trials that have ended
+        self.running: dict[str, tuple[Trial, int]] = {}
+        self.started = self.said = time.monotonic()
         self._log: TextIO = log.open("a", encoding="utf-8")
         self._bar: Bar | None = None
         self._task: TaskID | None = None
         if console.is_terminal:
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
             self._bar = Bar(*columns, console=console, transient=True)
-            self._task = self._bar.add_task("starting", total=total)
+            self._task = self._bar.add_task("starting", total=self.total)
 
     def __enter__(self) -> "Progress":
         if self._bar:
@@ -54,18 +59,26 @@ class Progress:
     def say(self, text: str) -> None:
         """Show a line and log it."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.said = time.monotonic()
         self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
         self._log.flush()
 
-    def start(self, trial: Trial) -> None:
-        """Note that a trial is running."""
-        self.running.add(trial.trial_id)
+    def advance(self, trial: Trial, epochs: int) -> None:
+        """Note that a trial is running and how many epochs it has behind it."""
+        self.running[trial.trial_id] = (trial, epochs)
+        if self._bar is None and time.monotonic() - self.said > QUIET_SECONDS:
+            under_way = ", ".join(
+                f"{running.label} {done} of {self.epochs[running.trial_id]} epochs"
+                for running, done in self.running.values()
+            )
+            self.say(f"[{self.done}/{self.total}] running: {under_way}; {self.time_left()}")
         self._update()
 
     def end(self, trial: Trial, outcome: Outcome) -> None:
         """Note what became of a trial."""
-        self.running.discard(trial.trial_id)
+        self.running.pop(trial.trial_id, None)
         self.done += 1
+        self.epochs_ended += self.epochs[trial.trial_id]
         if outcome.status == "completed":
             accuracy = outcome.accuracies["val_accuracy"]
             self.best = max(self.best or (0.0, ""), (accuracy, trial.label))
@@ -75,21 +88,25 @@ class Progress:
             self.failed += 1
             text = f"FAILED: {outcome.error}"
         width = len(str(self.total))
-        self.say(f"[{self.done:{width}}/{self.total}] {trial.label}: {text}; {self.time_left()}")
+        self.say(f"[{self.done:{width}}/{self.total}] {trial.label}: {text}; {self.summary()}")
         self._update()
 
+    def summary(self) -> str:
+        """Return what is running, failed and best, and the time left, in words."""
+        best = f", best {self.best[0]:.2%}" if self.best else ""
+        return f"{len(self.running)} running, {self.failed} failed{best}, {self.time_left()}"
+
     def time_left(self) -> str:
-        """Return an estimate of the time left, in words."""
-        left = (time.monotonic() - self.started) / max(self.done, 1) * (self.total - self.done)
+        """Return an estimate of the time left, from the share of the epochs that are done."""
         if self.done == self.total:
             return "done"
+        done = self.epochs_ended + sum(epochs for _, epochs in self.running.values())
+        if not done:
+            return "time left unknown"
+        left = (time.monotonic() - self.started) * (sum(self.epochs.values()) / done - 1)
         return f"about {left:.0f} s left" if left < 90 else f"about {left / 60:.0f} min left"
-
-    def summary(self) -> str:
-        """Return the counts and the best trial in words."""
-        best = f", best so far {self.best[0]:.2%} ({self.best[1]})" if self.best else ""
-        return f"{len(self.running)} running, {self.failed} failed{best}, {self.time_left()}"
 
     def _update(self) -> None:
         if self._bar and self._task is not None:
-            self._bar.update(self._task, completed=self.done, description=self.summary())
+            best = f" ({self.best[1]})" if self.best else ""
+            self._bar.update(self._task, completed=self.done, description=self.summary() + best)

@@ -57,7 +57,7 @@ def run_sweep(
     run = RunFolder.create(out, sweep, planned.trials)
     done = {} if fresh else run.records()
     left = [trial for trial in planned.trials if not _is_done(trial, done, loaded[trial.dataset].fingerprint)]
-    with Progress(len(left), run.folder / "log.txt", console) as progress:
+    with Progress(left, run.folder / "log.txt", console) as progress:
         sizes = sorted({cost.parameters for cost in planned.costs.values()})
         span = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
         already = len(planned.trials) - len(left)
@@ -119,4 +119,4 @@ def _train(
             raise InputError(f"resources.cpus = {resources.cpus}: this machine has {int(has['CPU'])} cores")
         device = "GPU" if gpus else "processor"
         progress.say(f"Ray is up: {min(slots, len(trials))} trials at a time on the {device}")
-        launch.run_trials(trials, loaded, store, resources, gpus, fresh, progress.start, on_end)
+        launch.run_trials(trials, loaded, store, resources, gpus, fresh, progress.advance, on_end)
