@@ -30,7 +30,6 @@ os.environ |= {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
 import ray
@@ -69,7 +68,8 @@ def cluster(address: str | None) -> Iterator[dict[str, float]]:
                 _knock(address)
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"--address {address}: no Ray cluster answers there ({_one_line(error)})") from None
+        place = f"--address {address}: no Ray cluster answers there" if address else "Ray does not start here"
+        raise InputError(f"{place} ({_one_line(error)})") from None
     try:
         yield ray.cluster_resources()
     finally:
@@ -133,9 +133,7 @@ def run_trials(
                 verbose=0,
                 callbacks=[_Reporter(trials, on_epochs, on_end)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(
-                    max_failures=1
-                ),  # of workers; a trial's own failure is an outcome
+                failure_config=tune.FailureConfig(max_failures=1),  # of a worker: trials' own are outcomes
             ),
         )
         tuner.fit()

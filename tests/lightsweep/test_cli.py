@@ -54,8 +54,9 @@ def weights(folder: Path) -> dict[str, bytes]:
     return found
 
 
-@pytest.mark.xdist_group("ray")
 class TestRun:
+    """In one class, so that one process runs them and `finished` is made once."""
+
     def test_records_every_trial_with_its_costs_and_settings(self, finished):
         trials = pd.read_parquet(finished / "runs/small/trials.parquet")
         assert trials.status.tolist() == ["completed"] * 4
@@ -137,9 +138,6 @@ class TestRun:
         assert "done already" not in done.stdout
         assert weights(finished / "runs/.stages") == before
 
-
-@pytest.mark.xdist_group("ray")
-class TestOtherCommands:
     def test_show_prints_one_trial_whole(self, finished):
         trial = pd.read_parquet(finished / "runs/small/trials.parquet").iloc[0]
         shown = lightsweep("show", "runs/small", trial.trial_id[:8], cwd=finished, COLUMNS="120").stdout
@@ -189,8 +187,8 @@ WRONG = {
         "error: small.yaml: arm hidden 4: model.filters = [1, 2, 3, 4]: 4 blocks are too many for images",
     ),
     "missing data": (
-        ["run", "small.yaml", "--set", "dataset.name=tiny-imagenet", "--offline", "--data-dir", "nodata"],
-        "tiny-imagenet",
+        ["run", "small.yaml", "--set", "dataset.name=mnist", "--offline", "--data-dir", "nodata"],
+        "error: data set mnist is not here: no MNIST/raw/train-images-idx3-ubyte (nor 3 more) below nodata",
     ),
     "missing file": (
         ["run", "small.yaml", "--set", "dataset={name: npz, path: none.npz}"],
