@@ -117,7 +117,8 @@ class _PerSample(TorchDataset[tuple[Tensor, Tensor, int]]):
 
 
 def _make_usual(net: nn.Module) -> None:
-    """Put a net in the usual order and layout: ReLU before pooling, contiguous."""
+    """Put a net in the usual order and layout: ReLU before pooling, contiguous, whole images."""
+    net.used = None  # type: ignore[assignment]
     net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     for module in net.modules():
         if isinstance(module, Convolution):

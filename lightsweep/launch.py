@@ -62,11 +62,14 @@ def cluster(address: str | None) -> Iterator[dict[str, float]]:
         with warnings.catch_warnings(action="ignore"):
             if address is None:
                 ray.init(
-                    address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+                    address="local",
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
                 )
             else:
                 _knock(address)
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+                ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (OSError, ValueError, RuntimeError) as error:
         place = f"--address {address}: no Ray cluster answers there" if address else "Ray does not start here"
         raise InputError(f"{place} ({_one_line(error)})") from None
@@ -96,6 +99,7 @@ def run_trials(
     gpus: float,
     fresh: bool,
     on_epochs: Callable[[Trial, int], None],
+    on_lost: Callable[[Trial], None],
     on_end: Callable[[Trial, Outcome], None],
 ) -> None:
     """Run trials in parallel on the attached cluster, in their order.
@@ -108,6 +112,7 @@ def run_trials(
         gpus: GPUs of the cluster; with none, trials train on processors.
         fresh: Train everything anew, whatever is stored.
         on_epochs: Called in this process when a trial starts, and now and then with its epochs so far.
+        on_lost: Called in this process when a trial lost its worker and will be tried once more.
         on_end: Called in this process when a trial has ended, whatever became of it.
 
     Raises:
@@ -131,7 +136,7 @@ def run_trials(
                 name="trials",
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[_Reporter(trials, on_epochs, on_end)],
+                callbacks=[_Reporter(trials, on_epochs, on_lost, on_end)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=1),  # of a worker: trials' own are outcomes
             ),
@@ -231,9 +236,10 @@ class _Reporter(Callback):
         self,
         trials: Sequence[Trial],
         on_epochs: Callable[[Trial, int], None],
+        on_lost: Callable[[Trial], None],
         on_end: Callable[[Trial, Outcome], None],
     ) -> None:
-        self.trials, self.on_epochs, self.on_end = trials, on_epochs, on_end
+        self.trials, self.on_epochs, self.on_lost, self.on_end = trials, on_epochs, on_lost, on_end
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune writes its callbacks down, for a restore that we do not use
@@ -246,6 +252,9 @@ class _Reporter(Callback):
     ) -> None:
         if "epochs" in result:
             self.on_epochs(self.trials[trial.config["trial"]], result["epochs"])
+
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self.on_lost(self.trials[trial.config["trial"]])
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self.on_end(self.trials[trial.config["trial"]], Outcome(**json.loads(trial.last_result["outcome"])))

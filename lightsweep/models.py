@@ -39,6 +39,17 @@ def feature_side(model: ModelSpec, side: int) -> int:
     return left
 
 
+def used_side(model: ModelSpec, side: int) -> int:
+    """Return how many of an image's rows (or columns) reach the output, in pixels.
+
+    Pooling drops the last row of an odd map: of 28 pixels the paper's net uses 26, of 32 it uses 30.
+    """
+    used = feature_side(model, side)
+    for _ in model.filters:
+        used = 2 * used + model.kernel - 1
+    return used
+
+
 class Convolution(nn.Module):
     """A block: convolution without padding, batch normalisation or none, 2×2 max-pooling, ReLU.
 
@@ -117,13 +128,22 @@ class _Streams(nn.Module):
         self.register_buffer("deviation", torch.ones(shape[0], 1, 1))
         self.a = Submodel(spec, shape, classes, network)
         self.b = Submodel(spec, shape, classes, network) if spec.inputs == "dual" else None
+        self.used = None if spec.batch_norm else (used_side(spec, shape[1]), used_side(spec, shape[2]))
 
     def streams(self, original: Tensor, augmented: Tensor) -> tuple[Tensor, ...]:
         """Return what each submodel makes of its images."""
         if self.b is None:
-            return (self.a((augmented - self.mean) / self.deviation),)
-        first = self.a((original - self.mean) / self.deviation)
-        return first, self.b((augmented - self.mean) / self.deviation)
+            return (self.a(self._prepare(augmented)),)
+        return self.a(self._prepare(original)), self.b(self._prepare(augmented))
+
+    def _prepare(self, images: Tensor) -> Tensor:
+        """Normalise images; in training without the last rows and columns, which reach no output.
+
+        Batch normalisation would see them in its statistics, so with it nothing is left out.
+        """
+        if self.training and self.used is not None:
+            images = images[:, :, : self.used[0], : self.used[1]]
+        return (images - self.mean) / self.deviation
 
 
 class HeadsNet(_Streams):

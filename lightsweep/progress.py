@@ -74,6 +74,11 @@ class Progress:
             self.say(f"[{self.done}/{self.total}] running: {under_way}; {self.time_left()}")
         self._update()
 
+    def lose(self, trial: Trial) -> None:
+        """Note that a trial lost its worker and will be tried again."""
+        self.running.pop(trial.trial_id, None)
+        self.say(f"{trial.label}: its worker was lost; the trial is tried once more")
+
     def end(self, trial: Trial, outcome: Outcome) -> None:
         """Note what became of a trial."""
         self.running.pop(trial.trial_id, None)

@@ -119,4 +119,6 @@ def _train(
             raise InputError(f"resources.cpus = {resources.cpus}: this machine has {int(has['CPU'])} cores")
         device = "GPU" if gpus else "processor"
         progress.say(f"Ray is up: {min(slots, len(trials))} trials at a time on the {device}")
-        launch.run_trials(trials, loaded, store, resources, gpus, fresh, progress.advance, on_end)
+        launch.run_trials(
+            trials, loaded, store, resources, gpus, fresh, progress.advance, progress.lose, on_end
+        )

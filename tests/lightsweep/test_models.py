@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightsweep.models import Convolution, FusedNet, HeadsNet, build, feature_side, fuse
+from lightsweep.models import Convolution, FusedNet, HeadsNet, build, feature_side, fuse, used_side
 from lightsweep.schedule import block_names
 from lightsweep.spec import InputError, ModelSpec
 
@@ -301,3 +301,21 @@ def test_building_leaves_the_global_stream_where_it_was() -> None:
     before = torch.get_rng_state()
     build(ModelSpec(), (1, 28, 28), 10, "fused", seed=3)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_papers_net_uses_26_of_28_and_30_of_32_pixels() -> None:
+    assert (used_side(ModelSpec(), 28), used_side(ModelSpec(), 32)) == (26, 30)
+
+
+@given(model=st.from_type(ModelSpec), height=st.integers(24, 40), width=st.integers(24, 40))
+@settings(max_examples=40)
+def test_the_rows_that_training_leaves_out_reach_no_output(model: ModelSpec, height: int, width: int) -> None:
+    """Training mode (without dropout) gives what evaluation gives, and the rows left out do not matter."""
+    model = model.model_copy(update={"dropout": 0.0, "batch_norm": False, "kernel": min(model.kernel, 3)})
+    net = build(model, (1, height, width), 3, "fused", seed=1)
+    images = torch.rand(2, 1, height, width, generator=torch.Generator().manual_seed(0))
+    expected = net.eval()(images, images)[0]
+    torch.testing.assert_close(net.train()(images, images)[0], expected, rtol=1e-5, atol=1e-6)
+    rows, columns = used_side(model, height), used_side(model, width)
+    images[:, :, rows:], images[:, :, :, columns:] = 9.0, 9.0
+    torch.testing.assert_close(net.eval()(images, images)[0], expected, rtol=1e-5, atol=1e-6)
