@@ -155,7 +155,7 @@ def test_gradual_thaws_one_level_more_per_stage(fusion: Any, inputs: Any) -> Non
         ("last-1", "head-b", {"b.head"}),
         (("a.conv1", "b.conv1"), "head-a", {"a.conv1"}),
     ],
-    ids=str,
+    ids=lambda value: "-".join(sorted(value)) if isinstance(value, set) else str(value),
 )
 def test_what_a_pattern_trains(train: Any, loss: Any, expected: set[str]) -> None:
     assert trainable_blocks(stage(train=train, loss=loss), PAPER) == expected
