@@ -108,9 +108,19 @@ class TestRun:
         assert status.count("NaN loss") == 2
 
     def test_ctrl_c_leaves_a_run_that_continues(self, tmp_path):
-        (tmp_path / "small.yaml").write_text(SMALL.replace("dual: 2", "dual: 30"))
+        text = SMALL.replace(
+            "dual: 2, fusion: 1, finetune: 1}", "dual: 100, fusion: 1, finetune: 1}, patience: null"
+        )
+        text = text.replace("model.hidden: [4, 8]", "model.filters: [[2, 3], [3, 4]]")
+        (tmp_path / "small.yaml").write_text(text)
         command = [sys.executable, "-m", "lightsweep", "run", "small.yaml"]
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
+        )
         assert process.stdout is not None
         seen = ""
         while "[1/4]" not in seen:
