@@ -4,21 +4,12 @@ Images come as float32 [batch, channels, height, width] in [0, 1]; normalisation
 Forward passes are pure: no state changes but batch normalisation's running statistics, in training mode.
 """
 
-from typing import Protocol
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lightsweep.seeding import derive
 from lightsweep.spec import InputError, ModelSpec, Network
-
-
-class Net(Protocol):
-    """A trainable net: images for submodel A and for B (a single net sees B's) -> logits of each head."""
-
-    def __call__(self, original: Tensor, augmented: Tensor) -> tuple[Tensor, ...]:
-        """Return logits float32 [batch, classes], one per head (a fused net has one)."""
 
 
 def feature_side(model: ModelSpec, side: int) -> int:

@@ -95,21 +95,21 @@ class _Chain:
             self._splits = training, validation
         return self._splits
 
-    def net(self, network: Network) -> nn.Module:
-        """Return the trial's freshly initialised net, normalising by its training images."""
+    def start(self, network: Network, previous: StageResult | None) -> nn.Module:
+        """Return the net that a stage begins with.
+
+        It is freshly initialised and normalises by the training images, or the previous stage's, fused if
+        it was not yet.
+        """
         info, spec = self.dataset.info, self.trial.spec.model
         shape = (info.channels, info.height, info.width)
-        return build(spec, shape, len(info.classes), network, self.trial.seed).to(self.device)
-
-    def start(self, network: Network, previous: StageResult | None) -> nn.Module:
-        """Return the net that a stage begins with: the previous stage's, fused if it was not yet."""
-        net = self.net(network)
+        net = build(spec, shape, len(info.classes), network, self.trial.seed).to(self.device)
         if previous is None:
             mean, deviation = channel_statistics(self.splits()[0])
             net.load_state_dict({"mean": mean, "deviation": deviation}, strict=False)
         else:
             was_heads = previous.metrics["network"] == "heads"
-            fresh = network == "fused" and was_heads and self.trial.spec.model.fusion == "fresh"
+            fresh = network == "fused" and was_heads and spec.fusion == "fresh"
             fuse(previous.weights, net, transfer_heads=not fresh)
         return net
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from lightsweep.cost import Cost, cost
 from lightsweep.imagefiles import DatasetInfo
+from lightsweep.schedule import stage_table
 from lightsweep.spec import ArmSpec, DatasetSpec, InputError, Sweep, canonical_json, nearest
 from lightsweep.sweepfile import assign, describe_validation
 from lightsweep.trial import Trial, stage_keys
@@ -59,19 +60,21 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
     costs: dict[str, Cost] = {}
     infos: dict[DatasetSpec, DatasetInfo] = {}
     for name, dataset, spec, changes in arms(sweep):
-        info = infos[dataset] if dataset in infos else infos.setdefault(dataset, describe(dataset))
+        if dataset not in infos:
+            infos[dataset] = describe(dataset)
+        info = infos[dataset]
         place = f"arm {name}: " if changes else ""
         _check_split(dataset, info, place)
         try:
             arm_cost = cost(spec.model, (info.channels, info.height, info.width), len(info.classes))
-            members = [
-                Trial(name, dataset, spec, seed, fold, sweep.folds, changes)
-                for seed in sweep.seed_list
-                for fold in (range(sweep.folds) if sweep.folds else [None])
-            ]
-            assert members[0].stages
+            stage_table(spec)  # says now what does not fit; each trial makes its own when it needs it
         except InputError as error:
             raise InputError(f"{place or 'base.'}{error}") from None
+        members = [
+            Trial(name, dataset, spec, seed, fold, sweep.folds, changes)
+            for seed in sweep.seed_list
+            for fold in (range(sweep.folds) if sweep.folds else [None])
+        ]
         trials += members
         costs |= {trial.trial_id: arm_cost for trial in members}
     _refuse_idle_axes(trials)
@@ -98,12 +101,12 @@ def arms(sweep: Sweep) -> list[tuple[str, DatasetSpec, ArmSpec, dict[str, Any]]]
         return [("base", sweep.dataset, sweep.base, {})]
     short = _short_keys(list(sweep.grid))
     for key, values in sweep.grid.items():
-        texts = [canonical_json(value) for value in values]
-        repeated = next(
-            (value for value, text in zip(values, texts, strict=True) if texts.count(text) > 1), None
-        )
-        if len(set(texts)) < len(texts):
-            raise InputError(f"grid.{key}: {_text(repeated)} stands there twice; drop one")
+        seen: set[str] = set()
+        for value in values:
+            text = canonical_json(value)
+            if text in seen:
+                raise InputError(f"grid.{key}: {_text(value)} stands there twice; drop one")
+            seen.add(text)
     found = []
     for combination in itertools.product(*sweep.grid.values()):
         changes = dict(zip(sweep.grid, combination, strict=True))

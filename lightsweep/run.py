@@ -53,7 +53,7 @@ def run_sweep(
     """
     sweep = planned.sweep
     loaded = load_all(planned, data_dir, download)
-    FolderStore(out / STORE)
+    FolderStore(out / STORE)  # a folder that cannot be written is said before Ray starts
     run = RunFolder.create(out, sweep, planned.trials)
     done = {} if fresh else run.records()
     left = [trial for trial in planned.trials if not _is_done(trial, done, loaded[trial.dataset].fingerprint)]
