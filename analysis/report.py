@@ -4,7 +4,6 @@ Everything that comes from files is escaped by the template (report.html.jinja, 
 """
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,10 +85,12 @@ def write_report(runs: Sequence[Path], output: Path) -> Path:
     output = Path(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".report-") as scratch:
-            draft = Path(scratch) / "report.html"
+        draft = output.with_name(f"{output.name}.{os.getpid()}.tmp")
+        try:
             draft.write_text(page, encoding="utf-8")
-            os.replace(draft, output)
+            draft.replace(output)
+        finally:
+            draft.unlink(missing_ok=True)
     except OSError as error:
         raise RunError(
             f"{output}: cannot be written ({error.strerror}); name another file with -o"

@@ -18,10 +18,11 @@ from torch.utils.data import Dataset as TorchDataset
 from lightsweep.augment import transforms
 from lightsweep.datasets import load
 from lightsweep.imagefiles import Images, as_tensor
-from lightsweep.models import Convolution, build
+from lightsweep.images import Source, Split
+from lightsweep.models import Convolution, Net, build
 from lightsweep.spec import DatasetSpec, ModelSpec, StageSpec
 from lightsweep.torchvision_import import import_torchvision
-from lightsweep.train import Split, train_epoch
+from lightsweep.train import train_epoch
 
 BATCH = 64
 
@@ -63,7 +64,7 @@ def bench_loop(rounds: int) -> Iterator[str]:
         )
 
 
-def _net() -> nn.Module:
+def _net() -> Net:
     return build(ModelSpec(), (1, 28, 28), 10, "heads", seed=0).train()
 
 
@@ -73,7 +74,7 @@ def _ours(images: Images) -> Callable[[], object]:
     net, stage = _net(), StageSpec(name="dual", loss="heads", epochs=1)
     optimizer = torch.optim.NAdam(net.parameters(), lr=stage.lr)
     recipe = transforms("affine")
-    return lambda: train_epoch(net, stage, split, recipe, BATCH, optimizer, 0, order=1, draws=2)
+    return lambda: train_epoch(net, stage, Source(split), recipe, BATCH, optimizer, 0, order=1, draws=2)
 
 
 def _peer(images: Images, usual_net: bool) -> Callable[[], None]:

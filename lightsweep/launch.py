@@ -1,21 +1,19 @@
 """Running trials in parallel on Ray Tune; the only module that knows Ray.
 
 Trials' data goes into Ray's object store once per machine and is read there without a copy. Stage
-results travel by value, through an actor beside the launching process, so that workers need no shared
-file system.
+results travel by value, through the broker, an actor beside the launching process, so that workers need
+no shared file system, nor any of their own.
 """
 
 import json
 import logging
 import os
-import platform
 import socket
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from urllib.parse import urlsplit
 # Read by Ray when it is imported: no phoning home, no result files, no snapshots, no handler of its own.
 os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -36,14 +35,16 @@ import ray
 import torch
 from ray import tune
 from ray.tune import Callback
+from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from lightsweep.attempt import attempt
+from lightsweep.broker import Broker, Reply
 from lightsweep.datasets import Dataset
-from lightsweep.pipeline import trial_steps
-from lightsweep.records import Outcome, completed, failed
+from lightsweep.records import Outcome, failed
 from lightsweep.spec import DatasetSpec, InputError, Resources
-from lightsweep.store import FolderStore, StageResult, StageStore
-from lightsweep.train import DivergedError, EpochRecord
+from lightsweep.stagefile import Checkpoint, StageResult
+from lightsweep.store import Answer, StageStore, StoreError
 from lightsweep.trial import Trial
 
 REPORT_SECONDS = 2.0  # between a worker's words on a trial under way
@@ -91,16 +92,31 @@ def _knock(address: str) -> None:
         socket.create_connection((place.hostname, place.port), timeout=10).close()
 
 
+@dataclass(frozen=True)
+class Listener:
+    """Functions of the launching process that hear of its trials."""
+
+    on_epochs: Callable[[Trial, int], None]
+    """A trial starts, or has so many epochs behind it."""
+    on_lost: Callable[[Trial], None]
+    """A trial lost its worker and will be tried once more."""
+    on_end: Callable[[Trial, Outcome], None]
+    """A trial has ended, whatever became of it."""
+
+
+Attempt = Callable[[Trial, Dataset, StageStore, torch.device], Generator[object, None, Outcome]]
+
+
 def run_trials(
     trials: Sequence[Trial],
     datasets: dict[DatasetSpec, Dataset],
     store_folder: Path,
+    scratch: Path,
     resources: Resources,
     gpus: float,
     fresh: bool,
-    on_epochs: Callable[[Trial, int], None],
-    on_lost: Callable[[Trial], None],
-    on_end: Callable[[Trial, Outcome], None],
+    listener: Listener,
+    attempt: Attempt = attempt,
 ) -> None:
     """Run trials in parallel on the attached cluster, in their order.
 
@@ -108,35 +124,37 @@ def run_trials(
         trials: What to train.
         datasets: Loaded data sets by their spec.
         store_folder: The stage store of this process.
+        scratch: Folder for Tune's own files, of which none is needed afterwards.
         resources: What one trial takes.
         gpus: GPUs of the cluster; with none, trials train on processors.
         fresh: Train everything anew, whatever is stored.
-        on_epochs: Called in this process when a trial starts, and now and then with its epochs so far.
-        on_lost: Called in this process when a trial lost its worker and will be tried once more.
-        on_end: Called in this process when a trial has ended, whatever became of it.
+        listener: Hears of the trials.
+        attempt: Runs one trial in a worker.
 
     Raises:
+        StoreError: The store cannot be written; trials under way are stopped.
         KeyboardInterrupt: Ctrl-C; trials under way are stopped.
 
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    broker = _Broker.options(scheduling_strategy=here).remote(str(store_folder.absolute()))  # type: ignore[attr-defined]
-    store = _RemoteStore(broker, reads=not fresh)
+    options = _Broker.options(scheduling_strategy=here, max_restarts=-1, max_task_retries=-1)
+    broker = options.remote(str(store_folder.absolute()), fresh)
     share = resources.gpus if gpus else 0
-    trainable = tune.with_parameters(_Worker, trials=list(trials), datasets=datasets, store=store)
-    with (
-        tempfile.TemporaryDirectory(prefix="lightsweep-") as scratch,
-        warnings.catch_warnings(action="ignore"),
-    ):
+    trainable = tune.with_parameters(
+        _Worker, trials=list(trials), datasets=datasets, broker=broker, attempt=attempt
+    )
+    reporter = _Reporter(trials, broker, listener)
+    with warnings.catch_warnings(action="ignore"):
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": share}),
-            param_space={"trial": tune.grid_search(list(range(len(trials))))},
-            tune_config=tune.TuneConfig(reuse_actors=True),
+            tune_config=tune.TuneConfig(
+                search_alg=_InOrder(len(trials)), num_samples=len(trials), reuse_actors=True
+            ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=scratch,
+                storage_path=str(scratch.absolute()),
                 verbose=0,
-                callbacks=[_Reporter(trials, on_epochs, on_lost, on_end)],
+                callbacks=[reporter],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=1),  # of a worker: trials' own are outcomes
             ),
@@ -144,32 +162,61 @@ def run_trials(
         tuner.fit()
 
 
-@ray.remote(num_cpus=0)
-class _Broker:
-    """The stage store, beside the launching process."""
+class _InOrder(Searcher):
+    """Hands out trials by their index, when there is room for one more.
 
-    def __init__(self, folder: str) -> None:
-        self.store = FolderStore(Path(folder))
+    Tune's own grid search copies the whole list for every trial.
+    """
 
-    def get(self, key: str) -> bytes | None:
-        return self.store.get_bytes(key)
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.left = iter(range(count))
 
-    def put(self, key: str, data: bytes) -> None:
-        self.store.put_bytes(key, data)
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        index = next(self.left, None)
+        return None if index is None else {"trial": index}
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        pass
+
+    def save(self, checkpoint_path: str) -> None:
+        pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        pass
+
+
+_Broker = ray.remote(num_cpus=0)(Broker)
 
 
 class _RemoteStore:
-    """The launching process's stage store, seen from a worker."""
+    """The launching process's stage store, seen from a worker by one trial."""
 
-    def __init__(self, broker: Any, reads: bool) -> None:
-        self.broker, self.reads = broker, reads
+    def __init__(self, broker: Any, owner: str) -> None:
+        self.broker, self.owner = broker, owner
 
-    def get(self, key: str) -> StageResult | None:
-        data = ray.get(self.broker.get.remote(key)) if self.reads else None
-        return None if data is None else StageResult.from_bytes(data)
+    def claim(self, key: str) -> Answer:
+        reply: Reply = ray.get(self.broker.claim.remote(key, self.owner))
+        return Answer(
+            None if reply.result is None else StageResult.from_bytes(reply.result),
+            None if reply.checkpoint is None else Checkpoint.from_bytes(reply.checkpoint),
+            reply.waited_seconds,
+            reply.warning,
+        )
 
     def put(self, key: str, result: StageResult) -> None:
-        ray.get(self.broker.put.remote(key, result.to_bytes()))
+        _raise_fault(ray.get(self.broker.put.remote(key, self.owner, result.to_bytes())))
+
+    def put_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
+        _raise_fault(ray.get(self.broker.put_checkpoint.remote(key, self.owner, checkpoint.to_bytes())))
+
+    def release(self, key: str) -> None:
+        ray.get(self.broker.release.remote(key, self.owner))
+
+
+def _raise_fault(fault: str | None) -> None:
+    if fault is not None:
+        raise StoreError(fault)
 
 
 class _Worker(tune.Trainable):
@@ -180,16 +227,18 @@ class _Worker(tune.Trainable):
         config: dict[str, Any],
         trials: list[Trial],
         datasets: dict[DatasetSpec, Dataset],
-        store: StageStore,
+        broker: Any,
+        attempt: Attempt,
     ) -> None:
-        self.trials, self.datasets, self.store = trials, datasets, store
+        self.trials, self.datasets, self.broker, self.attempt = trials, datasets, broker, attempt
         torch.set_num_threads(1)  # the sums' order, and so the result, depends on it
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         trial = self.trials[new_config["trial"]]
         self.epochs = 0
-        self.steps = attempt(trial, self.datasets[trial.dataset], self.store, pick_device())
+        store = _RemoteStore(self.broker, trial.trial_id)
+        self.steps = self.attempt(trial, self.datasets[trial.dataset], store, pick_device())
         return True
 
     def step(self) -> dict[str, Any]:
@@ -199,6 +248,8 @@ class _Worker(tune.Trainable):
                 next(self.steps)
             except StopIteration as end:
                 return {"outcome": json.dumps(asdict(end.value)), "done": True}
+            except StoreError as error:
+                return {"fault": str(error)}
             self.epochs += 1
         return {"epochs": self.epochs}
 
@@ -212,60 +263,48 @@ def pick_device() -> torch.device:
     return torch.device("cpu")
 
 
-def attempt(
-    trial: Trial, dataset: Dataset, store: StageStore, device: torch.device
-) -> Generator[EpochRecord, None, Outcome]:
-    """Run a trial epoch by epoch and return what became of it; its failure is an outcome, with the reason."""
-    started_at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-
-    def where() -> tuple[str, float, str, str]:
-        return started_at, time.perf_counter() - started, platform.node(), device.type
-
-    try:
-        return completed((yield from trial_steps(trial, dataset, store, device)), *where())
-    except (DivergedError, InputError) as error:
-        return failed(str(error), *where())
-    except Exception as error:
-        return failed(f"{type(error).__name__}: {error}", *where())
-
-
 class _Reporter(Callback):
     """Hands what Tune learns of trials to the launching process's own functions."""
 
-    def __init__(
-        self,
-        trials: Sequence[Trial],
-        on_epochs: Callable[[Trial, int], None],
-        on_lost: Callable[[Trial], None],
-        on_end: Callable[[Trial, Outcome], None],
-    ) -> None:
-        self.trials, self.on_epochs, self.on_lost, self.on_end = trials, on_epochs, on_lost, on_end
+    def __init__(self, trials: Sequence[Trial], broker: Any, listener: Listener) -> None:
+        self.trials, self.broker, self.listener = trials, broker, listener
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune writes its callbacks down, for a restore that we do not use
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self.on_epochs(self.trials[trial.config["trial"]], 0)
+        self.listener.on_epochs(self._of(trial), 0)
 
     def on_trial_result(
         self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        if "fault" in result:
+            raise StoreError(result["fault"])  # ends Tune's loop
         if "epochs" in result:
-            self.on_epochs(self.trials[trial.config["trial"]], result["epochs"])
+            self.listener.on_epochs(self._of(trial), result["epochs"])
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self.on_lost(self.trials[trial.config["trial"]])
+        self._drop_claims(trial)
+        self.listener.on_lost(self._of(trial))
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self.on_end(self.trials[trial.config["trial"]], Outcome(**json.loads(trial.last_result["outcome"])))
+        self.listener.on_end(self._of(trial), Outcome(**json.loads(trial.last_result["outcome"])))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self._drop_claims(trial)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         lines = Path(trial.error_file).read_text().split("\n") if trial.error_file else []
         reason = "its worker was lost: " + next(
             (line for line in reversed(lines) if line.strip()), "no reason is known"
         )
-        self.on_end(self.trials[trial.config["trial"]], failed(reason, now, 0.0, "", ""))
+        self.listener.on_end(self._of(trial), failed(reason, now, 0.0, "", ""))
+
+    def _of(self, trial: Any) -> Trial:
+        ours: Trial = self.trials[trial.config["trial"]]
+        return ours
+
+    def _drop_claims(self, trial: Any) -> None:
+        ray.get(self.broker.drop.remote(self._of(trial).trial_id))
 
 
 def _one_line(error: object) -> str:

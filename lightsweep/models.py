@@ -99,15 +99,23 @@ class Submodel(nn.Module):
         elif spec.fusion != "concatenate":
             self.add_module("head", PointwiseHead(self.features, classes))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map normalised images to logits [batch, classes], or features [batch, features] without a head."""
-        for name in self.blocks:
-            x = self.get_submodule(name)(x)
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """Map normalised images to logits [batch, classes], or features [batch, features] without a head.
+
+        With `start`, x is what so many of the first blocks have made of the images.
+        """
+        x = self.maps(x, start, len(self.blocks))
         x = x.mean((2, 3)) if self.average else x.flatten(1)
         return self.get_submodule("head")(x) if "head" in self._modules else x
 
+    def maps(self, x: Tensor, start: int, stop: int) -> Tensor:
+        """Map what `start` blocks have made to what `stop` blocks make, [batch, channels, h, w]."""
+        for name in self.blocks[start:stop]:
+            x = self.get_submodule(name)(x)
+        return x
 
-class _Streams(nn.Module):
+
+class Net(nn.Module):
     """Submodels a and b, each on its own stream of images, after normalisation per channel."""
 
     mean: Tensor
@@ -121,34 +129,48 @@ class _Streams(nn.Module):
         self.b = Submodel(spec, shape, classes, network) if spec.inputs == "dual" else None
         self.used = None if spec.batch_norm else (used_side(spec, shape[1]), used_side(spec, shape[2]))
 
-    def streams(self, original: Tensor, augmented: Tensor) -> tuple[Tensor, ...]:
-        """Return what each submodel makes of its images."""
+    def streams(
+        self, original: Tensor, augmented: Tensor, starts: tuple[int, int] = (0, 0)
+    ) -> tuple[Tensor, ...]:
+        """Return what each submodel makes of its images, or of what `starts` of its blocks made of them."""
         if self.b is None:
-            return (self.a(self._prepare(augmented)),)
-        return self.a(self._prepare(original)), self.b(self._prepare(augmented))
+            return (self.a(self._prepare(augmented, starts[1]), starts[1]),)
+        return (
+            self.a(self._prepare(original, starts[0]), starts[0]),
+            self.b(self._prepare(augmented, starts[1]), starts[1]),
+        )
 
-    def _prepare(self, images: Tensor) -> Tensor:
-        """Normalise images; in training without the last rows and columns, which reach no output.
+    def first_maps(self, images: Tensor, submodel: str, depth: int) -> Tensor:
+        """Return what the first `depth` blocks of submodel "a" or "b" make of images."""
+        part: Submodel = self.get_submodule(submodel)  # type: ignore[assignment]
+        return part.maps(self._prepare(images, 0), 0, depth)
+
+    def _prepare(self, images: Tensor, start: int) -> Tensor:
+        """Normalise what are still images; in training without the last rows and columns, which nothing uses.
 
         Batch normalisation would see them in its statistics, so with it nothing is left out.
         """
+        if start:
+            return images
         if self.training and self.used is not None:
             images = images[:, :, : self.used[0], : self.used[1]]
         return (images - self.mean) / self.deviation
 
 
-class HeadsNet(_Streams):
+class HeadsNet(Net):
     """The submodels, each with its own dense head: the paper's dual-input-output model."""
 
     def __init__(self, spec: ModelSpec, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__(spec, shape, classes, "heads")
 
-    def forward(self, original: Tensor, augmented: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits of each submodel's head."""
-        return self.streams(original, augmented)
+    def forward(
+        self, original: Tensor, augmented: Tensor, starts: tuple[int, int] = (0, 0)
+    ) -> tuple[Tensor, ...]:
+        """Return the logits of each submodel's head (see `FusedNet.forward`)."""
+        return self.streams(original, augmented, starts)
 
 
-class FusedNet(_Streams):
+class FusedNet(Net):
     """The fused model: heads as 1×1 convolutions (or features) side by side, a hidden layer, an output."""
 
     def __init__(self, spec: ModelSpec, shape: tuple[int, int, int], classes: int) -> None:
@@ -163,9 +185,16 @@ class FusedNet(_Streams):
             self.output = nn.Linear(width, classes)
         self.dropout = spec.dropout
 
-    def forward(self, original: Tensor, augmented: Tensor) -> tuple[Tensor]:
-        """Return the fused logits, alone."""
-        parts = self.streams(original, augmented)
+    def forward(self, original: Tensor, augmented: Tensor, starts: tuple[int, int] = (0, 0)) -> tuple[Tensor]:
+        """Return the fused logits, alone.
+
+        Args:
+            original: Images for submodel a, float32 [batch, channels, height, width] in [0, 1].
+            augmented: Likewise, for submodel b, or for a where it is the only one.
+            starts: For each of the two, how many blocks it has behind it already, if it is no longer images.
+
+        """
+        parts = self.streams(original, augmented, starts)
         if self.output is None:
             return (torch.stack(parts).mean(0),)
         x = torch.cat(parts, 1)
@@ -174,9 +203,7 @@ class FusedNet(_Streams):
         return (self.output(x),)
 
 
-def build(
-    spec: ModelSpec, shape: tuple[int, int, int], classes: int, network: Network, seed: int
-) -> nn.Module:
+def build(spec: ModelSpec, shape: tuple[int, int, int], classes: int, network: Network, seed: int) -> Net:
     """Return a freshly initialised net for images of shape (channels, height, width).
 
     Weights are Glorot-uniform, biases zero (Glorot & Bengio 2010, eq. 16). Each parameter has a stream
@@ -190,7 +217,7 @@ def build(
     with torch.random.fork_rng(
         devices=[]
     ):  # torch's layers first initialise themselves from the global stream
-        net = (FusedNet if fused else HeadsNet)(spec, shape, classes)
+        net: Net = (FusedNet if fused else HeadsNet)(spec, shape, classes)
     for name, parameter in net.named_parameters():
         if parameter.dim() > 1 and not parameter.is_meta:
             stream = torch.Generator().manual_seed(derive(seed, "weights", name))

@@ -5,25 +5,53 @@ The test images are touched here, in `_assess`, at the end of a trial, and nowhe
 
 import platform
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightsweep.augment import transforms
 from lightsweep.datasets import Dataset
 from lightsweep.imagefiles import Images, as_tensor
-from lightsweep.models import build, fuse
+from lightsweep.images import Source, Split
+from lightsweep.models import Net, build, fuse
 from lightsweep.schedule import network_of
 from lightsweep.spec import Network, StageSpec
 from lightsweep.splits import split
-from lightsweep.store import StageResult, StageStore
-from lightsweep.train import EpochRecord, Split, evaluate, kept_epoch, train_stage
+from lightsweep.stagefile import Checkpoint, StageResult
+from lightsweep.store import StageStore
+from lightsweep.train import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
 from lightsweep.trial import Trial, stage_keys
+
+CHECKPOINT_SECONDS = 10.0  # of training since the last hand-over; checkpoints are made between epochs
+
+
+@dataclass(frozen=True)
+class StageEntry:
+    """How a trial came by a stage's result, or by its assessment: a line of the ledger."""
+
+    stage_index: int
+    """From 0; the assessment comes after the last stage."""
+    key: str
+    origin: Literal["trained", "continued", "stored"]
+    """Made here from the stage's start or from a checkpoint, or looked up."""
+    epochs: int
+    """Of the result."""
+    epochs_trained: int
+    """Of these, how many were trained here."""
+    seconds: float
+    """That the result took where it was made."""
+    waited_seconds: float
+    """For somebody else who was making it."""
+    provenance: dict[str, Any]
+    """Where and when the result was made."""
+    warning: str | None = None
 
 
 @dataclass(frozen=True)
@@ -32,10 +60,8 @@ class TrialResult:
 
     stages: tuple[StageResult, ...]
     assessment: StageResult
-    keys: tuple[str, ...]
-    """Of the stages and the assessment."""
-    reused: tuple[bool, ...]
-    """For each stage, whether it was looked up instead of trained."""
+    entries: tuple[StageEntry, ...]
+    """For each stage and, last, for the assessment."""
 
 
 def run_trial(trial: Trial, dataset: Dataset, store: StageStore, device: torch.device) -> TrialResult:
@@ -57,26 +83,46 @@ def run_trial(trial: Trial, dataset: Dataset, store: StageStore, device: torch.d
 
 def trial_steps(
     trial: Trial, dataset: Dataset, store: StageStore, device: torch.device
-) -> Generator[EpochRecord, None, TrialResult]:
-    """Do what `run_trial` does, yielding each epoch's record as it ends and returning the result."""
-    keys = stage_keys(trial, dataset.fingerprint, device.type)
+) -> Generator[EpochRecord | StageEntry, None, TrialResult]:
+    """Do what `run_trial` does, yielding each trained epoch's record as it ends and each stage's entry."""
     chain = _Chain(trial, dataset, device)
     results: list[StageResult] = []
-    reused = []
-    for index, key in enumerate(keys[:-1]):
-        result = store.get(key)
-        reused.append(result is not None)
+    entries: list[StageEntry] = []
+    for index, key in enumerate(stage_keys(trial, dataset.fingerprint, device.type)):
+        answer = store.claim(key)
+        result, trained = answer.result, 0
         if result is None:
-            clock = _Clock(device)
-            result = clock.stamp((yield from chain.train(index, results)))
-            store.put(key, result)
+            try:
+                result = yield from chain.make(
+                    index, results, answer.checkpoint, partial(store.put_checkpoint, key)
+                )
+                store.put(key, result)
+            except BaseException:
+                store.release(key)
+                raise
+            trained = len(result.epochs) - (len(answer.checkpoint.epochs) if answer.checkpoint else 0)
+        origin: Any = "stored" if answer.result else "continued" if answer.checkpoint else "trained"
+        entries.append(
+            StageEntry(
+                index, key, origin, len(result.epochs), trained,
+                result.seconds, answer.waited_seconds, result.provenance, answer.warning,
+            )
+        )  # fmt: skip
+        yield entries[-1]
+        _check_finite(trial, index, result)
         results.append(result)
-    assessment = store.get(keys[-1])
-    if assessment is None:
-        clock = _Clock(device)
-        assessment = clock.stamp(chain.assess(results[-1]))
-        store.put(keys[-1], assessment)
-    return TrialResult(tuple(results), assessment, keys, tuple(reused))
+    return TrialResult(tuple(results[:-1]), results[-1], tuple(entries))
+
+
+def _check_finite(trial: Trial, index: int, result: StageResult) -> None:
+    """Raise what a stage ended with that left the finite numbers, be it just now or when it was stored.
+
+    Raises:
+        DivergedError: It did.
+
+    """
+    if "diverged" in result.metrics:
+        raise DivergedError(f"stage {trial.stages[index].name}: {result.metrics['diverged']}")
 
 
 class _Chain:
@@ -95,7 +141,7 @@ class _Chain:
             self._splits = training, validation
         return self._splits
 
-    def start(self, network: Network, previous: StageResult | None) -> nn.Module:
+    def start(self, network: Network, previous: StageResult | None) -> Net:
         """Return the net that a stage begins with.
 
         It is freshly initialised and normalises by the training images, or the previous stage's, fused if
@@ -113,22 +159,58 @@ class _Chain:
             fuse(previous.weights, net, transfer_heads=not fresh)
         return net
 
-    def train(self, index: int, results: list[StageResult]) -> Generator[EpochRecord, None, StageResult]:
-        """Train one stage from the results of those before it, epoch by epoch."""
+    def make(
+        self,
+        index: int,
+        results: list[StageResult],
+        checkpoint: Checkpoint | None,
+        keep: Callable[[Checkpoint], None],
+    ) -> Generator[EpochRecord, None, StageResult]:
+        """Train one stage, or assess after the last one, from the results of those before it."""
+        started, started_at = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
+        before = checkpoint.seconds if checkpoint else 0.0
+        if index == len(self.trial.stages):
+            result = self.assess(results[-1])
+        else:
+            try:
+                result = yield from self.train(index, results, checkpoint, keep)
+            except DivergedError as error:  # it would again: that is a result, too
+                result = StageResult(weights={}, metrics={"diverged": str(error)})
+        return replace(
+            result,
+            seconds=before + time.perf_counter() - started,
+            provenance={**describe_machine(self.device), "started_at": started_at},
+        )
+
+    def train(
+        self,
+        index: int,
+        results: list[StageResult],
+        checkpoint: Checkpoint | None,
+        keep: Callable[[Checkpoint], None],
+    ) -> Generator[EpochRecord, None, StageResult]:
+        """Train one stage, epoch by epoch, handing checkpoints over now and then."""
         stage, spec = self.trial.stages[index], self.trial.spec
         net = self.start(network_of(stage), results[-1] if results else None)
+        state = StageState.begin(net, spec.model, stage)
+        if checkpoint:
+            state.go_on_from(checkpoint)
         training, validation = self.splits()
-        records = []
+        before, started = checkpoint.seconds if checkpoint else 0.0, time.perf_counter()
+        kept = started
         for record in train_stage(
-            net, spec.model, stage, training, validation, transforms(spec.augmentation),
+            state, spec.model, stage, training, validation, transforms(spec.augmentation),
             spec.batch_size, self.trial.seed, index,
         ):  # fmt: skip
-            records.append(record)
+            now = time.perf_counter()
+            if now - kept >= CHECKPOINT_SECONDS and record.epoch < stage.epochs:
+                keep(state.to_checkpoint(before + now - started))
+                kept = now
             yield record
         return StageResult(
             weights={name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()},
-            epochs=[asdict(record) for record in records],
-            metrics=_stage_metrics(stage, records),
+            epochs=[asdict(record) for record in state.records],
+            metrics=_stage_metrics(stage, state.records),
         )
 
     def assess(self, last: StageResult) -> StageResult:
@@ -137,9 +219,9 @@ class _Chain:
         training, validation = self.splits()
         everything = _split(self.dataset.test, np.arange(len(self.dataset.test.labels)))
         results = {
-            "train": evaluate(net, training),
-            "val": evaluate(net, validation),
-            "test": evaluate(net, everything.to(self.device)),
+            "train": evaluate(net, Source(training)),
+            "val": evaluate(net, Source(validation)),
+            "test": evaluate(net, Source(everything.to(self.device))),
         }
         metrics: dict[str, Any] = {f"{name}_accuracy": r.accuracies[0] for name, r in results.items()}
         metrics |= {f"{name}_loss": r.losses[0] for name, r in results.items()}
@@ -149,17 +231,21 @@ class _Chain:
         return StageResult(weights={}, metrics=metrics)
 
 
-class _Clock:
-    """Notes how long a result took, where, and since when."""
+def describe_machine(device: torch.device) -> dict[str, str]:
+    """Return what decides the rounding (device, hardware, torch), and the host."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+    return {"host": platform.node(), "device": device.type, "hardware": name, "torch": torch.__version__}
 
-    def __init__(self, device: torch.device) -> None:
-        self.started_at = datetime.now(UTC).isoformat(timespec="seconds")
-        self.started, self.device = time.perf_counter(), device
 
-    def stamp(self, result: StageResult) -> StageResult:
-        """Return a result with its time and place."""
-        provenance = {"host": platform.node(), "device": self.device.type, "started_at": self.started_at}
-        return replace(result, seconds=time.perf_counter() - self.started, provenance=provenance)
+@cache
+def cpu_name() -> str:
+    """Return the processor's model."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def _stage_metrics(stage: StageSpec, records: list[EpochRecord]) -> dict[str, Any]:

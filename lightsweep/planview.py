@@ -4,7 +4,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,7 +11,7 @@ from rich.table import Table
 from lightsweep import datasets
 from lightsweep.plan import Plan, count_stages
 from lightsweep.records import Record
-from lightsweep.run import STORE, load_all
+from lightsweep.run import STORE, likely_device, load_all
 from lightsweep.spec import InputError
 from lightsweep.store import stage_file
 
@@ -29,9 +28,11 @@ def plan_tree(planned: Plan, out: Path, data_dir: Path) -> dict[str, Any]:
     except InputError as error:
         fingerprints, missing = None, str(error)
     store = out / STORE
-    on_gpu = planned.sweep.resources.gpus and torch.cuda.is_available()
     stages = count_stages(
-        planned, fingerprints, lambda key: stage_file(store, key).exists(), "cuda" if on_gpu else "cpu"
+        planned,
+        fingerprints,
+        lambda key: stage_file(store, key).exists(),
+        likely_device(planned.sweep.resources),
     )
     return {
         "name": planned.sweep.name,

@@ -33,6 +33,8 @@ class Progress:
         self.done = self.failed = 0
         self.best: tuple[float, str] | None = None
         self.epochs = {trial.trial_id: sum(stage.epochs for stage in trial.stages) for trial in trials}
+        self.epochs_total = sum(self.epochs.values())
+        self.waited_seconds = 0.0
         self.epochs_ended = 0  # at most, of trials that have ended
         self.running: dict[str, tuple[Trial, int]] = {}
         self.started = self.said = time.monotonic()
@@ -82,12 +84,16 @@ class Progress:
     def end(self, trial: Trial, outcome: Outcome) -> None:
         """Note what became of a trial."""
         self.running.pop(trial.trial_id, None)
+        for warning in outcome.warnings:
+            self.say(f"warning: {warning}")
         self.done += 1
+        self.waited_seconds += sum(stage["waited_seconds"] for stage in outcome.stages)
         self.epochs_ended += self.epochs[trial.trial_id]
         if outcome.status == "completed":
             accuracy = outcome.accuracies["val_accuracy"]
             self.best = max(self.best or (0.0, ""), (accuracy, trial.label))
-            reused = f", {outcome.stages_reused} stages reused" if outcome.stages_reused else ""
+            stored = sum(stage["origin"] == "stored" for stage in outcome.stages[:-1])
+            reused = f", {stored} of {len(outcome.stages) - 1} stages reused" if stored else ""
             text = f"validation {accuracy:.2%}, {outcome.seconds:.1f} s{reused}"
         else:
             self.failed += 1
@@ -108,7 +114,7 @@ class Progress:
         done = self.epochs_ended + sum(epochs for _, epochs in self.running.values())
         if not done:
             return "time left unknown"
-        left = (time.monotonic() - self.started) * (sum(self.epochs.values()) / done - 1)
+        left = (time.monotonic() - self.started) * (self.epochs_total / done - 1)
         return f"about {left:.0f} s left" if left < 90 else f"about {left / 60:.0f} min left"
 
     def _update(self) -> None:

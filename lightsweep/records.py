@@ -1,17 +1,21 @@
-"""Trial and epoch records, and the run folder that keeps them.
+"""Trial, stage and epoch records, and the run folder that keeps them.
 
-Records are journalled as trials end, a JSON line each, and compacted into `trials.parquet` and
-`epochs.parquet`. A killed run loses nothing that had ended; a cut last line is passed over.
+Records are journalled as trials end, a JSON line each, and compacted into `trials.parquet`,
+`stages.parquet` and `epochs.parquet`. A killed run loses nothing that had ended; a cut last line is
+passed over.
 """
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,7 @@ from typing import Any
 import pandas as pd
 
 from lightsweep.cost import Cost
-from lightsweep.pipeline import TrialResult
+from lightsweep.pipeline import StageEntry, TrialResult, cpu_name
 from lightsweep.spec import InputError, Sweep
 from lightsweep.sweepfile import dump_sweep
 from lightsweep.trial import Trial
@@ -30,8 +34,15 @@ TRIAL_COLUMNS = {
     "weight_bytes": "Int64", "training_bytes": "Int64",
     "val_accuracy": "float64", "test_accuracy": "float64", "train_accuracy": "float64",
     "epochs_trained": "Int64", "seconds": "float64", "training_seconds": "float64",
-    "stages_total": "Int64", "stages_reused": "Int64", "host": "str", "device": "str",
-    "spec_hash": "str", "result_key": "str", "commit": "str", "started_at": "str",
+    "stages_total": "Int64", "stages_reused": "Int64", "waited_seconds": "float64",
+    "host": "str", "device": "str", "spec_hash": "str", "result_key": "str", "commit": "str",
+    "started_at": "str",
+}  # fmt: skip
+STAGE_COLUMNS = {
+    "trial_id": "str", "arm": "str", "seed": "int64", "fold": "Int64", "stage": "str",
+    "stage_index": "int64", "key": "str", "origin": "str", "epochs": "int64", "epochs_trained": "int64",
+    "seconds": "float64", "waited_seconds": "float64", "host": "str", "device": "str",
+    "hardware": "str", "torch": "str", "started_at": "str",
 }  # fmt: skip
 EPOCH_COLUMNS = {
     "trial_id": "str", "arm": "str", "seed": "int64", "fold": "Int64", "stage": "str",
@@ -57,13 +68,16 @@ class Outcome:
     device: str
     accuracies: dict[str, float] = field(default_factory=dict)
     """val_accuracy, test_accuracy, train_accuracy as fractions."""
-    training_seconds: float | None = None
-    """That the stages took where they were trained, be it in an earlier run."""
-    stages_reused: int = 0
-    result_key: str | None = None
-    """Key of the assessment in the stage store."""
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    """An entry of the ledger per stage and for the assessment, as far as the trial came
+    (`pipeline.StageEntry`, its provenance spread out)."""
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """One per epoch, with `stage_index`, `trial_epoch` and `is_kept`."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was found damaged in the store, and discarded."""
+        return [stage["warning"] for stage in self.stages if stage["warning"]]
 
 
 def completed(result: TrialResult, started_at: str, seconds: float, host: str, device: str) -> Outcome:
@@ -77,40 +91,64 @@ def completed(result: TrialResult, started_at: str, seconds: float, host: str, d
     return Outcome(
         "completed", None, started_at, seconds, host, device,
         accuracies={name: result.assessment.metrics[name] for name in names},
-        training_seconds=sum(stage.seconds for stage in (*result.stages, result.assessment)),
-        stages_reused=sum(result.reused),
-        result_key=result.keys[-1],
+        stages=[_plain(entry) for entry in result.entries],
         epochs=[{**epoch, "trial_epoch": number} for number, epoch in enumerate(epochs, 1)],
     )  # fmt: skip
 
 
-def failed(error: str, started_at: str, seconds: float, host: str, device: str) -> Outcome:
-    """Return the outcome of a trial that did not reach its end."""
-    return Outcome("failed", " ".join(error.split())[:500], started_at, seconds, host, device)
+def failed(
+    error: str, started_at: str, seconds: float, host: str, device: str, entries: Sequence[StageEntry] = ()
+) -> Outcome:
+    """Return the outcome of a trial that did not reach its end, with the stages that it had."""
+    reason = " ".join(error.split())[:500]
+    return Outcome(
+        "failed", reason, started_at, seconds, host, device, stages=[_plain(entry) for entry in entries]
+    )
+
+
+def _plain(entry: StageEntry) -> dict[str, Any]:
+    tree = asdict(entry)
+    return {**tree.pop("provenance"), **tree}
 
 
 @dataclass(frozen=True)
 class Record:
-    """One trial's journal line: its row of `trials.parquet` and its rows of `epochs.parquet`."""
+    """One trial's journal line: its row of `trials.parquet`, its rows of the other two tables."""
 
     trial: dict[str, Any]
+    stages: list[dict[str, Any]]
     epochs: list[dict[str, Any]]
 
 
 def record(trial: Trial, cost: Cost, outcome: Outcome, commit: str) -> Record:
     """Return the record of a trial."""
     identity = {"trial_id": trial.trial_id, "arm": trial.arm, "seed": trial.seed, "fold": trial.fold}
+    is_completed = outcome.status == "completed"
+    trained = [stage for stage in outcome.stages if stage["stage_index"] < len(trial.stages)]
     row = {
         **identity, "dataset": trial.dataset.name, "status": outcome.status, "error": outcome.error,
         **asdict(cost), **outcome.accuracies,
-        "epochs_trained": len(outcome.epochs) if outcome.status == "completed" else None,
-        "seconds": outcome.seconds, "training_seconds": outcome.training_seconds,
-        "stages_total": len(trial.stages), "stages_reused": outcome.stages_reused,
+        "epochs_trained": len(outcome.epochs) if is_completed else None,
+        "seconds": outcome.seconds,
+        "training_seconds": sum(stage["seconds"] for stage in outcome.stages) if is_completed else None,
+        "stages_total": len(trial.stages),
+        "stages_reused": sum(stage["origin"] == "stored" for stage in trained),
+        "waited_seconds": sum(stage["waited_seconds"] for stage in outcome.stages),
         "host": outcome.host, "device": outcome.device, "spec_hash": trial.spec_hash,
-        "result_key": outcome.result_key, "commit": commit, "started_at": outcome.started_at,
+        "result_key": outcome.stages[-1]["key"] if is_completed else None,
+        "commit": commit, "started_at": outcome.started_at,
         **config_columns(trial),
     }  # fmt: skip
-    return Record(row, [{**identity, **_epoch_row(trial, epoch)} for epoch in outcome.epochs])
+    names = [*(stage.name for stage in trial.stages), "assessment"]
+    stages = [
+        {
+            **identity,
+            "stage": names[stage["stage_index"]],
+            **{k: v for k, v in stage.items() if k != "warning"},
+        }
+        for stage in outcome.stages
+    ]
+    return Record(row, stages, [{**identity, **_epoch_row(trial, epoch)} for epoch in outcome.epochs])
 
 
 def config_columns(trial: Trial) -> dict[str, Any]:
@@ -146,26 +184,75 @@ class RunFolder:
         self.journal = folder / "journal.jsonl"
 
     @staticmethod
-    def create(out: Path, sweep: Sweep, trials: Sequence[Trial]) -> "RunFolder":
-        """Make a run's folder under `out`, or open it again, and write what the run is.
+    def create(out: Path, sweep: Sweep) -> "RunFolder":
+        """Make a run's folder under `out`, or open it again.
 
         Raises:
-            InputError: The folder cannot be written.
+            InputError: The folder cannot be made.
 
         """
         run = RunFolder(out / sweep.name)
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
-            _write(run.folder / "sweep.yaml", dump_sweep(sweep))
-            planned = [{"trial_id": t.trial_id, "arm": t.arm, "seed": t.seed, "fold": t.fold} for t in trials]
-            _write(run.folder / "plan.json", json.dumps(planned, indent=0))
-            environment = json.dumps(describe_environment(), indent=1)
-            _write(run.folder / "environment.json", environment)
         except OSError as error:
-            raise InputError(
-                f"{run.folder}: cannot be written ({error.strerror}); --out says where runs go"
-            ) from None
+            raise run._not_writable(error) from None
         return run
+
+    @contextmanager
+    def alone(self, on_wait: Callable[[], None]) -> Iterator[None]:
+        """Keep other processes out of the folder, after waiting for one that is in it.
+
+        The lock is the operating system's, on the folder itself: it ends with the process.
+
+        Args:
+            on_wait: Called once if there is one.
+
+        """
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                on_wait()
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def describe(self, sweep: Sweep, trials: Sequence[Trial], keys: dict[str, tuple[str, ...]]) -> None:
+        """Write what the run is: sweep.yaml, plan.json, environment.json.
+
+        Args:
+            sweep: As resolved.
+            trials: Its trials.
+            keys: For each trial id the keys of its stages and its assessment.
+
+        Raises:
+            InputError: The folder cannot be written.
+
+        """
+        planned = [
+            {"trial_id": t.trial_id, "arm": t.arm, "seed": t.seed, "fold": t.fold, "keys": keys[t.trial_id]}
+            for t in trials
+        ]
+        try:
+            self._remove_leftovers()
+            _write(self.folder / "sweep.yaml", dump_sweep(sweep))
+            _write(self.folder / "plan.json", json.dumps(planned, indent=0))
+            environment = json.dumps(describe_environment(), indent=1)
+            _write(self.folder / "environment.json", environment)
+        except OSError as error:
+            raise self._not_writable(error) from None
+
+    def _remove_leftovers(self) -> None:
+        """Remove drafts of processes that were killed while writing, NAME.PID.tmp."""
+        for draft in self.folder.glob("*.tmp"):
+            process = draft.suffixes[-2][1:] if len(draft.suffixes) > 1 else ""
+            if process.isdecimal() and not Path(f"/proc/{process}").exists():
+                draft.unlink(missing_ok=True)
+
+    def _not_writable(self, error: OSError) -> InputError:
+        return InputError(f"{self.folder}: cannot be written ({error.strerror}); --out says where runs go")
 
     @staticmethod
     def open(folder: Path) -> "RunFolder":
@@ -184,15 +271,22 @@ class RunFolder:
     def append(self, new: Record) -> None:
         """Journal a record; it is on disk when this returns.
 
-        A line begins with its own line break where a killed run left the last one cut.
+        A line begins with its own line break where a killed run, or a full disk, left the last one cut.
+
+        Raises:
+            InputError: The journal cannot be written; what was in it stays.
+
         """
-        with self.journal.open("a+b") as file:
-            file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
-            cut = file.read(1) not in (b"", b"\n")
-            line = json.dumps(asdict(new), allow_nan=False) + "\n"
-            file.write(("\n" * cut + line).encode())
-            file.flush()
-            os.fsync(file.fileno())
+        line = json.dumps({"trial": new.trial, "stages": new.stages, "epochs": new.epochs}, allow_nan=False)
+        try:
+            with self.journal.open("a+b") as file:
+                file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
+                cut = file.read(1) not in (b"", b"\n")
+                file.write(("\n" * cut + line + "\n").encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise self._not_writable(error) from None
 
     def records(self) -> dict[str, Record]:
         """Return the newest record of each trial by its id; lines that are not whole are warned of."""
@@ -210,19 +304,26 @@ class RunFolder:
         return found
 
     def planned(self) -> list[dict[str, Any]]:
-        """Return trial_id, arm, seed and fold of each trial of the plan."""
+        """Return trial_id, arm, seed, fold and stage keys of each trial of the plan."""
         plan: list[dict[str, Any]] = json.loads((self.folder / "plan.json").read_text(encoding="utf-8"))
         return plan
 
     def compact(self) -> dict[str, Record]:
-        """Write both tables from the journal, with the trials of the plan in its order, and return them."""
+        """Write the tables from the journal, with the trials of the plan in its order, and return them."""
         journalled = self.records()
         ids = [trial["trial_id"] for trial in self.planned()]
         kept = {trial_id: journalled[trial_id] for trial_id in ids if trial_id in journalled}
-        trials = [record.trial for record in kept.values()]
-        epochs = [row for record in kept.values() for row in record.epochs]
-        _write_parquet(self.folder / "trials.parquet", _table(trials, TRIAL_COLUMNS))
-        _write_parquet(self.folder / "epochs.parquet", _table(epochs, EPOCH_COLUMNS))
+        tables = {
+            "trials": ([record.trial for record in kept.values()], TRIAL_COLUMNS),
+            "stages": ([row for record in kept.values() for row in record.stages], STAGE_COLUMNS),
+            "epochs": ([row for record in kept.values() for row in record.epochs], EPOCH_COLUMNS),
+        }
+        try:
+            for name, (rows, columns) in tables.items():
+                table = _table(rows, columns)
+                _write_whole(self.folder / f"{name}.parquet", partial(table.to_parquet, index=False))
+        except OSError as error:
+            raise self._not_writable(error) from None
         return kept
 
 
@@ -242,16 +343,18 @@ def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
     return frame
 
 
-def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    frame.to_parquet(temporary, index=False)
-    temporary.replace(path)
-
-
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    _write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file whole or not at all."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        write(draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def describe_environment() -> dict[str, Any]:
@@ -276,7 +379,7 @@ def describe_environment() -> dict[str, Any]:
         "hardware": {
             "host": platform.node(),
             "system": platform.platform(),
-            "cpu": _cpu_name(),
+            "cpu": cpu_name(),
             "cores": os.cpu_count(),
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "gpus": gpus,
@@ -300,11 +403,3 @@ def commit() -> str:
         )
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def _cpu_name() -> str | None:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)

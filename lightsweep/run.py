@@ -1,19 +1,27 @@
 """The whole job of `lightsweep run`: plan, load, train what is not done yet, record."""
 
+import itertools
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from lightsweep import datasets
+from lightsweep.attempt import attempt
 from lightsweep.plan import Plan
 from lightsweep.progress import Progress
 from lightsweep.records import Outcome, Record, RunFolder, commit, record
-from lightsweep.spec import DatasetSpec, InputError
-from lightsweep.store import FolderStore
+from lightsweep.spec import DatasetSpec, InputError, Resources
+from lightsweep.stagefile import StageResult
+from lightsweep.store import FolderStore, LookUps, NotStoredError
 from lightsweep.trial import Trial, stage_keys
 
 STORE = ".stages"
+SCRATCH = ".tune"
 
 
 @dataclass(frozen=True)
@@ -51,45 +59,111 @@ def run_sweep(
         InputError: Data is missing, a folder cannot be written, no cluster is at the address.
 
     """
-    sweep = planned.sweep
     loaded = load_all(planned, data_dir, download)
-    FolderStore(out / STORE)  # a folder that cannot be written is said before Ray starts
-    run = RunFolder.create(out, sweep, planned.trials)
-    done = {} if fresh else run.records()
-    left = [trial for trial in planned.trials if not _is_done(trial, done, loaded[trial.dataset].fingerprint)]
-    with Progress(left, run.folder / "log.txt", console) as progress:
-        sizes = sorted({cost.parameters for cost in planned.costs.values()})
-        span = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
-        already = len(planned.trials) - len(left)
-        progress.say(
-            f"{sweep.name}: {len(planned.trials)} trials of {span} parameters"
-            + (f", {already} of them done already" if already else "")
+    store = FolderStore(out / STORE)  # a folder that cannot be written is said before Ray starts
+    run = RunFolder.create(out, planned.sweep)
+    device_type = likely_device(planned.sweep.resources)
+    keys = {
+        trial.trial_id: stage_keys(trial, loaded[trial.dataset].fingerprint, device_type)
+        for trial in planned.trials
+    }
+
+    def say_waiting() -> None:
+        console.print(
+            f"another lightsweep run is at work in {run.folder}: waiting for its end", highlight=False
         )
-        interrupted = False
-        try:
-            if left:
-                _train(left, planned, loaded, run, out / STORE, address, fresh, progress)
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            final = run.compact()
+
+    with run.alone(say_waiting):
+        run.describe(planned.sweep, planned.trials, keys)
+        store.remove_leftovers()
+        shutil.rmtree(run.folder / SCRATCH, ignore_errors=True)
+        done = {} if fresh else _done(planned.trials, run.records(), loaded, keys)
+        left = [trial for trial in planned.trials if trial.trial_id not in done]
+        with Progress(left, run.folder / "log.txt", console) as progress:
+            progress.say(_headline(planned, len(done)))
+            interrupted = False
+            try:
+                if not fresh:
+                    left = _look_up(left, planned, loaded, keys, device_type, store, run, progress)
+                if left:
+                    _train(left, planned, loaded, run, out / STORE, address, fresh, progress)
+            except KeyboardInterrupt:
+                interrupted = True
+            finally:
+                final = run.compact()
+                shutil.rmtree(run.folder / SCRATCH, ignore_errors=True)
     failures = tuple(r for r in final.values() if r.trial["status"] == "failed")
     completed = sum(r.trial["status"] == "completed" for r in final.values())
     return RunSummary(run.folder, len(planned.trials), completed, failures, interrupted)
 
 
+def likely_device(resources: Resources) -> str:
+    """Return the type of device, cpu or cuda, that trials will run on as far as this machine can tell."""
+    return "cuda" if resources.gpus and torch.cuda.is_available() else "cpu"
+
+
+def _headline(planned: Plan, done: int) -> str:
+    sizes = sorted({cost.parameters for cost in planned.costs.values()})
+    span = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    already = f", {done} of them done already" if done else ""
+    return f"{planned.sweep.name}: {len(planned.trials)} trials of {span} parameters{already}"
+
+
+def _done(
+    trials: Sequence[Trial],
+    records: dict[str, Record],
+    loaded: dict[DatasetSpec, datasets.Dataset],
+    keys: dict[str, tuple[str, ...]],
+) -> set[str]:
+    """Return the ids of trials whose record is of a completed trial with the same content as now."""
+    done = set()
+    for trial in trials:
+        found = records.get(trial.trial_id)
+        if found is not None and found.trial["status"] == "completed":
+            key = found.trial["result_key"]
+            device, fingerprint = found.trial["device"], loaded[trial.dataset].fingerprint
+            if key == keys[trial.trial_id][-1] or key == stage_keys(trial, fingerprint, device)[-1]:
+                done.add(trial.trial_id)
+    return done
+
+
+def _look_up(
+    trials: list[Trial],
+    planned: Plan,
+    loaded: dict[DatasetSpec, datasets.Dataset],
+    keys: dict[str, tuple[str, ...]],
+    device_type: str,
+    store: FolderStore,
+    run: RunFolder,
+    progress: Progress,
+) -> list[Trial]:
+    """Record the trials whose every stage is stored, without Ray, and return the others."""
+    code, look_ups, left = commit(), LookUps(store), []
+
+    @cache
+    def ends_chain(key: str) -> bool:
+        data = store.read(key)
+        return data is not None and "diverged" in StageResult.from_bytes(data, with_weights=False).metrics
+
+    for trial in trials:
+        chain = keys[trial.trial_id]
+        there = list(itertools.takewhile(store.has, chain))
+        try:
+            if len(there) < len(chain) and not (there and ends_chain(there[-1])):
+                raise NotStoredError(trial.label)
+            steps = attempt(trial, loaded[trial.dataset], look_ups, torch.device(device_type))
+            next(steps)
+        except StopIteration as end:
+            run.append(record(trial, planned.costs[trial.trial_id], end.value, code))
+            progress.end(trial, end.value)
+        except NotStoredError:
+            left.append(trial)
+    return left
+
+
 def load_all(planned: Plan, data_dir: Path, download: bool) -> dict[DatasetSpec, datasets.Dataset]:
     """Load the plan's data sets, each once."""
     return {spec: datasets.load(spec, data_dir, download) for spec in planned.infos}
-
-
-def _is_done(trial: Trial, records: dict[str, Record], fingerprint: str) -> bool:
-    """Tell whether a trial's record is of a completed trial with the same content as now."""
-    found = records.get(trial.trial_id)
-    if found is None or found.trial["status"] != "completed":
-        return False
-    *_, assessment = stage_keys(trial, fingerprint, found.trial["device"])
-    return bool(found.trial["result_key"] == assessment)
 
 
 def _train(
@@ -120,5 +194,6 @@ def _train(
         device = "GPU" if gpus else "processor"
         progress.say(f"Ray is up: {min(slots, len(trials))} trials at a time on the {device}")
         launch.run_trials(
-            trials, loaded, store, resources, gpus, fresh, progress.advance, progress.lose, on_end
-        )
+            trials, loaded, store, run.folder / SCRATCH, resources, gpus, fresh,
+            launch.Listener(progress.advance, progress.lose, on_end),
+        )  # fmt: skip

@@ -1,148 +1,311 @@
-"""Stage results by their key: what a stage made, as bytes that can be checked, and where they are kept."""
+"""The stage store: a folder with a file per stage result, by content key, and who may write which.
+
+Files are written whole or not at all and checked when they are read. A claim is the right to make a
+key's result: a lock that the operating system takes back when its process ends, so that several runs on
+one folder share their work and a killed one blocks nobody. While a claim is held, its key's files are
+written by nobody else.
+"""
 
 import contextlib
-import hashlib
-import io
+import fcntl
 import json
 import os
 import re
-import uuid
 import warnings
-from dataclasses import dataclass, field
+import weakref
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
-from torch import Tensor
+from typing import Protocol
 
 from lightsweep.spec import InputError
+from lightsweep.stagefile import Checkpoint, DamagedResultError, StageResult
 
-_MAGIC = b"lightsweep stage 1\n"
+RESULT, CHECKPOINT, TEMPORARY = ".stage", ".checkpoint", ".tmp"
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
-class DamagedResultError(Exception):
-    """Bytes are not a whole stage result."""
+class StoreError(InputError):
+    """The store cannot be written."""
 
 
 @dataclass(frozen=True)
-class StageResult:
-    """What a stage made: weights for the next stage, numbers for the report. Plain tensors and JSON."""
+class Answer:
+    """What a store says to who asks for a key: its result, or that it is theirs to make."""
 
-    weights: dict[str, Tensor]
-    """The net's state after the stage, on the CPU; empty for an assessment."""
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    """A record per epoch (`train.EpochRecord`)."""
-    metrics: dict[str, Any] = field(default_factory=dict)
-    """Final numbers."""
-    seconds: float = 0.0
-    """Time that the stage took where it was trained."""
-    provenance: dict[str, Any] = field(default_factory=dict)
-    """Where and when it was trained: host, device, started_at."""
-
-    def to_bytes(self) -> bytes:
-        """Return the result as bytes with a SHA-256 of their content, some 100 KB for the nets at hand."""
-        content = {"epochs": self.epochs, "metrics": self.metrics, "seconds": self.seconds}
-        text = json.dumps({**content, "provenance": self.provenance})
-        buffer = io.BytesIO()
-        torch.save({"weights": self.weights, "json": text}, buffer)
-        payload = buffer.getvalue()
-        return _MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload
-
-    @staticmethod
-    def from_bytes(data: bytes) -> "StageResult":
-        """Read bytes of `to_bytes`; runs no code from them (`weights_only`).
-
-        Raises:
-            DamagedResultError: The bytes are cut, altered, or something else.
-
-        """
-        header, payload = data[: len(_MAGIC) + 65], data[len(_MAGIC) + 65 :]
-        if header != _MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n":
-            raise DamagedResultError("its checksum does not fit its content")
-        try:
-            tree = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
-            weights: dict[str, Tensor] = {name: tensor.cpu() for name, tensor in tree["weights"].items()}
-            return StageResult(weights=weights, **json.loads(tree["json"]))
-        except Exception as error:
-            raise DamagedResultError(f"it cannot be read ({type(error).__name__})") from None
+    result: StageResult | None = None
+    checkpoint: Checkpoint | None = None
+    """Without a result: where to go on from, if somebody had begun."""
+    waited_seconds: float = 0.0
+    """For somebody else who was making it."""
+    warning: str | None = None
+    """What was found damaged, and discarded."""
 
 
 class StageStore(Protocol):
     """Where stage results are looked up and kept."""
 
-    def get(self, key: str) -> StageResult | None:
-        """Return the result of a key, or None where there is none."""
+    def claim(self, key: str) -> Answer:
+        """Return a key's result or, without one, make the caller the only one who makes it."""
 
     def put(self, key: str, result: StageResult) -> None:
-        """Keep a result under its key."""
+        """Keep a claimed key's result, and give the claim back."""
+
+    def put_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
+        """Keep what a claimed key's stage has made so far."""
+
+    def release(self, key: str) -> None:
+        """Give a claim back without a result."""
 
 
-def stage_file(folder: Path, key: str) -> Path:
-    """Return the file of a key; two of its digits are a folder, so that none gets too full."""
-    assert _KEY.fullmatch(key), key
-    return folder / key[:2] / f"{key}.stage"
+class NoStore:
+    """Keeps nothing and knows nothing: every stage is trained."""
+
+    def claim(self, key: str) -> Answer:
+        """Return that there is nothing."""
+        return Answer()
+
+    def put(self, key: str, result: StageResult) -> None:
+        """Forget it."""
+
+    def put_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
+        """Forget it."""
+
+    def release(self, key: str) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of the store."""
+
+    key: str
+    path: Path
+    size_bytes: int
+    modified: float
+    """Seconds since the epoch, by the clock of that moment."""
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether it is of a stage under way."""
+        return self.path.suffix == CHECKPOINT
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=3)
 
 
 class FolderStore:
-    """A folder with a file per stage result, written atomically and checked when read."""
+    """The store's folder. One object per process: closing one gives back all of the process's claims."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, warn: Callable[[str], None] = _warn) -> None:
         """Use a folder, made if it is not there.
 
+        Args:
+            folder: Where the store is.
+            warn: Called with a line when something damaged was discarded.
+
         Raises:
-            InputError: The folder cannot be made or written.
+            StoreError: The folder cannot be made or written.
 
         """
-        self.folder = folder
+        self.folder, self.warn = folder, warn
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._claims = os.open(folder / "claims", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            raise InputError(
-                f"{folder}: cannot be written ({error.strerror}); --out says where runs go"
-            ) from None
+            raise _not_writable(folder, error) from None
+        weakref.finalize(self, os.close, self._claims)
 
-    def get_bytes(self, key: str) -> bytes | None:
-        """Return a result's bytes if they are whole; a damaged file is removed with a warning."""
-        path = stage_file(self.folder, key)
+    def path(self, key: str, kind: str = RESULT) -> Path:
+        """Return the file of a key; two of its digits are a folder, so that none gets too full."""
+        return stage_file(self.folder, key).with_suffix(kind)
+
+    def has(self, key: str) -> bool:
+        """Tell whether there is a result, without checking that it is whole."""
+        return self.path(key).exists()
+
+    def read(self, key: str, kind: str = RESULT) -> bytes | None:
+        """Return a file's bytes if they are whole; a damaged file is removed with a warning."""
+        path = self.path(key, kind)
         try:
             data = path.read_bytes()
-            StageResult.from_bytes(data)
+            (StageResult if kind == RESULT else Checkpoint).from_bytes(data)
         except FileNotFoundError:
             return None
         except (OSError, DamagedResultError) as error:
-            warnings.warn(f"stage result {path} is discarded and trained again: {error}", stacklevel=2)
+            what = "stage result" if kind == RESULT else "checkpoint"
+            reason = error.strerror if isinstance(error, OSError) else error
+            self.warn(f"{what} {path} is discarded and trained again: {reason}")
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
             return None
         return data
 
-    def put_bytes(self, key: str, data: bytes) -> None:
-        """Write a result's bytes: whole or not at all, whatever happens meanwhile.
+    def write(self, key: str, data: bytes, kind: str = RESULT) -> None:
+        """Write a file of a claimed key, whole or not at all; a result takes its checkpoint's place.
 
         Raises:
-            InputError: The file cannot be written.
+            StoreError: The file cannot be written.
 
         """
-        path = stage_file(self.folder, key)
-        temporary = path.with_suffix(f".{os.getpid()}-{uuid.uuid4().hex}.tmp")
+        path, temporary = self.path(key, kind), self.path(key, TEMPORARY)
         try:
             path.parent.mkdir(exist_ok=True)
-            temporary.write_bytes(data)
+            try:
+                temporary.write_bytes(data)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+            if kind == RESULT:
+                self.path(key, CHECKPOINT).unlink(missing_ok=True)
+        except OSError as error:
+            raise _not_writable(path, error) from None
+
+    def try_claim(self, key: str) -> bool:
+        """Claim a key unless another process has; claiming again what this process has is no fault."""
+        try:
+            fcntl.lockf(self._claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _offset(key))
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def give_back(self, key: str) -> None:
+        """Give a claim back."""
+        fcntl.lockf(self._claims, fcntl.LOCK_UN, 1, _offset(key))
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the results and checkpoints, in no order."""
+        for path in self._files():
+            if path.suffix in (RESULT, CHECKPOINT):
+                with contextlib.suppress(OSError):
+                    stat = path.stat()
+                    yield Entry(path.stem, path, stat.st_size, stat.st_mtime)
+
+    def remove(self, entries: Collection[Entry]) -> list[Entry]:
+        """Remove entries but for those that somebody is making just now; return what was removed."""
+        return [entry for entry in entries if self._remove(entry.path)]
+
+    def remove_leftovers(self) -> None:
+        """Remove what writers left that were killed while writing."""
+        for path in self._files():
+            if path.suffix == TEMPORARY:
+                self._remove(path)
+
+    def limit_bytes(self) -> int | None:
+        """Return the size that the store is cut down to before and after a run; None is any size."""
+        try:
+            limit = json.loads((self.folder / "settings.json").read_text(encoding="utf-8"))["limit_bytes"]
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+        return limit if isinstance(limit, int) else None
+
+    def set_limit(self, limit_bytes: int | None) -> None:
+        """Set that size.
+
+        Raises:
+            StoreError: It cannot be written.
+
+        """
+        path = self.folder / "settings.json"
+        try:
+            temporary = path.with_suffix(TEMPORARY)
+            temporary.write_text(json.dumps({"limit_bytes": limit_bytes}), encoding="utf-8")
             temporary.replace(path)
         except OSError as error:
-            raise InputError(
-                f"{path}: cannot be written ({error.strerror}); --out says where runs go"
-            ) from None
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+            raise _not_writable(path, error) from None
 
-    def get(self, key: str) -> StageResult | None:
-        """Return the result of a key, or None."""
-        data = self.get_bytes(key)
-        return None if data is None else StageResult.from_bytes(data)
+    def _files(self) -> Iterator[Path]:
+        for folder in os.scandir(self.folder):
+            if len(folder.name) == 2 and folder.is_dir(follow_symlinks=False):
+                for file in os.scandir(folder):
+                    path = Path(file.path)
+                    if _KEY.fullmatch(path.stem):
+                        yield path
+
+    def _remove(self, path: Path) -> bool:
+        if not self.try_claim(path.stem):
+            return False
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _not_writable(path, error) from None
+        finally:
+            self.give_back(path.stem)
+        return True
+
+
+def stage_file(folder: Path, key: str) -> Path:
+    """Return the file of a key's result in a store's folder, be it there or not."""
+    assert _KEY.fullmatch(key), key
+    return folder / key[:2] / f"{key}{RESULT}"
+
+
+class LocalStore:
+    """A store's folder for trials that run in this process, one after the other."""
+
+    def __init__(self, folder: FolderStore) -> None:
+        self.folder = folder
+
+    def claim(self, key: str) -> Answer:
+        """Return a key's result; no other process is waited for."""
+        data = self.folder.read(key)
+        if data is not None:
+            return Answer(StageResult.from_bytes(data))
+        data = self.folder.read(key, CHECKPOINT)
+        return Answer(checkpoint=None if data is None else Checkpoint.from_bytes(data))
 
     def put(self, key: str, result: StageResult) -> None:
         """Keep a result."""
-        self.put_bytes(key, result.to_bytes())
+        self.folder.write(key, result.to_bytes())
+
+    def put_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint."""
+        self.folder.write(key, checkpoint.to_bytes(), CHECKPOINT)
+
+    def release(self, key: str) -> None:
+        """Do nothing: nothing is claimed."""
+
+
+class NotStoredError(StoreError):
+    """A look-up found nothing."""
+
+
+class LookUps:
+    """A store's folder that only answers, without weights, and has nobody train."""
+
+    def __init__(self, folder: FolderStore) -> None:
+        self.folder = folder
+
+    def claim(self, key: str) -> Answer:
+        """Return a key's result.
+
+        Raises:
+            NotStoredError: There is none.
+
+        """
+        data = self.folder.read(key)
+        if data is None:
+            raise NotStoredError(key)
+        return Answer(StageResult.from_bytes(data, with_weights=False))
+
+    def put(self, key: str, result: StageResult) -> None:
+        """Never called."""
+        raise AssertionError(key)
+
+    def put_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
+        """Never called."""
+        raise AssertionError(key)
+
+    def release(self, key: str) -> None:
+        """Never called."""
+        raise AssertionError(key)
+
+
+def _offset(key: str) -> int:
+    """Return the byte of the claims file whose lock is a key's claim."""
+    return int(key[:15], 16)
+
+
+def _not_writable(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"{path}: cannot be written ({error.strerror}); --out says where runs go")

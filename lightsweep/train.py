@@ -7,48 +7,22 @@ device before the epoch's end.
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightsweep.augment import augment
+from lightsweep.images import EVALUATION_BATCH, Source, Split, freeze
+from lightsweep.models import Net
 from lightsweep.schedule import block_names, learning_rate, network_of, trainable_blocks
 from lightsweep.seeding import derive
 from lightsweep.spec import ModelSpec, StageSpec, TransformSpec
-
-EVALUATION_BATCH = 256
+from lightsweep.stagefile import Checkpoint
 
 
 class DivergedError(Exception):
     """Training left the finite numbers."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Some of the images of a data set."""
-
-    pixels: Tensor
-    """uint8 [n, height, width, channels], all images."""
-    labels: Tensor
-    """int64 [n]."""
-    index: Tensor
-    """int64 [m], the images that belong to this split."""
-
-    def to(self, device: torch.device) -> "Split":
-        """Return the split on a device."""
-        return Split(self.pixels.to(device), self.labels.to(device), self.index.to(device))
-
-    def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return images float32 [batch, channels, height, width] in [0, 1], channels last, and labels."""
-        chosen = self.index[positions]
-        images = self.pixels.index_select(0, chosen).permute(0, 3, 1, 2)
-        return images.float().div_(255), self.labels[chosen]
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.index)
 
 
 @dataclass(frozen=True)
@@ -83,8 +57,64 @@ class Evaluation:
     """int64 [heads, n], on the CPU."""
 
 
+@dataclass
+class StageState:
+    """A stage under way: with the settings, all that its next epoch depends on."""
+
+    net: Net
+    optimizer: torch.optim.Optimizer
+    records: list[EpochRecord]
+    """Of the epochs so far."""
+    best: dict[str, Tensor]
+    """With patience, the net's state after the best epoch so far."""
+
+    @staticmethod
+    def begin(net: Net, model: ModelSpec, stage: StageSpec) -> "StageState":
+        """Freeze what the stage does not train, and make its optimizer."""
+        trainable = trainable_blocks(stage, model)
+        for name, block in _blocks(net, model, stage).items():
+            block.requires_grad_(name in trainable)
+        return StageState(net, _optimizer(stage, [p for p in net.parameters() if p.requires_grad]), [], {})
+
+    def to_checkpoint(self, seconds: float) -> Checkpoint:
+        """Return the state as plain tensors and records."""
+        tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        for index, parameter in enumerate(self._parameters()):
+            for name, value in self.optimizer.state[parameter].items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer.{index}.{name}"] = value
+        plain = {name: tensor.cpu() for name, tensor in tensors.items()}
+        return Checkpoint(plain, [asdict(record) for record in self.records], seconds)
+
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Take over a checkpoint's state."""
+        parameters = self._parameters()
+        net: dict[str, Tensor] = {}
+        for full_name, tensor in checkpoint.tensors.items():
+            part, _, name = full_name.partition(".")
+            if part == "optimizer":
+                number, _, name = name.partition(".")
+                parameter = parameters[int(number)]
+                # the optimizer's counters are scalars on the processor, its moments stand beside the weights
+                self.optimizer.state[parameter][name] = (
+                    tensor.to(parameter.device) if tensor.dim() else tensor
+                )
+            else:
+                (net if part == "net" else self.best)[name] = tensor
+        self.net.load_state_dict(net)
+        heads = [tuple(record["val_accuracy_heads"]) for record in checkpoint.epochs]
+        self.records = [
+            EpochRecord(**{**record, "val_accuracy_heads": accuracies})
+            for record, accuracies in zip(checkpoint.epochs, heads, strict=True)
+        ]
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+
 def train_stage(
-    net: nn.Module,
+    state: StageState,
     model: ModelSpec,
     stage: StageSpec,
     training: Split,
@@ -94,38 +124,39 @@ def train_stage(
     seed: int,
     stage_index: int,
 ) -> Iterator[EpochRecord]:
-    """Train a net in place for one stage, yielding a record after each epoch.
+    """Train a stage's net in place from where the stage stands, yielding a record after each epoch.
 
     With patience, the epoch of the best validation accuracy (then lowest loss) is restored at the end.
-    Random streams are derived from (seed, purpose, stage_index, epoch).
+    Random streams are derived from (seed, purpose, stage_index, epoch), so that a stage that goes on from
+    a checkpoint ends like one that was never interrupted. What frozen first blocks make of images that are
+    not augmented is computed once.
 
     Raises:
         DivergedError: The loss is not finite.
 
     """
+    net, optimizer, records = state.net, state.optimizer, state.records
     trainable = trainable_blocks(stage, model)
-    blocks = {name: net.get_submodule(name) for name in block_names(model, network_of(stage))}
-    for name, block in blocks.items():
-        block.requires_grad_(name in trainable)
-    optimizer = _optimizer(stage, [p for p in net.parameters() if p.requires_grad])
+    blocks = _blocks(net, model, stage)
     device = training.pixels.device
-    records: list[EpochRecord] = []
-    best: dict[str, Tensor] = {}
-    for epoch in range(stage.epochs):
+    _set_modes(net, blocks, trainable)
+    train_source = freeze(net, model, trainable, training, is_augmented=bool(transforms))
+    net.eval()
+    val_source = freeze(net, model, trainable, validation, is_augmented=False)
+    while not _is_over(records, stage):
+        epoch = len(records)
         started = time.perf_counter()
-        net.train()
-        for name, block in blocks.items():
-            block.train(name in trainable)  # frozen whole: its running statistics stand still, too
+        _set_modes(net, blocks, trainable)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(derive(seed, "dropout", stage_index, epoch))
             loss, accuracy = train_epoch(
-                net, stage, training, transforms, batch_size, optimizer, epoch,
+                net, stage, train_source, transforms, batch_size, optimizer, epoch,
                 order=derive(seed, "order", stage_index, epoch),
                 draws=derive(seed, "augmentation", stage_index, epoch),
             )  # fmt: skip
-        result = evaluate(net, validation)
+        result = evaluate(net, val_source)
         if not all(map(math.isfinite, (loss, *result.losses))):
-            raise DivergedError(f"NaN loss in epoch {epoch + 1} of stage {stage.name} (lr {stage.lr:g})")
+            raise DivergedError(f"NaN loss in epoch {epoch + 1} (lr {stage.lr:g})")
         trained = _trained_heads(stage, len(result.accuracies))
         record = EpochRecord(
             epoch=epoch + 1,
@@ -138,15 +169,29 @@ def train_stage(
             seconds=time.perf_counter() - started,
         )
         records.append(record)
+        if stage.patience is not None and kept_epoch(records, stage.patience) == epoch:
+            state.best = {name: tensor.clone() for name, tensor in net.state_dict().items()}
         yield record
-        if stage.patience is not None:
-            kept = kept_epoch(records, stage.patience)
-            if kept == epoch:
-                best = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-            elif epoch - kept >= stage.patience:
-                break
-    if best:
-        net.load_state_dict(best)
+    if state.best:
+        net.load_state_dict(state.best)
+
+
+def _is_over(records: Sequence[EpochRecord], stage: StageSpec) -> bool:
+    if not records or stage.patience is None:
+        return len(records) == stage.epochs
+    waited = len(records) - 1 - kept_epoch(records, stage.patience)
+    return len(records) == stage.epochs or waited >= stage.patience
+
+
+def _blocks(net: Net, model: ModelSpec, stage: StageSpec) -> dict[str, nn.Module]:
+    return {name: net.get_submodule(name) for name in block_names(model, network_of(stage))}
+
+
+def _set_modes(net: Net, blocks: dict[str, nn.Module], trainable: frozenset[str]) -> None:
+    """Put a net in training mode but for frozen blocks: their running statistics stand still, too."""
+    net.train()
+    for name, block in blocks.items():
+        block.train(name in trainable)
 
 
 def kept_epoch(records: Sequence[EpochRecord], patience: int | None) -> int:
@@ -157,9 +202,9 @@ def kept_epoch(records: Sequence[EpochRecord], patience: int | None) -> int:
 
 
 def train_epoch(
-    net: nn.Module,
+    net: Net,
     stage: StageSpec,
-    training: Split,
+    source: Source,
     transforms: Sequence[TransformSpec],
     batch_size: int,
     optimizer: torch.optim.Optimizer,
@@ -168,17 +213,17 @@ def train_epoch(
     draws: int,
 ) -> tuple[float, float]:
     """Train for one epoch; return its mean loss in nats and its accuracy."""
-    device = training.pixels.device
+    count, device = len(source.split), source.split.pixels.device
     generator = torch.Generator(device).manual_seed(draws)
-    shuffled = torch.randperm(len(training), generator=torch.Generator().manual_seed(order)).to(device)
+    shuffled = torch.randperm(count, generator=torch.Generator().manual_seed(order)).to(device)
     batches = shuffled.split(batch_size)
     loss_sum = torch.zeros((), device=device)
     correct = torch.zeros((), device=device)
     for step, positions in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(stage, epoch + step / len(batches))
-        images, labels = training.batch(positions)
-        outputs = net(images, augment(images, transforms, generator))
+        labels = source.split.labels_of(positions)
+        outputs = net(*source.inputs(positions, transforms, generator), source.starts)
         outputs = outputs[_trained_heads(stage, len(outputs))]
         loss = torch.stack([functional.cross_entropy(logits, labels) for logits in outputs]).sum()
         optimizer.zero_grad()
@@ -186,18 +231,18 @@ def train_epoch(
         optimizer.step()
         loss_sum += loss.detach() * len(positions)
         correct += sum((logits.argmax(1) == labels).sum() for logits in outputs) / len(outputs)
-    return float(loss_sum) / len(training), float(correct) / len(training)
+    return float(loss_sum) / count, float(correct) / count
 
 
 @torch.inference_mode()
-def evaluate(net: nn.Module, split: Split) -> Evaluation:
+def evaluate(net: Net, source: Source) -> Evaluation:
     """Evaluate a net on a split, both inputs getting the original image (arXiv 2501.15547, section 3)."""
     net.eval()
-    device = split.pixels.device
+    split, device = source.split, source.split.pixels.device
     losses, predictions = [], []
     for positions in torch.arange(len(split), device=device).split(EVALUATION_BATCH):
-        images, labels = split.batch(positions)
-        outputs = torch.stack(net(images, images))
+        labels = split.labels_of(positions)
+        outputs = torch.stack(net(*source.inputs(positions), source.starts))
         losses.append(torch.stack([functional.cross_entropy(o, labels, reduction="sum") for o in outputs]))
         predictions.append(outputs.argmax(2))
     predicted = torch.cat(predictions, 1)

@@ -12,7 +12,8 @@ from lightsweep.spec import ArmSpec, DatasetSpec, ModelSpec, Network, StageSpec,
 
 # The code that decides what a stage's result is: a change to any of it changes every key.
 TRAINING_SOURCES = (
-    "augment", "imagefiles", "models", "pipeline", "schedule", "seeding", "spec", "splits", "train", "trial"
+    "augment", "imagefiles", "images", "models", "pipeline", "schedule", "seeding", "spec", "splits", "train",
+    "trial",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lightsweep.store import StageResult
+from lightsweep.stagefile import StageResult
 
 SMALL = """
 name: small
@@ -97,7 +97,7 @@ class TestRun:
         done = lightsweep("run", "small.yaml", cwd=tmp_path)
         assert done.returncode == 1, done.stderr
         assert "2 completed, 2 failed, 0 left" in done.stdout
-        assert "NaN loss in epoch 1 of stage finetune" in done.stdout
+        assert "stage finetune: NaN loss in epoch 1" in done.stdout
         trials = pd.read_parquet(tmp_path / "runs/small/trials.parquet").set_index("arm")
         failed = trials.loc["finetune_lr 1e+30"]
         assert failed.status.tolist() == ["failed"] * 2

@@ -12,10 +12,11 @@ import torch
 from lightsweep import pipeline
 from lightsweep.datasets import Dataset, load
 from lightsweep.imagefiles import DatasetInfo, Images
+from lightsweep.images import Split
 from lightsweep.pipeline import TrialResult, channel_statistics, run_trial
 from lightsweep.spec import ArmSpec, DatasetSpec
-from lightsweep.store import FolderStore, StageResult
-from lightsweep.train import Split
+from lightsweep.stagefile import StageResult
+from lightsweep.store import FolderStore, LocalStore
 from lightsweep.trial import Trial
 
 CPU = torch.device("cpu")
@@ -35,6 +36,14 @@ def trial(seed: int = 0, arm: str = "base", **spec: object) -> Trial:
     return Trial(arm, DIGITS, ArmSpec.model_validate({**settings, **spec}), seed)
 
 
+def local(folder: Path) -> LocalStore:
+    return LocalStore(FolderStore(folder))
+
+
+def reused(result: TrialResult) -> tuple[bool, ...]:
+    return tuple(entry.origin == "stored" for entry in result.entries[:-1])
+
+
 def chains_equal(first: TrialResult, second: TrialResult) -> bool:
     return all(weights_equal(a, b) for a, b in zip(first.stages, second.stages, strict=True))
 
@@ -46,9 +55,9 @@ def weights_equal(first: StageResult, second: StageResult) -> bool:
 
 
 def test_a_trial_has_a_result_per_stage_and_an_assessment(digits, tmp_path):
-    result = run_trial(trial(), digits, FolderStore(tmp_path), CPU)
+    result = run_trial(trial(), digits, local(tmp_path), CPU)
     assert [len(stage.epochs) for stage in result.stages] == [2, 1, 1]
-    assert result.reused == (False, False, False)
+    assert reused(result) == (False, False, False)
     metrics = result.assessment.metrics
     assert sum(map(sum, metrics["test_confusion"])) == len(digits.test.labels)
     hits = sum(metrics["test_confusion"][k][k] for k in range(10))
@@ -57,48 +66,48 @@ def test_a_trial_has_a_result_per_stage_and_an_assessment(digits, tmp_path):
 
 
 def test_the_same_seed_twice_gives_equal_weights_bit_for_bit(digits, tmp_path):
-    results = [run_trial(trial(), digits, FolderStore(tmp_path / name), CPU) for name in "ab"]
+    results = [run_trial(trial(), digits, local(tmp_path / name), CPU) for name in "ab"]
     assert chains_equal(results[0], results[1])
-    other = run_trial(trial(seed=1), digits, FolderStore(tmp_path / "c"), CPU)
+    other = run_trial(trial(seed=1), digits, local(tmp_path / "c"), CPU)
     assert not weights_equal(results[0].stages[0], other.stages[0])
 
 
 def test_a_second_run_trains_nothing(digits, tmp_path, monkeypatch):
-    first = run_trial(trial(), digits, FolderStore(tmp_path), CPU)
+    first = run_trial(trial(), digits, local(tmp_path), CPU)
     monkeypatch.setattr(pipeline, "train_stage", lambda *_: pytest.fail("a stored stage was trained again"))
     monkeypatch.setattr(pipeline, "evaluate", lambda *_: pytest.fail("a stored trial was assessed again"))
-    second = run_trial(trial(arm="renamed"), digits, FolderStore(tmp_path), CPU)
-    assert second.reused == (True, True, True)
+    second = run_trial(trial(arm="renamed"), digits, local(tmp_path), CPU)
+    assert reused(second) == (True, True, True)
     assert second.assessment.metrics == first.assessment.metrics
 
 
 def test_arms_share_their_first_stage_and_equal_training_from_the_start(digits, tmp_path):
     """A stage that goes on from a looked-up one is bit-equal to one that goes on from a trained one."""
-    run_trial(trial(), digits, FolderStore(tmp_path / "shared"), CPU)
+    run_trial(trial(), digits, local(tmp_path / "shared"), CPU)
     average = trial(model={"filters": [2, 3], "hidden": 8})
-    shared = run_trial(average, digits, FolderStore(tmp_path / "shared"), CPU)
-    alone = run_trial(average, digits, FolderStore(tmp_path / "alone"), CPU)
-    assert shared.reused == (True, False, False)
-    assert alone.reused == (False, False, False)
+    shared = run_trial(average, digits, local(tmp_path / "shared"), CPU)
+    alone = run_trial(average, digits, local(tmp_path / "alone"), CPU)
+    assert reused(shared) == (True, False, False)
+    assert reused(alone) == (False, False, False)
     assert weights_equal(shared.stages[-1], alone.stages[-1])
 
 
 def test_a_damaged_stage_is_trained_again_to_the_same_bits(digits, tmp_path):
-    store = FolderStore(tmp_path)
+    store = local(tmp_path)
     first = run_trial(trial(), digits, store, CPU)
-    file = next(tmp_path.rglob(f"{first.keys[1]}.stage"))
+    file = next(tmp_path.rglob(f"{first.entries[1].key}.stage"))
     file.write_bytes(file.read_bytes()[:-7])
     with pytest.warns(UserWarning, match="discarded and trained again"):
         second = run_trial(trial(), digits, store, CPU)
-    assert second.reused == (True, False, True)
-    assert weights_equal(first.stages[1], store.get(first.keys[1]))
+    assert reused(second) == (True, False, True)
+    assert weights_equal(first.stages[1], store.get(first.entries[1].key))
 
 
 def test_the_test_images_reach_the_assessment_alone(digits, tmp_path):
     """Other test images change no weights and no validation result."""
     swapped = replace(digits, test=Images(digits.test.pixels[::-1].copy(), np.zeros_like(digits.test.labels)))
-    ours = run_trial(trial(), digits, FolderStore(tmp_path / "a"), CPU)
-    theirs = run_trial(trial(), swapped, FolderStore(tmp_path / "b"), CPU)
+    ours = run_trial(trial(), digits, local(tmp_path / "a"), CPU)
+    theirs = run_trial(trial(), swapped, local(tmp_path / "b"), CPU)
     assert chains_equal(ours, theirs)
     assert ours.assessment.metrics["val_accuracy"] == theirs.assessment.metrics["val_accuracy"]
     assert ours.assessment.metrics["test_accuracy"] != theirs.assessment.metrics["test_accuracy"]
@@ -109,14 +118,14 @@ def test_the_test_images_reach_the_assessment_alone(digits, tmp_path):
 def test_every_fusion_trains_with_every_preset(digits, tmp_path, fusion, preset):
     stages = {"preset": preset, "epochs": {"dual": 1, "fusion": 1, "finetune": 2}}
     arm = trial(model={"filters": [2, 3], "fusion": fusion, "batch_norm": True}, stages=stages)
-    result = run_trial(arm, digits, FolderStore(tmp_path), CPU)
+    result = run_trial(arm, digits, local(tmp_path), CPU)
     assert 0 <= result.assessment.metrics["test_accuracy"] <= 1
     assert sum(len(stage.epochs) for stage in result.stages) == 4
 
 
 def test_a_single_submodel_without_fusion_trains(digits, tmp_path):
     arm = trial(model={"inputs": "single", "fusion": "none", "filters": [2, 3]})
-    assert len(run_trial(arm, digits, FolderStore(tmp_path), CPU).stages) == 2
+    assert len(run_trial(arm, digits, local(tmp_path), CPU).stages) == 2
 
 
 def test_images_of_any_shape_and_number_of_classes_train(tmp_path):
@@ -126,7 +135,7 @@ def test_images_of_any_shape_and_number_of_classes_train(tmp_path):
     info = DatasetInfo("npz", 20, 14, 5, ("a", "b", "c"), 60, 60)
     spec = DatasetSpec(name="npz", path="x.npz", validation=12)
     arm = replace(trial(), dataset=spec)
-    result = run_trial(arm, Dataset(info, images, images, "f" * 64), FolderStore(tmp_path), CPU)
+    result = run_trial(arm, Dataset(info, images, images, "f" * 64), local(tmp_path), CPU)
     assert len(result.assessment.metrics["test_confusion"]) == 3
 
 

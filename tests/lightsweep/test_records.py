@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lightsweep.cost import Cost
-from lightsweep.pipeline import TrialResult
+from lightsweep.pipeline import StageEntry, TrialResult
 from lightsweep.records import (
     EPOCH_COLUMNS,
     TRIAL_COLUMNS,
@@ -18,7 +18,7 @@ from lightsweep.records import (
     record,
 )
 from lightsweep.spec import InputError, Sweep
-from lightsweep.store import StageResult
+from lightsweep.stagefile import StageResult
 from lightsweep.trial import Trial
 
 COST = Cost(parameters=10, macs=20, weight_bytes=40, training_bytes=120)
@@ -34,6 +34,12 @@ TRIALS = [Trial("base", SWEEP.dataset, SWEEP.base, seed) for seed in (0, 1)]
 WHERE = ("2026-01-02T03:04:05+00:00", 1.5, "box", "cpu")
 
 
+def run_folder(out, trials=TRIALS) -> RunFolder:
+    run = RunFolder.create(out, SWEEP)
+    run.describe(SWEEP, trials, {trial.trial_id: ("k1", "k2", "k3") for trial in trials})
+    return run
+
+
 def epoch(number: int, heads: tuple[float, ...]) -> dict[str, object]:
     return {
         "epoch": number, "learning_rate": 0.001, "train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 1.1,
@@ -47,12 +53,18 @@ def outcome():
     fusion = StageResult({}, [epoch(1, (0.7,))], {"kept_epoch": 1}, seconds=4)
     metrics = {"val_accuracy": 0.7, "test_accuracy": 0.6, "train_accuracy": 0.8}
     assessment = StageResult({}, metrics=metrics, seconds=1)
-    result = TrialResult((dual, fusion), assessment, ("k1", "k2", "k3"), (True, False))
+    where = {"host": "box", "device": "cpu", "hardware": "CPU", "torch": "2", "started_at": WHERE[0]}
+    entries = (
+        StageEntry(0, "k1", "stored", 2, 0, 3.0, 0.5, where),
+        StageEntry(1, "k2", "continued", 1, 1, 4.0, 0.25, where, "something is discarded"),
+        StageEntry(2, "k3", "trained", 0, 0, 1.0, 0.0, where),
+    )
+    result = TrialResult((dual, fusion), assessment, entries)
     return completed(result, *WHERE)
 
 
 def test_a_completed_trial_becomes_a_row_and_its_epochs(tmp_path, outcome):
-    run = RunFolder.create(tmp_path, SWEEP, TRIALS)
+    run = run_folder(tmp_path)
     run.append(record(TRIALS[0], COST, outcome, "abc"))
     run.append(record(TRIALS[1], COST, failed("NaN loss\nin epoch 3", *WHERE), "abc"))
     run.compact()
@@ -81,7 +93,7 @@ def test_every_setting_is_a_config_column():
 
 
 def test_a_cut_last_line_is_passed_over_and_the_rest_kept(tmp_path, outcome):
-    run = RunFolder.create(tmp_path, SWEEP, TRIALS)
+    run = run_folder(tmp_path)
     for trial in TRIALS:
         run.append(record(trial, COST, outcome, ""))
     text = run.journal.read_text()
@@ -92,7 +104,7 @@ def test_a_cut_last_line_is_passed_over_and_the_rest_kept(tmp_path, outcome):
 
 def test_a_record_after_a_cut_line_is_whole(tmp_path, outcome):
     """A killed run's cut line must not swallow the first record of the run that goes on."""
-    run = RunFolder.create(tmp_path, SWEEP, TRIALS)
+    run = run_folder(tmp_path)
     run.append(record(TRIALS[0], COST, outcome, ""))
     run.journal.write_text(run.journal.read_text()[:-40])
     run.append(record(TRIALS[1], COST, outcome, ""))
@@ -101,7 +113,7 @@ def test_a_record_after_a_cut_line_is_whole(tmp_path, outcome):
 
 
 def test_the_newest_record_counts_and_only_the_plans_trials(tmp_path, outcome):
-    run = RunFolder.create(tmp_path, SWEEP, TRIALS[:1])
+    run = run_folder(tmp_path, TRIALS[:1])
     run.append(record(TRIALS[0], COST, failed("lost", *WHERE), ""))
     run.append(record(TRIALS[1], COST, outcome, ""))
     run.append(record(TRIALS[0], COST, outcome, ""))
@@ -110,7 +122,7 @@ def test_the_newest_record_counts_and_only_the_plans_trials(tmp_path, outcome):
 
 
 def test_a_run_without_records_has_empty_tables_with_all_columns(tmp_path):
-    run = RunFolder.create(tmp_path, SWEEP, TRIALS)
+    run = run_folder(tmp_path)
     run.compact()
     trials = pd.read_parquet(run.folder / "trials.parquet")
     assert len(trials) == 0
@@ -118,7 +130,7 @@ def test_a_run_without_records_has_empty_tables_with_all_columns(tmp_path):
 
 
 def test_the_folder_says_what_the_run_is(tmp_path):
-    run = RunFolder.create(tmp_path, SWEEP, TRIALS)
+    run = run_folder(tmp_path)
     environment = json.loads((run.folder / "environment.json").read_text())
     assert environment["versions"]["torch"]
     assert environment["hardware"]["cores"] >= 1
@@ -128,7 +140,7 @@ def test_the_folder_says_what_the_run_is(tmp_path):
 def test_a_folder_in_whose_place_a_file_is_cannot_be_written(tmp_path):
     (tmp_path / "small").write_text("in the way")
     with pytest.raises(InputError, match=r"small: cannot be written .*--out"):
-        RunFolder.create(tmp_path, SWEEP, TRIALS)
+        run_folder(tmp_path)
 
 
 def test_opening_what_is_no_run_is_an_error(tmp_path):

@@ -1,184 +1,38 @@
-import hashlib
-import io
-import pickle
+"""The store's folder: whole files or none, claims that end with their process, limits and leftovers."""
+
+import subprocess
+import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor
+from stage_results import some_result
 
-from lightsweep.models import build
-from lightsweep.spec import InputError, ModelSpec
-from lightsweep.store import DamagedResultError, FolderStore, StageResult, stage_file
+from lightsweep.spec import InputError
+from lightsweep.stagefile import Checkpoint
+from lightsweep.store import CHECKPOINT, TEMPORARY, FolderStore, LookUps, NotStoredError, stage_file
 
 KEY, OTHER_KEY = "ab" * 32, "cd" * 32
-MAGIC = b"lightsweep stage 1\n"
 
 
-def some_result(size: int = 5) -> StageResult:
-    return StageResult(
-        weights={"a.head.weight": torch.arange(size, dtype=torch.float32), "steps": torch.tensor(3)},
-        epochs=[{"epoch": 1, "val_accuracy": 0.1 + 0.2, "val_accuracy_heads": [0.5, 0.25]}],
-        metrics={"network": "heads", "kept_epoch": 1, "reason": None},
-        seconds=1.5,
-        provenance={"host": "h", "device": "cpu"},
-    )
-
-
-def assert_same(one: StageResult | None, other: StageResult) -> None:
-    assert one is not None
-    assert one.weights.keys() == other.weights.keys()
-    for name, tensor in other.weights.items():
-        found = one.weights[name]
-        assert (found.dtype, found.shape, found.device) == (tensor.dtype, tensor.shape, tensor.device)
-        assert found.numpy(force=True).tobytes() == tensor.numpy(force=True).tobytes()
-    for field in ("epochs", "metrics", "seconds", "provenance"):
-        assert getattr(one, field) == getattr(other, field)
-
-
-DTYPES = [torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.uint8, torch.bool]
-
-
-@st.composite
-def tensors(draw: st.DrawFn) -> Tensor:
-    """Draw tensors of all kinds, infinities and NaN included, with and without dimensions."""
-    dtype = draw(st.sampled_from(DTYPES))
-    shape = draw(st.lists(st.integers(0, 4), max_size=4))
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
-    tensor = (torch.randn(shape, generator=generator) * 9).to(dtype)
-    if dtype.is_floating_point and tensor.numel() and draw(st.booleans()):
-        tensor.flatten()[0] = draw(st.sampled_from([float("inf"), float("nan"), -0.0, 1e-45]))
-    return tensor
-
-
-numbers = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
-json_values = st.recursive(
-    numbers,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=6,
-)
-json_objects = st.dictionaries(st.text(), json_values, max_size=3)
-results = st.builds(
-    StageResult,
-    weights=st.dictionaries(st.text(), tensors(), max_size=3),
-    epochs=st.lists(json_objects, max_size=3),
-    metrics=json_objects,
-    seconds=st.floats(0, 1e9),
-    provenance=json_objects,
-)
-
-
-@given(results)
-@settings(max_examples=50)
-def test_bytes_give_the_result_back_bit_for_bit(result: StageResult) -> None:
-    assert_same(StageResult.from_bytes(result.to_bytes()), result)
-
-
-def test_a_nets_weights_survive() -> None:
-    net = build(ModelSpec(batch_norm=True), (1, 28, 28), 10, "fused", seed=0)
-    result = StageResult(weights={name: t.contiguous() for name, t in net.state_dict().items()})
-    data = result.to_bytes()
-    assert_same(StageResult.from_bytes(data), result)
-    assert len(data) < 100_000
-    net.load_state_dict(StageResult.from_bytes(data).weights)
-
-
-def test_every_truncation_is_noticed() -> None:
-    data = some_result().to_bytes()
-    for length in range(len(data)):
-        with pytest.raises(DamagedResultError):
-            StageResult.from_bytes(data[:length])
-
-
-def test_every_flipped_bit_is_noticed() -> None:
-    """In the first and last kilobyte each bit, in between each byte."""
-    data = bytearray(some_result().to_bytes())
-    for index in range(len(data)):
-        edge = index < 1024 or index >= len(data) - 1024
-        for bit in range(8) if edge else [index % 8]:
-            data[index] ^= 1 << bit
-            with pytest.raises(DamagedResultError):
-                StageResult.from_bytes(bytes(data))
-            data[index] ^= 1 << bit
-    assert_same(StageResult.from_bytes(bytes(data)), some_result())
-
-
-@pytest.mark.parametrize("more", [b"\0", b"\n", MAGIC, some_result().to_bytes()])
-def test_bytes_too_many_are_noticed(more: bytes) -> None:
-    with pytest.raises(DamagedResultError):
-        StageResult.from_bytes(some_result().to_bytes() + more)
-
-
-@given(st.binary(max_size=200))
-def test_arbitrary_bytes_are_no_result(data: bytes) -> None:
-    for some in (data, MAGIC + data, signed(data)):
-        with pytest.raises(DamagedResultError):
-            StageResult.from_bytes(some)
-
-
-def signed(payload: bytes) -> bytes:
-    """Give foreign content the header that a result has."""
-    return MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload
-
-
-def saved(tree: Any) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(tree, buffer)
-    return buffer.getvalue()
-
-
-class Bomb:
-    """What a pickle that runs code consists of."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.path,)
-
-
-@pytest.mark.parametrize("where", ["pickle", "saved", "inside"])
-def test_a_foreign_pickle_is_refused_and_its_code_not_run(tmp_path: Path, where: str) -> None:
-    ran = tmp_path / "ran"
-    bomb = Bomb(ran)
-    payload = {
-        "pickle": lambda: pickle.dumps(bomb),
-        "saved": lambda: saved(bomb),
-        "inside": lambda: saved({"weights": {"w": torch.zeros(1)}, "json": "{}", "more": bomb}),
-    }[where]()
-    with pytest.raises(DamagedResultError, match=r"it cannot be read \("):
-        StageResult.from_bytes(signed(payload))
-    assert not ran.exists()
-    if where == "pickle":
-        pickle.loads(payload)
-        assert ran.exists()  # the bomb is a real one
-
-
-@pytest.mark.parametrize(
-    "tree",
-    [[], {}, {"weights": {}}, {"weights": {}, "json": "{"}, {"weights": {}, "json": "[]"},
-     {"weights": {}, "json": '{"other": 1}'}, torch.zeros(3)],
-    ids=str,
-)  # fmt: skip
-def test_whole_files_of_something_else_are_refused(tree: Any) -> None:
-    with pytest.raises(DamagedResultError):
-        StageResult.from_bytes(signed(saved(tree)))
+def files(store: FolderStore) -> list[Path]:
+    """List all files but the one whose bytes are locked."""
+    return sorted(path for path in store.folder.rglob("*") if path.is_file() and path.name != "claims")
 
 
 def test_a_store_gives_back_what_was_put(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "new" / "folder")
-    assert store.get(KEY) is None
-    store.put(KEY, some_result())
-    assert_same(store.get(KEY), some_result())
-    assert_same(FolderStore(store.folder).get(KEY), some_result())
-    assert store.get(OTHER_KEY) is None
-    store.put(KEY, some_result(9))
-    assert_same(store.get(KEY), some_result(9))
-    assert [path for path in store.folder.rglob("*") if path.is_file()] == [stage_file(store.folder, KEY)]
+    assert store.read(KEY) is None
+    store.write(KEY, some_result().to_bytes())
+    assert store.read(KEY) == some_result().to_bytes()
+    assert FolderStore(store.folder).read(KEY) == some_result().to_bytes()
+    assert store.read(OTHER_KEY) is None
+    store.write(KEY, some_result(9).to_bytes())
+    assert store.read(KEY) == some_result(9).to_bytes()
+    assert files(store) == [stage_file(store.folder, KEY)]
 
 
 def test_stage_files_are_spread_over_folders() -> None:
@@ -204,21 +58,21 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_file_is_discarded_with_one_warning(tmp_path: Path, damage: Any) -> None:
     store = FolderStore(tmp_path)
-    store.put(KEY, some_result())
-    store.put(OTHER_KEY, some_result())
+    store.write(KEY, some_result().to_bytes())
+    store.write(OTHER_KEY, some_result().to_bytes())
     path = stage_file(tmp_path, KEY)
     path.write_bytes(damage(path.read_bytes()))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        assert store.get(KEY) is None
+        assert store.read(KEY) is None
     assert [str(warning.message) for warning in caught] == [
         f"stage result {path} is discarded and trained again: its checksum does not fit its content"
     ]
     assert not path.exists()
-    assert store.get(KEY) is None  # without a warning, which would be an error
-    store.put(KEY, some_result())
-    assert_same(store.get(KEY), some_result())
-    assert_same(store.get(OTHER_KEY), some_result())
+    assert store.read(KEY) is None  # without a warning, which would be an error
+    store.write(KEY, some_result().to_bytes())
+    assert store.read(KEY) == some_result().to_bytes()
+    assert store.read(OTHER_KEY) == some_result().to_bytes()
 
 
 @pytest.mark.parametrize("method", ["replace", "write_bytes"])
@@ -227,8 +81,8 @@ def test_a_failing_write_leaves_what_was_there_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, error: BaseException
 ) -> None:
     store = FolderStore(tmp_path)
-    store.put(OTHER_KEY, some_result())
-    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    store.write(OTHER_KEY, some_result().to_bytes())
+    before = files(store)
     real_write = Path.write_bytes
 
     def fail(self: Path, argument: Any) -> None:
@@ -239,11 +93,11 @@ def test_a_failing_write_leaves_what_was_there_and_nothing_else(
     monkeypatch.setattr(Path, method, fail)
     for key in (KEY, OTHER_KEY):
         with pytest.raises(InputError if isinstance(error, OSError) else type(error)):
-            store.put(key, some_result(9))
+            store.write(key, some_result(9).to_bytes())
     monkeypatch.undo()
-    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
-    assert store.get(KEY) is None
-    assert_same(store.get(OTHER_KEY), some_result())
+    assert files(store) == before
+    assert store.read(KEY) is None
+    assert store.read(OTHER_KEY) == some_result().to_bytes()
 
 
 def test_a_folder_that_cannot_be_made_is_the_users_error(tmp_path: Path) -> None:
@@ -261,4 +115,150 @@ def test_a_folder_in_the_place_of_a_result_is_no_result(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     stage_file(tmp_path, KEY).mkdir(parents=True)
     with pytest.warns(UserWarning, match="discarded"):
-        assert store.get(KEY) is None
+        assert store.read(KEY) is None
+
+
+CLAIM = """
+import sys
+from pathlib import Path
+from lightsweep.store import FolderStore
+store = FolderStore(Path(sys.argv[1]))
+for line in sys.stdin:
+    what, key = line.split()
+    print(getattr(store, what)(key), flush=True)
+"""
+
+
+class OtherProcess:
+    """A store on the same folder in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", CLAIM, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, what: str, key: str) -> str:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{what} {key}\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[OtherProcess]:
+    process = OtherProcess(tmp_path)
+    yield process
+    process.kill()
+
+
+def test_a_claim_is_of_one_process_until_it_is_given_back(tmp_path: Path, other: OtherProcess) -> None:
+    store = FolderStore(tmp_path)
+    assert other("try_claim", KEY) == "True"
+    assert not store.try_claim(KEY)
+    assert store.try_claim(OTHER_KEY)
+    assert other("try_claim", OTHER_KEY) == "False"
+    assert other("try_claim", KEY) == "True"  # its own
+    other("give_back", KEY)
+    assert store.try_claim(KEY)
+    assert other("try_claim", KEY) == "False"
+
+
+def test_a_killed_process_claims_nothing(tmp_path: Path, other: OtherProcess) -> None:
+    store = FolderStore(tmp_path)
+    assert other("try_claim", KEY) == "True"
+    other.kill()
+    assert store.try_claim(KEY)
+
+
+def test_leftovers_of_killed_writers_go_and_those_of_living_ones_stay(
+    tmp_path: Path, other: OtherProcess
+) -> None:
+    store = FolderStore(tmp_path)
+    store.write(KEY, some_result().to_bytes())
+    drafts = [store.path(key, TEMPORARY) for key in (KEY, OTHER_KEY)]
+    for draft in drafts:
+        draft.parent.mkdir(exist_ok=True)
+        draft.write_bytes(b"half")
+    assert other("try_claim", OTHER_KEY) == "True"
+    store.remove_leftovers()
+    assert [draft.exists() for draft in drafts] == [False, True]
+    other.kill()
+    store.remove_leftovers()
+    assert files(store) == [stage_file(tmp_path, KEY)]
+
+
+def test_what_somebody_makes_just_now_is_not_removed(tmp_path: Path, other: OtherProcess) -> None:
+    store = FolderStore(tmp_path)
+    for key in (KEY, OTHER_KEY):
+        store.write(key, some_result().to_bytes())
+    assert other("try_claim", KEY) == "True"
+    assert [entry.key for entry in store.remove(list(store.entries()))] == [OTHER_KEY]
+    assert [entry.key for entry in store.entries()] == [KEY]
+
+
+def test_a_result_takes_its_checkpoints_place(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    data = Checkpoint({"net.w": torch.ones(2)}, [{"epoch": 1}], 3.0).to_bytes()
+    store.write(KEY, data, CHECKPOINT)
+    assert store.read(KEY, CHECKPOINT) == data
+    assert not store.has(KEY)
+    assert [(entry.key, entry.is_checkpoint, entry.size_bytes) for entry in store.entries()] == [
+        (KEY, True, len(data))
+    ]
+    store.write(KEY, some_result().to_bytes())
+    assert store.read(KEY, CHECKPOINT) is None
+    assert [entry.is_checkpoint for entry in store.entries()] == [False]
+
+
+def test_a_damaged_checkpoint_is_discarded_with_one_warning(tmp_path: Path) -> None:
+    said: list[str] = []
+    store = FolderStore(tmp_path, said.append)
+    store.write(KEY, some_result().to_bytes(), CHECKPOINT)  # whole, but no checkpoint
+    assert store.read(KEY, CHECKPOINT) is None
+    path = store.path(KEY, CHECKPOINT)
+    assert said == [f"checkpoint {path} is discarded and trained again: it cannot be read (other fields)"]
+    assert files(store) == []
+
+
+def test_foreign_files_are_no_entries(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    for name in ("README.md", "ab/notes.stage", "ab/x.tmp", f"abc/{KEY}.stage"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    before = files(store)
+    store.remove_leftovers()
+    assert list(store.entries()) == []
+    assert files(store) == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"limit_bytes": "much"}', "{}"])
+def test_settings_that_cannot_be_read_set_no_limit(tmp_path: Path, text: str) -> None:
+    (tmp_path / "settings.json").write_text(text)
+    assert FolderStore(tmp_path).limit_bytes() is None
+
+
+def test_a_limit_is_kept(tmp_path: Path) -> None:
+    assert FolderStore(tmp_path).limit_bytes() is None
+    FolderStore(tmp_path).set_limit(12345)
+    assert FolderStore(tmp_path).limit_bytes() == 12345
+    FolderStore(tmp_path).set_limit(None)
+    assert FolderStore(tmp_path).limit_bytes() is None
+
+
+def test_look_ups_answer_without_weights_and_have_nobody_train(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    store.write(KEY, some_result().to_bytes())
+    answer = LookUps(store).claim(KEY)
+    assert answer.result is not None
+    assert answer.result.weights == {}
+    assert answer.result.epochs == some_result().epochs
+    with pytest.raises(NotStoredError):
+        LookUps(store).claim(OTHER_KEY)

@@ -1,5 +1,6 @@
+import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -8,15 +9,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from lightsweep import images as images_module
 from lightsweep import train as module
-from lightsweep.models import build
-from lightsweep.schedule import block_names, learning_rate
+from lightsweep.images import Source, Split, freeze
+from lightsweep.models import Net, build
+from lightsweep.schedule import block_names, learning_rate, trainable_blocks
 from lightsweep.seeding import derive
 from lightsweep.spec import ModelSpec, StageSpec, TransformSpec
-from lightsweep.train import DivergedError, EpochRecord, Split, evaluate, kept_epoch, train_stage
+from lightsweep.stagefile import Checkpoint
+from lightsweep.train import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
 
 SHAPE, CLASSES = (1, 12, 12), 3
 MODEL = ModelSpec(filters=(2, 3), hidden=4, dropout=0.5, batch_norm=True)
@@ -50,16 +54,21 @@ def train(
     seed: int = 0,
     transforms: Sequence[TransformSpec] = FLIP,
     batch_size: int = 8,
-    net: nn.Module | None = None,
+    net: Net | None = None,
     stage_index: int = 0,
-) -> tuple[nn.Module, list[EpochRecord]]:
+) -> tuple[Net, list[EpochRecord]]:
     network: Any = "fused" if row.loss == "fused" else "heads"
     net = net or build(model, SHAPE, CLASSES, network, seed)
-    steps = train_stage(net, model, row, TRAINING, VALIDATION, transforms, batch_size, seed, stage_index)
+    state = StageState.begin(net, model, row)
+    steps = train_stage(state, model, row, TRAINING, VALIDATION, transforms, batch_size, seed, stage_index)
     return net, list(steps)
 
 
-def weights(net: nn.Module) -> dict[str, Tensor]:
+def batch(split: Split, positions: Tensor) -> tuple[Tensor, Tensor]:
+    return split.images_of(positions), split.labels_of(positions)
+
+
+def weights(net: Net) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in net.state_dict().items()}
 
 
@@ -120,7 +129,7 @@ def test_global_random_states_are_left_as_found() -> None:
     row = stage()
     net = build(MODEL, SHAPE, CLASSES, "fused", seed=0)
     torch.set_rng_state(before[0])
-    for _ in train_stage(net, MODEL, row, TRAINING, VALIDATION, FLIP, 8, 0, 0):
+    for _ in train_stage(StageState.begin(net, MODEL, row), MODEL, row, TRAINING, VALIDATION, FLIP, 8, 0, 0):
         assert torch.equal(torch.get_rng_state(), before[0])
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
@@ -220,7 +229,7 @@ def test_a_stage_against_a_plain_loop(optimizer: Any, momentum: float) -> None:
     row = stage(loss="heads", optimizer=optimizer, momentum=momentum, lr=0.5, schedule="linear", epochs=3)
     trained, records = train(row, model=model, transforms=(), batch_size=1000)
     net = build(model, SHAPE, CLASSES, "heads", seed=0)
-    images, labels = TRAINING.batch(torch.arange(len(TRAINING)))
+    images, labels = batch(TRAINING, torch.arange(len(TRAINING)))
     velocity = {name: torch.zeros_like(p) for name, p in net.named_parameters()}
     for epoch in range(3):
         net.zero_grad()
@@ -243,7 +252,7 @@ def test_evaluation_against_a_plain_loop() -> None:
     training, _ = some_data(900, seed=3)
     assert len(training) == 600
     net = build(MODEL, SHAPE, CLASSES, "heads", seed=0)
-    found = evaluate(net, training)
+    found = evaluate(net, Source(training))
     net.eval()
     for head in range(2):
         loss, right, predictions = 0.0, 0, []
@@ -262,7 +271,7 @@ def test_evaluation_against_a_plain_loop() -> None:
 @pytest.mark.parametrize(("loss", "heads"), [("heads", [0, 1]), ("head-a", [0]), ("head-b", [1])])
 def test_records_are_of_the_heads_that_train(loss: str, heads: list[int]) -> None:
     net, records = train(stage(loss=loss))
-    found = evaluate(net, VALIDATION)
+    found = evaluate(net, Source(VALIDATION))
     assert [record.epoch for record in records] == [1, 2]
     assert records[-1].val_accuracy_heads == found.accuracies
     assert records[-1].val_accuracy == pytest.approx(sum(found.accuracies[h] for h in heads) / len(heads))
@@ -276,7 +285,7 @@ def test_early_stopping_keeps_the_best_epoch(seed: int) -> None:
     best = max(records, key=lambda record: (record.val_accuracy, -record.val_loss))
     assert best.epoch < len(records) < 40  # it stopped, and later epochs were worse
     assert len(records) - best.epoch == 3
-    found = evaluate(net, VALIDATION)
+    found = evaluate(net, Source(VALIDATION))
     assert (found.accuracies[0], found.losses[0]) == (best.val_accuracy, best.val_loss)
     shorter, _ = train(row.model_copy(update={"epochs": best.epoch, "patience": None}), seed=seed)
     assert not differing(weights(net), weights(shorter))
@@ -287,7 +296,7 @@ def test_without_patience_all_epochs_train_and_the_last_is_kept() -> None:
     for seed in range(4):
         net, records = train(stage(optimizer="sgd", lr=0.5, epochs=9), seed=seed)
         assert len(records) == 9
-        assert evaluate(net, VALIDATION).losses[0] == records[-1].val_loss
+        assert evaluate(net, Source(VALIDATION)).losses[0] == records[-1].val_loss
         best.append(kept_epoch(records, patience=3))
     assert min(best) < 8  # patience would have kept another epoch
 
@@ -322,7 +331,7 @@ def test_no_epoch_is_better_than_the_kept_one(pairs: list[tuple[int, int]]) -> N
 @pytest.mark.parametrize("patience", [None, 3])
 def test_a_loss_that_is_not_finite_is_an_error_with_place_and_rate(patience: int | None) -> None:
     row = stage(optimizer="sgd", lr=1e30, epochs=3, patience=patience)
-    with pytest.raises(DivergedError, match=r"epoch 1 of stage s \(lr 1e\+30\)"):
+    with pytest.raises(DivergedError, match=r"epoch 1 \(lr 1e\+30\)"):
         train(row)
 
 
@@ -333,7 +342,7 @@ def test_the_last_step_may_not_leave_the_finite_numbers_either() -> None:
 
 
 def test_batches_are_scaled_images_and_their_labels() -> None:
-    images, labels = TRAINING.batch(torch.tensor([2, 0]))
+    images, labels = batch(TRAINING, torch.tensor([2, 0]))
     chosen = TRAINING.index[[2, 0]]
     assert images.shape == (2, 1, 12, 12)
     assert images.is_contiguous(memory_format=torch.channels_last)
@@ -354,3 +363,107 @@ def test_blocks_of_the_test_net_are_those_that_the_tests_name() -> None:
     assert set(block_names(MODEL, "fused")) == {
         "a.conv1", "a.conv2", "a.head", "b.conv1", "b.conv2", "b.head", "hidden", "output"
     }  # fmt: skip
+
+
+STAGES = {
+    "nadam": {"optimizer": "nadam"},
+    "adam with decay": {"optimizer": "adam", "weight_decay": 0.01, "schedule": "cosine"},
+    "sgd": {"optimizer": "sgd", "lr": 0.05},
+    "sgd with momentum": {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "warmup_epochs": 1.5},
+    "partly frozen": {"train": "last-3"},
+    "submodels": {"loss": "heads"},
+    "patient": {"patience": 2, "lr": 0.05},
+}
+
+
+@pytest.mark.parametrize("settings", STAGES.values(), ids=STAGES)
+@pytest.mark.parametrize("cut", [1, 2, 4, 5])
+def test_a_stage_that_goes_on_from_a_checkpoint_ends_bit_for_bit_like_an_undisturbed_one(
+    settings: dict[str, Any], cut: int
+) -> None:
+    row = stage(**{"epochs": 5, **settings})
+    whole, records = train(row)
+    network: Any = "fused" if row.loss == "fused" else "heads"
+
+    def begin() -> StageState:
+        return StageState.begin(build(MODEL, SHAPE, CLASSES, network, 0), MODEL, row)
+
+    def steps(state: StageState) -> Iterator[EpochRecord]:
+        return train_stage(state, MODEL, row, TRAINING, VALIDATION, FLIP, 8, 0, 0)
+
+    cut = min(cut, len(records))
+    killed = begin()
+    list(itertools.islice(steps(killed), cut))
+    data = killed.to_checkpoint(seconds=7.0).to_bytes()
+    again = begin()
+    again.go_on_from(Checkpoint.from_bytes(data))
+    went_on = list(steps(again))
+    assert len(went_on) == len(records) - cut
+    assert without_seconds(again.records) == without_seconds(records)
+    assert again.records[:cut] == killed.records
+    assert not differing(weights(whole), weights(again.net))
+
+
+@pytest.mark.parametrize("recipe", [FLIP, ()], ids=["augmented", "plain"])
+@pytest.mark.parametrize("inputs", ["dual", "single"])
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("train_", ["last-2", "last-3", ["conv2", "output"], ["b.*", "hidden"]], ids=str)
+def test_kept_maps_of_frozen_blocks_change_no_bit(
+    monkeypatch: pytest.MonkeyPatch, train_: Any, batch_norm: bool, inputs: str, recipe: Any
+) -> None:
+    """Against the same stage with no room to keep them."""
+    if inputs == "single" and train_ == ["b.*", "hidden"]:
+        train_ = "last-1"
+    model = MODEL.model_copy(update={"inputs": inputs, "batch_norm": batch_norm})
+    row = stage(train=train_, epochs=2)
+    kept, records = train(row, model, transforms=recipe)
+    monkeypatch.setattr(images_module, "MAPS_BYTES", 0)
+    computed, others = train(row, model, transforms=recipe)
+    assert without_seconds(records) == without_seconds(others)
+    assert not differing(weights(kept), weights(computed))
+
+
+@pytest.mark.parametrize(
+    ("train_", "is_augmented", "starts"),
+    [
+        ("last-2", True, (2, 0)),
+        ("last-2", False, (2, 2)),
+        (["a.conv2", "output"], False, (1, 2)),
+        (["conv1", "output"], False, (0, 0)),
+        ("all", False, (0, 0)),
+    ],
+    ids=str,
+)
+def test_frozen_first_blocks_run_once_a_stage_on_images_that_are_not_augmented(
+    train_: Any, is_augmented: bool, starts: tuple[int, int]
+) -> None:
+    row = stage(train=train_)
+    net = build(MODEL, SHAPE, CLASSES, "fused", 0).eval()
+    source = freeze(net, MODEL, trainable_blocks(row, MODEL), TRAINING, is_augmented)
+    assert source.starts == starts
+    runs = {name: 0 for name in ("a.conv1", "a.conv2", "b.conv1", "b.conv2")}
+
+    def count(name: str) -> Any:
+        def hook(*_: Any) -> None:
+            runs[name] += 1
+
+        return hook
+
+    for name in runs:
+        net.get_submodule(name).register_forward_hook(count(name))
+    inputs = source.inputs(torch.tensor([3, 1]), FLIP if is_augmented else (), torch.Generator())
+    net(*inputs, source.starts)
+    ran = {name for name, times in runs.items() if times}
+    skipped = {f"{sub}.conv{i + 1}" for sub, depth in zip("ab", starts, strict=True) for i in range(depth)}
+    assert ran == set(runs) - skipped
+
+
+def test_frozen_blocks_run_without_gradients() -> None:
+    row = stage(train="last-2")
+    state = StageState.begin(build(MODEL, SHAPE, CLASSES, "fused", 0), MODEL, row)
+    seen: list[bool] = []
+    for name in ("a.conv2", "b.conv2", "b.head"):
+        state.net.get_submodule(name).register_forward_hook(lambda *a: seen.append(a[2].requires_grad))
+    list(train_stage(state, MODEL, row, TRAINING, VALIDATION, FLIP, 8, 0, 0))
+    assert seen
+    assert not any(seen)

@@ -1,0 +1,49 @@
+"""Running one trial to its outcome, whatever becomes of it."""
+
+import platform
+import time
+from collections.abc import Generator
+from datetime import UTC, datetime
+
+import torch
+
+from lightsweep.datasets import Dataset
+from lightsweep.pipeline import StageEntry, trial_steps
+from lightsweep.records import Outcome, completed, failed
+from lightsweep.spec import InputError
+from lightsweep.store import StageStore, StoreError
+from lightsweep.train import DivergedError, EpochRecord
+from lightsweep.trial import Trial
+
+
+def attempt(
+    trial: Trial, dataset: Dataset, store: StageStore, device: torch.device
+) -> Generator[EpochRecord, None, Outcome]:
+    """Run a trial epoch by epoch and return what became of it; its failure is an outcome, with the reason.
+
+    Raises:
+        StoreError: The store cannot be written, so that no trial has a chance.
+
+    """
+    started_at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    entries: list[StageEntry] = []
+
+    def where() -> tuple[str, float, str, str]:
+        return started_at, time.perf_counter() - started, platform.node(), device.type
+
+    steps = trial_steps(trial, dataset, store, device)
+    try:
+        while True:
+            step = next(steps)
+            if isinstance(step, StageEntry):
+                entries.append(step)
+            else:
+                yield step
+    except StopIteration as end:
+        return completed(end.value, *where())
+    except StoreError:
+        raise
+    except (DivergedError, InputError) as error:
+        return failed(str(error), *where(), entries)
+    except Exception as error:
+        return failed(f"{type(error).__name__}: {error}", *where(), entries)

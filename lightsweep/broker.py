@@ -1,0 +1,101 @@
+"""The store seen by many workers: each key is made by one of them, and the others wait for it.
+
+One broker stands beside each launching process and is the only one of its run that touches the store's
+folder. It knows nothing of Ray: `launch` makes an actor of it, and results pass it as bytes.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightsweep.store import CHECKPOINT, RESULT, FolderStore, StoreError
+
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Reply:
+    """`store.Answer` as bytes."""
+
+    result: bytes | None
+    checkpoint: bytes | None
+    waited_seconds: float
+    warning: str | None
+
+
+class Broker:
+    """Claims of one run's workers, and the store's folder."""
+
+    def __init__(self, folder: str, fresh: bool) -> None:
+        """Open the store.
+
+        Args:
+            folder: Of the store.
+            fresh: Pass over what was stored before now, but not what this broker's workers make.
+
+        """
+        self._warnings: list[str] = []
+        self._store = FolderStore(Path(folder), self._warnings.append)
+        self._fresh = fresh
+        self._made: set[str] = set()
+        self._owners: dict[str, str] = {}
+
+    async def claim(self, key: str, owner: str) -> Reply:
+        """Return a key's result, or claim it for the owner; waits while somebody else makes it."""
+        began = time.monotonic()
+        while True:
+            if self._owners.get(key, owner) == owner:
+                result = self._read(key)
+                if result is None and self._store.try_claim(key):
+                    result = self._read(key)  # another run may have put it just before the claim
+                    if result is None:
+                        self._owners[key] = owner
+                        checkpoint = None if self._fresh else self._store.read(key, CHECKPOINT)
+                        return self._reply(None, checkpoint, began)
+                    self._store.give_back(key)
+                if result is not None:
+                    return self._reply(result, None, began)
+            await asyncio.sleep(POLL_SECONDS)
+
+    def put(self, key: str, owner: str, data: bytes) -> str | None:
+        """Keep a result and end the claim; return why the store could not be written, if so."""
+        fault = self._write(key, owner, data, RESULT)
+        self.release(key, owner)
+        return fault
+
+    def put_checkpoint(self, key: str, owner: str, data: bytes) -> str | None:
+        """Keep a checkpoint; return why the store could not be written, if so."""
+        return self._write(key, owner, data, CHECKPOINT)
+
+    def release(self, key: str, owner: str) -> None:
+        """End a claim, if it is the owner's."""
+        if self._owners.get(key) == owner:
+            del self._owners[key]
+            self._store.give_back(key)
+
+    def drop(self, owner: str) -> None:
+        """End all claims of an owner that is gone."""
+        for key in [key for key, holder in self._owners.items() if holder == owner]:
+            self.release(key, owner)
+
+    def _read(self, key: str) -> bytes | None:
+        return None if self._fresh and key not in self._made else self._store.read(key)
+
+    def _write(self, key: str, owner: str, data: bytes, kind: str) -> str | None:
+        """Write for an owner unless another has the claim by now; a broker that began anew knows none."""
+        if self._owners.get(key, owner) != owner or not self._store.try_claim(key):
+            return None
+        self._owners[key] = owner
+        try:
+            self._store.write(key, data, kind)
+        except StoreError as error:
+            return str(error)
+        if kind == RESULT:
+            self._made.add(key)
+        return None
+
+    def _reply(self, result: bytes | None, checkpoint: bytes | None, began: float) -> Reply:
+        warning = "; ".join(self._warnings) or None
+        self._warnings.clear()
+        return Reply(result, checkpoint, time.monotonic() - began, warning)

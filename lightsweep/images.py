@@ -1,0 +1,122 @@
+"""What enters the net: a split's images in batches, or what its frozen first blocks made of them once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightsweep.augment import augment
+from lightsweep.models import Net
+from lightsweep.spec import ModelSpec, TransformSpec
+
+EVALUATION_BATCH = 256
+MAPS_BYTES = 256 * 2**20  # kept per split and submodel at most; what is larger is computed each time
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some of the images of a data set."""
+
+    pixels: Tensor
+    """uint8 [n, height, width, channels], all images."""
+    labels: Tensor
+    """int64 [n]."""
+    index: Tensor
+    """int64 [m], the images that belong to this split."""
+
+    def to(self, device: torch.device) -> "Split":
+        """Return the split on a device."""
+        return Split(self.pixels.to(device), self.labels.to(device), self.index.to(device))
+
+    def images_of(self, positions: Tensor) -> Tensor:
+        """Return images float32 [batch, channels, height, width] in [0, 1], channels last in memory."""
+        images = self.pixels.index_select(0, self.index[positions]).permute(0, 3, 1, 2)
+        return images.float().div_(255)
+
+    def labels_of(self, positions: Tensor) -> Tensor:
+        """Return labels int64 [batch]."""
+        return self.labels[self.index[positions]]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.index)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Batches of a split for a net's two inputs (`models.FusedNet.forward`)."""
+
+    split: Split
+    starts: tuple[int, int] = (0, 0)
+    """For each input, how many of the submodel's blocks it has behind it."""
+    maps: tuple[Tensor | None, Tensor | None] = (None, None)
+    """For each input, what those blocks made of the split's images, float32 [m, height, width, channels]."""
+
+    def inputs(
+        self,
+        positions: Tensor,
+        transforms: Sequence[TransformSpec] = (),
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return both inputs for the images at some positions of the split, the second one augmented."""
+        first, second = (
+            None if maps is None else maps.index_select(0, positions).permute(0, 3, 1, 2)
+            for maps in self.maps
+        )
+        if first is not None and second is not None:
+            return first, second
+        images = self.split.images_of(positions)
+        if second is None:
+            second = augment(images, transforms, generator) if generator is not None else images
+        return images if first is None else first, second
+
+
+def freeze(net: Net, model: ModelSpec, trainable: frozenset[str], split: Split, is_augmented: bool) -> Source:
+    """Return a split's source for a stage that trains some blocks, with the maps of frozen first blocks.
+
+    They are those that the net would compute in its present mode, bit for bit (on processors, where
+    torch's convolutions give an image the same numbers in any batch of more than one).
+
+    Args:
+        net: The net as it begins the stage.
+        model: Its settings.
+        trainable: Full names of the blocks that the stage trains.
+        split: The images.
+        is_augmented: Whether the second input's images are augmented, so that their maps cannot be kept.
+
+    """
+    depths = {name: _frozen_depth(name, model, trainable) for name in model.submodels}
+    maps = {
+        name: _maps(net, name, depth, split)
+        if depth and not (is_augmented and name == model.submodels[-1])
+        else None
+        for name, depth in depths.items()
+    }
+    # the only submodel sees the second input; the first is then read by nobody
+    ends = (model.submodels[0], model.submodels[-1])
+    first, second = (maps[name] for name in ends)
+    starts = [depths[name] if maps[name] is not None else 0 for name in ends]
+    return Source(split, (starts[0], starts[1]), (first, second))
+
+
+def _frozen_depth(submodel: str, model: ModelSpec, trainable: frozenset[str]) -> int:
+    """Return how many of a submodel's convolution blocks are frozen before the first that is not."""
+    depth = 0
+    while depth < len(model.filters) and f"{submodel}.conv{depth + 1}" not in trainable:
+        depth += 1
+    return depth
+
+
+@torch.no_grad()
+def _maps(net: Net, submodel: str, depth: int, split: Split) -> Tensor | None:
+    """Return maps [m, height, width, channels] of all images, or None where they are too large to keep."""
+    whole: Tensor | None = None
+    for positions in torch.arange(len(split), device=split.pixels.device).split(EVALUATION_BATCH):
+        maps = net.first_maps(split.images_of(positions), submodel, depth).permute(0, 2, 3, 1)
+        if whole is None:
+            if 4 * len(split) * maps[0].numel() > MAPS_BYTES:
+                return None
+            whole = maps.new_empty(len(split), *maps.shape[1:])
+        whole[positions] = maps
+    return whole
