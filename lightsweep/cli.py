@@ -171,6 +171,36 @@ def show(folder: Path, trial: str) -> None:
 
 
 @cli.command()
+@OUT
+@click.option("--prune", is_flag=True, help="Remove what no run refers to.")
+@click.option(
+    "--limit",
+    metavar="SIZE",
+    help="Cut the store down to this size, now and around every run, e.g. 500MB or 1.5GiB; none: any size.",
+)
+def store(out: Path, prune: bool, limit: str | None) -> None:
+    """Show what the stage store holds and which runs refer to it; cut it down."""
+    from lightsweep import storekeeping
+    from lightsweep.planview import amount_text, print_store
+    from lightsweep.run import STORE
+    from lightsweep.store import FolderStore
+
+    limit_bytes = None if limit is None else storekeeping.parse_limit(limit)
+    if not (out / STORE).is_dir():
+        raise InputError(f"{out / STORE}: no such folder, so nothing is stored; --out says where runs are")
+    opened, console = FolderStore(out / STORE), _console()
+    if prune:
+        removed = storekeeping.prune(opened, out)
+        _say(console, f"removed what no run refers to: {amount_text(removed)}")
+    if limit is not None:
+        if limit_bytes is not None:
+            removed = storekeeping.cut_to_limit(opened, out, (), limit_bytes)
+            _say(console, f"removed what was above the limit: {amount_text(removed)}")
+        opened.set_limit(limit_bytes)  # last, so that a refusal leaves all as it was
+    print_store(storekeeping.summarise(opened, out), console)
+
+
+@cli.command()
 @DATA_DIR
 @click.option("--download", metavar="NAME", help="Fetch a data set into the folder first.")
 def datasets(data_dir: Path, download: str | None) -> None:

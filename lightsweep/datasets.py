@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from lightsweep.imagefiles import (
     DatasetInfo,
@@ -216,6 +215,8 @@ def _read_named(spec: DatasetSpec, data_dir: Path, download: bool) -> tuple[Imag
 
 def _read_digits(size: int) -> tuple[Images, Images]:
     """Read scikit-learn's digits, 8×8 with values 0 to 16; a fixed fifth of them are the test images."""
+    from sklearn.datasets import load_digits  # takes a second to import
+
     digits = load_digits()
     pixels = resize(np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None], size)
     labels = digits.target.astype(np.int64)

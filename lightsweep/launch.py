@@ -34,14 +34,14 @@ os.environ |= {
 import ray
 import torch
 from ray import tune
-from ray.tune import Callback
+from ray.tune import Callback, TuneError
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lightsweep.attempt import attempt
 from lightsweep.broker import Broker, Reply
 from lightsweep.datasets import Dataset
-from lightsweep.records import Outcome, failed
+from lightsweep.records import RAY_SESSION, Outcome, failed
 from lightsweep.spec import DatasetSpec, InputError, Resources
 from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.store import Answer, StageStore, StoreError
@@ -51,8 +51,12 @@ REPORT_SECONDS = 2.0  # between a worker's words on a trial under way
 
 
 @contextmanager
-def cluster(address: str | None) -> Iterator[dict[str, float]]:
+def cluster(address: str | None, scratch: Path) -> Iterator[dict[str, float]]:
     """Attach to a Ray cluster, or start one on this machine; yields its resources (CPU, GPU, …).
+
+    Args:
+        address: Of a cluster; None starts one.
+        scratch: Folder that notes where a cluster of our own keeps its temporary files.
 
     Raises:
         InputError: There is no cluster at the address.
@@ -62,12 +66,14 @@ def cluster(address: str | None) -> Iterator[dict[str, float]]:
     try:
         with warnings.catch_warnings(action="ignore"):
             if address is None:
-                ray.init(
+                context: Any = ray.init(
                     address="local",
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level=logging.CRITICAL,
                 )
+                scratch.mkdir(exist_ok=True)
+                (scratch / RAY_SESSION).write_text(context.address_info["session_dir"])
             else:
                 _knock(address)
                 ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
@@ -101,7 +107,7 @@ class Listener:
     on_lost: Callable[[Trial], None]
     """A trial lost its worker and will be tried once more."""
     on_end: Callable[[Trial, Outcome], None]
-    """A trial has ended, whatever became of it."""
+    """A trial has ended, whatever became of it; an InputError ends the run."""
 
 
 Attempt = Callable[[Trial, Dataset, StageStore, torch.device], Generator[object, None, Outcome]]
@@ -132,7 +138,8 @@ def run_trials(
         attempt: Runs one trial in a worker.
 
     Raises:
-        StoreError: The store cannot be written; trials under way are stopped.
+        InputError: The store cannot be written, or the listener cannot keep an outcome; trials under way
+            are stopped.
         KeyboardInterrupt: Ctrl-C; trials under way are stopped.
 
     """
@@ -141,8 +148,9 @@ def run_trials(
     broker = options.remote(str(store_folder.absolute()), fresh)
     share = resources.gpus if gpus else 0
     trainable = tune.with_parameters(
-        _Worker, trials=list(trials), datasets=datasets, broker=broker, attempt=attempt
-    )
+        _Worker, trials=list(trials), datasets=datasets, broker=broker,
+        checkpoint_seconds=resources.checkpoint_seconds, attempt=attempt,
+    )  # fmt: skip
     reporter = _Reporter(trials, broker, listener)
     with warnings.catch_warnings(action="ignore"):
         tuner = tune.Tuner(
@@ -159,7 +167,12 @@ def run_trials(
                 failure_config=tune.FailureConfig(max_failures=1),  # of a worker: trials' own are outcomes
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        except TuneError:
+            if reporter.fault is None:
+                raise
+            raise reporter.fault from None
 
 
 class _InOrder(Searcher):
@@ -192,8 +205,8 @@ _Broker = ray.remote(num_cpus=0)(Broker)
 class _RemoteStore:
     """The launching process's stage store, seen from a worker by one trial."""
 
-    def __init__(self, broker: Any, owner: str) -> None:
-        self.broker, self.owner = broker, owner
+    def __init__(self, broker: Any, owner: str, checkpoint_seconds: float) -> None:
+        self.broker, self.owner, self.checkpoint_seconds = broker, owner, checkpoint_seconds
 
     def claim(self, key: str) -> Answer:
         reply: Reply = ray.get(self.broker.claim.remote(key, self.owner))
@@ -228,16 +241,18 @@ class _Worker(tune.Trainable):
         trials: list[Trial],
         datasets: dict[DatasetSpec, Dataset],
         broker: Any,
+        checkpoint_seconds: float,
         attempt: Attempt,
     ) -> None:
-        self.trials, self.datasets, self.broker, self.attempt = trials, datasets, broker, attempt
+        self.trials, self.datasets, self.attempt = trials, datasets, attempt
+        self.broker, self.checkpoint_seconds = broker, checkpoint_seconds
         torch.set_num_threads(1)  # the sums' order, and so the result, depends on it
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         trial = self.trials[new_config["trial"]]
         self.epochs = 0
-        store = _RemoteStore(self.broker, trial.trial_id)
+        store = _RemoteStore(self.broker, trial.trial_id, self.checkpoint_seconds)
         self.steps = self.attempt(trial, self.datasets[trial.dataset], store, pick_device())
         return True
 
@@ -268,6 +283,8 @@ class _Reporter(Callback):
 
     def __init__(self, trials: Sequence[Trial], broker: Any, listener: Listener) -> None:
         self.trials, self.broker, self.listener = trials, broker, listener
+        self.fault: InputError | None = None
+        """Why nothing more can be kept; raising it ends Tune's loop, which wraps it up."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune writes its callbacks down, for a restore that we do not use
@@ -279,7 +296,8 @@ class _Reporter(Callback):
         self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         if "fault" in result:
-            raise StoreError(result["fault"])  # ends Tune's loop
+            self.fault = StoreError(result["fault"])
+            raise self.fault
         if "epochs" in result:
             self.listener.on_epochs(self._of(trial), result["epochs"])
 
@@ -288,7 +306,7 @@ class _Reporter(Callback):
         self.listener.on_lost(self._of(trial))
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self.listener.on_end(self._of(trial), Outcome(**json.loads(trial.last_result["outcome"])))
+        self._end(trial, Outcome(**json.loads(trial.last_result["outcome"])))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self._drop_claims(trial)
@@ -297,7 +315,14 @@ class _Reporter(Callback):
         reason = "its worker was lost: " + next(
             (line for line in reversed(lines) if line.strip()), "no reason is known"
         )
-        self.listener.on_end(self._of(trial), failed(reason, now, 0.0, "", ""))
+        self._end(trial, failed(reason, now, 0.0, "", ""))
+
+    def _end(self, trial: Any, outcome: Outcome) -> None:
+        try:
+            self.listener.on_end(self._of(trial), outcome)
+        except InputError as error:
+            self.fault = error
+            raise
 
     def _of(self, trial: Any) -> Trial:
         ours: Trial = self.trials[trial.config["trial"]]

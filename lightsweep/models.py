@@ -50,6 +50,7 @@ class Convolution(nn.Module):
     def __init__(self, spec: ModelSpec, inputs: int, outputs: int) -> None:
         super().__init__()
         bias = not spec.batch_norm
+        self.kernel = spec.kernel
         self.depthwise = (
             nn.Conv2d(inputs, inputs, spec.kernel, groups=inputs, bias=False) if spec.separable else None
         )
@@ -110,9 +111,13 @@ class Submodel(nn.Module):
 
     def maps(self, x: Tensor, start: int, stop: int) -> Tensor:
         """Map what `start` blocks have made to what `stop` blocks make, [batch, channels, h, w]."""
-        for name in self.blocks[start:stop]:
-            x = self.get_submodule(name)(x)
+        for block in self.convolutions()[start:stop]:
+            x = block(x)
         return x
+
+    def convolutions(self) -> list[Convolution]:
+        """Return the blocks, from the images on."""
+        return [self.get_submodule(name) for name in self.blocks]  # type: ignore[misc]
 
 
 class Net(nn.Module):

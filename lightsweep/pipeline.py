@@ -5,10 +5,10 @@ The test images are touched here, in `_assess`, at the end of a trial, and nowhe
 
 import platform
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,8 +28,6 @@ from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.store import StageStore
 from lightsweep.train import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
 from lightsweep.trial import Trial, stage_keys
-
-CHECKPOINT_SECONDS = 10.0  # of training since the last hand-over; checkpoints are made between epochs
 
 
 @dataclass(frozen=True)
@@ -85,22 +83,22 @@ def trial_steps(
     trial: Trial, dataset: Dataset, store: StageStore, device: torch.device
 ) -> Generator[EpochRecord | StageEntry, None, TrialResult]:
     """Do what `run_trial` does, yielding each trained epoch's record as it ends and each stage's entry."""
-    chain = _Chain(trial, dataset, device)
+    keys = stage_keys(trial, dataset.fingerprint, device.type)
+    chain = _Chain(trial, dataset, device, keys)
     results: list[StageResult] = []
     entries: list[StageEntry] = []
-    for index, key in enumerate(stage_keys(trial, dataset.fingerprint, device.type)):
+    for index, key in enumerate(keys):
         answer = store.claim(key)
         result, trained = answer.result, 0
         if result is None:
             try:
-                result = yield from chain.make(
-                    index, results, answer.checkpoint, partial(store.put_checkpoint, key)
-                )
+                result = yield from chain.make(index, results, answer.checkpoint, store)
                 store.put(key, result)
             except BaseException:
                 store.release(key)
                 raise
-            trained = len(result.epochs) - (len(answer.checkpoint.epochs) if answer.checkpoint else 0)
+            before = len(answer.checkpoint.epochs) if answer.checkpoint else 0
+            trained = max(len(result.epochs) - before, 0)
         origin: Any = "stored" if answer.result else "continued" if answer.checkpoint else "trained"
         entries.append(
             StageEntry(
@@ -128,8 +126,8 @@ def _check_finite(trial: Trial, index: int, result: StageResult) -> None:
 class _Chain:
     """A trial's data on the device, made when the first stage needs it, and the training of one stage."""
 
-    def __init__(self, trial: Trial, dataset: Dataset, device: torch.device) -> None:
-        self.trial, self.dataset, self.device = trial, dataset, device
+    def __init__(self, trial: Trial, dataset: Dataset, device: torch.device, keys: tuple[str, ...]) -> None:
+        self.trial, self.dataset, self.device, self.keys = trial, dataset, device, keys
         self._splits: tuple[Split, Split] | None = None
 
     def splits(self) -> tuple[Split, Split]:
@@ -164,7 +162,7 @@ class _Chain:
         index: int,
         results: list[StageResult],
         checkpoint: Checkpoint | None,
-        keep: Callable[[Checkpoint], None],
+        store: StageStore,
     ) -> Generator[EpochRecord, None, StageResult]:
         """Train one stage, or assess after the last one, from the results of those before it."""
         started, started_at = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
@@ -173,7 +171,7 @@ class _Chain:
             result = self.assess(results[-1])
         else:
             try:
-                result = yield from self.train(index, results, checkpoint, keep)
+                result = yield from self.train(index, results, checkpoint, store)
             except DivergedError as error:  # it would again: that is a result, too
                 result = StageResult(weights={}, metrics={"diverged": str(error)})
         return replace(
@@ -187,7 +185,7 @@ class _Chain:
         index: int,
         results: list[StageResult],
         checkpoint: Checkpoint | None,
-        keep: Callable[[Checkpoint], None],
+        store: StageStore,
     ) -> Generator[EpochRecord, None, StageResult]:
         """Train one stage, epoch by epoch, handing checkpoints over now and then."""
         stage, spec = self.trial.stages[index], self.trial.spec
@@ -203,8 +201,8 @@ class _Chain:
             spec.batch_size, self.trial.seed, index,
         ):  # fmt: skip
             now = time.perf_counter()
-            if now - kept >= CHECKPOINT_SECONDS and record.epoch < stage.epochs:
-                keep(state.to_checkpoint(before + now - started))
+            if now - kept >= store.checkpoint_seconds and record.epoch < stage.epochs:
+                store.put_checkpoint(self.keys[index], state.to_checkpoint(before + now - started))
                 kept = now
             yield record
         return StageResult(

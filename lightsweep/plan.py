@@ -45,7 +45,7 @@ class StageCount:
 
 
 def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
-    """Enumerate a sweep's trials; those that begin with a new first stage come first, so that few wait.
+    """Enumerate a sweep's trials, in an order in which few wait for one another.
 
     Args:
         sweep: The sweep.
@@ -77,8 +77,9 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
         ]
         trials += members
         costs |= {trial.trial_id: arm_cost for trial in members}
-    _refuse_idle_axes(trials)
-    return Plan(sweep, _new_prefixes_first(trials), costs, infos)
+    keys = {trial: _placeholder_keys(trial) for trial in trials}
+    _refuse_idle_axes(keys)
+    return Plan(sweep, tuple(_apart(keys)), costs, infos)
 
 
 def _check_split(dataset: DatasetSpec, info: DatasetInfo, place: str) -> None:
@@ -110,7 +111,7 @@ def arms(sweep: Sweep) -> list[tuple[str, DatasetSpec, ArmSpec, dict[str, Any]]]
     found = []
     for combination in itertools.product(*sweep.grid.values()):
         changes = dict(zip(sweep.grid, combination, strict=True))
-        name = ", ".join(f"{short[key]} {_text(value)}" for key, value in changes.items())
+        name = ", ".join(f"{short[key]} {_name(sweep, key, value)}" for key, value in changes.items())
         found.append((name, *_apply(sweep, changes), changes))
     return found
 
@@ -141,6 +142,13 @@ def _short_keys(keys: Sequence[str]) -> dict[str, str]:
     return {key: key if counts[key.rpartition(".")[2]] > 1 else key.rpartition(".")[2] for key in keys}
 
 
+def _name(sweep: Sweep, key: str, value: Any) -> str:
+    """Return a grid's value as it stands in an arm's name; a table is called by its place on the axis."""
+    assert sweep.grid
+    is_table = isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value)
+    return f"#{sweep.grid[key].index(value) + 1}" if is_table else _text(value)
+
+
 def _text(value: Any) -> str:
     """Return a grid's value as it stands in an arm's name."""
     if isinstance(value, list):
@@ -152,19 +160,18 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _refuse_idle_axes(trials: Sequence[Trial]) -> None:
+def _refuse_idle_axes(keys: dict[Trial, tuple[str, ...]]) -> None:
     """Refuse an axis of the grid whose values all make the same trials, whatever the other axes are.
 
     Single cells may coincide: they share all their stages, so nothing is trained twice.
     """
-    results = {trial: _placeholder_keys(trial)[-1] for trial in trials}
-    for axis in trials[0].changes:
+    for axis in next(iter(keys)).changes:
         groups: dict[str, set[str]] = {}
-        for trial, result in results.items():
+        for trial, chain in keys.items():
             others = {key: value for key, value in trial.changes.items() if key != axis}
             group = canonical_json([others, trial.seed, trial.fold])
-            groups.setdefault(group, set()).add(result)
-        values = {canonical_json(trial.changes[axis]) for trial in trials}
+            groups.setdefault(group, set()).add(chain[-1])
+        values = {canonical_json(trial.changes[axis]) for trial in keys}
         if len(values) > 1 and all(len(group) == 1 for group in groups.values()):
             raise InputError(f"grid.{axis}: changes nothing: all its values make the same trials")
 
@@ -175,15 +182,20 @@ def _placeholder_keys(trial: Trial) -> tuple[str, ...]:
     return stage_keys(trial, images, "cpu")
 
 
-def _new_prefixes_first(trials: Sequence[Trial]) -> tuple[Trial, ...]:
-    """Order trials so that one of each first stage comes before the second of any."""
-    counts: Counter[str] = Counter()
-    ranked = []
-    for trial in trials:
-        prefix = _placeholder_keys(trial)[0]
-        ranked.append((counts[prefix], trial))
-        counts[prefix] += 1
-    return tuple(trial for _, trial in sorted(ranked, key=lambda pair: pair[0]))
+def _apart(keys: dict[Trial, tuple[str, ...]], depth: int = 0) -> list[Trial]:
+    """Order trials so that neighbours have as few stages in common as can be.
+
+    In the tree of stages each node's branches take turns: trials that run at the same time seldom need
+    the same stage, and a stage that several need is mostly stored when the second of them comes to it.
+    """
+    branches: dict[str, dict[Trial, tuple[str, ...]]] = {}
+    for trial, chain in keys.items():
+        branches.setdefault(chain[depth], {})[trial] = chain
+    if len(branches) == 1 and all(len(chain) == depth + 1 for chain in keys.values()):
+        return list(keys)  # the same to the end
+    ordered = [_apart(branch, depth + 1) if len(branch) > 1 else list(branch) for branch in branches.values()]
+    turns = itertools.zip_longest(*ordered)
+    return [trial for turn in turns for trial in turn if trial is not None]
 
 
 def count_stages(

@@ -8,11 +8,12 @@ passed over.
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -176,12 +177,17 @@ def _epoch_row(trial: Trial, epoch: dict[str, Any]) -> dict[str, Any]:
     return {**row, "stage": stage, "val_accuracy_a": first, "val_accuracy_b": second}
 
 
+RAY_SESSION = "ray-session"
+
+
 class RunFolder:
     """The folder of one run: `sweep.yaml`, `plan.json`, `environment.json`, the journal and the tables."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.journal = folder / "journal.jsonl"
+        self.scratch = folder / ".tune"
+        """What Tune writes and nobody needs, and in `RAY_SESSION` where a Ray of our own does so."""
 
     @staticmethod
     def create(out: Path, sweep: Sweep) -> "RunFolder":
@@ -236,7 +242,8 @@ class RunFolder:
             for t in trials
         ]
         try:
-            self._remove_leftovers()
+            self.clear_scratch()
+            self._remove_drafts()
             _write(self.folder / "sweep.yaml", dump_sweep(sweep))
             _write(self.folder / "plan.json", json.dumps(planned, indent=0))
             environment = json.dumps(describe_environment(), indent=1)
@@ -244,7 +251,13 @@ class RunFolder:
         except OSError as error:
             raise self._not_writable(error) from None
 
-    def _remove_leftovers(self) -> None:
+    def clear_scratch(self) -> None:
+        """Remove what Ray and Tune left behind, be it just now or when they were killed."""
+        with suppress(OSError):
+            shutil.rmtree((self.scratch / RAY_SESSION).read_text(), ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _remove_drafts(self) -> None:
         """Remove drafts of processes that were killed while writing, NAME.PID.tmp."""
         for draft in self.folder.glob("*.tmp"):
             process = draft.suffixes[-2][1:] if len(draft.suffixes) > 1 else ""

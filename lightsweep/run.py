@@ -1,8 +1,8 @@
 """The whole job of `lightsweep run`: plan, load, train what is not done yet, record."""
 
 import itertools
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,6 @@ from lightsweep.store import FolderStore, LookUps, NotStoredError
 from lightsweep.trial import Trial, stage_keys
 
 STORE = ".stages"
-SCRATCH = ".tune"
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,6 @@ def run_sweep(
     with run.alone(say_waiting):
         run.describe(planned.sweep, planned.trials, keys)
         store.remove_leftovers()
-        shutil.rmtree(run.folder / SCRATCH, ignore_errors=True)
         done = {} if fresh else _done(planned.trials, run.records(), loaded, keys)
         left = [trial for trial in planned.trials if trial.trial_id not in done]
         with Progress(left, run.folder / "log.txt", console) as progress:
@@ -89,9 +87,13 @@ def run_sweep(
                     _train(left, planned, loaded, run, out / STORE, address, fresh, progress)
             except KeyboardInterrupt:
                 interrupted = True
+            except InputError as error:
+                with suppress(InputError):
+                    run.compact()
+                raise InputError(f"{error}; what was recorded stays, and the same command goes on") from None
             finally:
-                final = run.compact()
-                shutil.rmtree(run.folder / SCRATCH, ignore_errors=True)
+                run.clear_scratch()
+            final = run.compact()
     failures = tuple(r for r in final.values() if r.trial["status"] == "failed")
     completed = sum(r.trial["status"] == "completed" for r in final.values())
     return RunSummary(run.folder, len(planned.trials), completed, failures, interrupted)
@@ -184,7 +186,7 @@ def _train(
         run.append(record(trial, planned.costs[trial.trial_id], outcome, code))
         progress.end(trial, outcome)
 
-    with launch.cluster(address) as has:
+    with launch.cluster(address, run.scratch) as has:
         gpus = has.get("GPU", 0) if resources.gpus else 0
         slots = int(has.get("CPU", 1) // resources.cpus)
         if gpus:
@@ -194,6 +196,6 @@ def _train(
         device = "GPU" if gpus else "processor"
         progress.say(f"Ray is up: {min(slots, len(trials))} trials at a time on the {device}")
         launch.run_trials(
-            trials, loaded, store, run.folder / SCRATCH, resources, gpus, fresh,
+            trials, loaded, store, run.scratch, resources, gpus, fresh,
             launch.Listener(progress.advance, progress.lose, on_end),
         )  # fmt: skip

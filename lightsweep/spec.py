@@ -374,6 +374,9 @@ class Resources(Spec):
     result does not depend on it."""
     gpus: Fraction = 0.25
     """Share of a GPU, where the cluster has any; else trials train on the processor. 0 for never."""
+    checkpoint_seconds: Annotated[float, Field(ge=0, le=86_400)] = 10.0
+    """Seconds of training after which a stage under way hands over its state, at the end of an epoch: what
+    a killed worker can lose at most."""
 
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -2,7 +2,6 @@
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
 
 from lightsweep.seeding import derive
 from lightsweep.spec import DatasetSpec, InputError
@@ -44,6 +43,8 @@ def split(
                 f"folds: {folds} folds need as many training images of each class, and one class has "
                 f"{smallest}; set folds to at most {smallest}, or give that class more images"
             )
+        from sklearn.model_selection import StratifiedKFold  # takes a second to import
+
         splitter = StratifiedKFold(folds, shuffle=True, random_state=derive(seed, "folds") % 2**32)
         train, validation = list(splitter.split(labels, labels))[fold]
     if spec.train_limit is not None and spec.train_limit < len(train):
@@ -70,6 +71,8 @@ def _hold_out(labels: Integers, count: int, seed: int, key: str) -> tuple[Intege
             f"{key}: holding out {count} of {total} images; held out and left must each have at least "
             f"one image for each of {len(classes)} classes: set {len(classes)} to {total - len(classes)}"
         )
+    from sklearn.model_selection import StratifiedShuffleSplit  # takes a second to import
+
     splitter = StratifiedShuffleSplit(1, test_size=count, random_state=seed % 2**32)
     kept, held_out = next(splitter.split(labels, labels))
     return np.sort(kept), np.sort(held_out)

@@ -9,6 +9,7 @@ written by nobody else.
 import contextlib
 import fcntl
 import json
+import math
 import os
 import re
 import warnings
@@ -45,6 +46,9 @@ class Answer:
 class StageStore(Protocol):
     """Where stage results are looked up and kept."""
 
+    checkpoint_seconds: float
+    """How often a stage under way hands over what it has, between epochs."""
+
     def claim(self, key: str) -> Answer:
         """Return a key's result or, without one, make the caller the only one who makes it."""
 
@@ -60,6 +64,8 @@ class StageStore(Protocol):
 
 class NoStore:
     """Keeps nothing and knows nothing: every stage is trained."""
+
+    checkpoint_seconds = math.inf
 
     def claim(self, key: str) -> Answer:
         """Return that there is nothing."""
@@ -244,8 +250,8 @@ def stage_file(folder: Path, key: str) -> Path:
 class LocalStore:
     """A store's folder for trials that run in this process, one after the other."""
 
-    def __init__(self, folder: FolderStore) -> None:
-        self.folder = folder
+    def __init__(self, folder: FolderStore, checkpoint_seconds: float = 10.0) -> None:
+        self.folder, self.checkpoint_seconds = folder, checkpoint_seconds
 
     def claim(self, key: str) -> Answer:
         """Return a key's result; no other process is waited for."""
@@ -273,6 +279,8 @@ class NotStoredError(StoreError):
 
 class LookUps:
     """A store's folder that only answers, without weights, and has nobody train."""
+
+    checkpoint_seconds = math.inf
 
     def __init__(self, folder: FolderStore) -> None:
         self.folder = folder

@@ -144,7 +144,9 @@ class TestRun:
         before = weights(finished / "runs/.stages")
         done = lightsweep("run", "small.yaml", "--fresh", "--out", finished / "runs", cwd=tmp_path)
         assert done.returncode == 0
-        assert "stages reused" not in done.stdout
+        ledger = pd.read_parquet(finished / "runs/small/stages.parquet")
+        assert ledger[ledger.origin == "trained"].key.value_counts().eq(1).all()
+        assert set(ledger[ledger.origin == "trained"].key) == set(before)
         assert "done already" not in done.stdout
         assert weights(finished / "runs/.stages") == before
 

@@ -100,7 +100,7 @@ def test_a_damaged_stage_is_trained_again_to_the_same_bits(digits, tmp_path):
     with pytest.warns(UserWarning, match="discarded and trained again"):
         second = run_trial(trial(), digits, store, CPU)
     assert reused(second) == (True, False, True)
-    assert weights_equal(first.stages[1], store.get(first.entries[1].key))
+    assert weights_equal(first.stages[1], store.claim(first.entries[1].key).result)
 
 
 def test_the_test_images_reach_the_assessment_alone(digits, tmp_path):
