@@ -156,6 +156,7 @@ def evaluate(net: nn.Module, loader: DataLoader[Any]) -> tuple[float, float]:
 
 def train_schedule(config: dict[str, Any], sweep: dict[str, Any], data_dir: str) -> None:
     """Train one schedule with one seed; report every epoch and, at the end, the accuracy on test images."""
+    started = time.perf_counter()
     torch.set_num_threads(1)
     torch.manual_seed(config["seed"])
     training, validation, test = load_data(data_dir, sweep["dataset"], config["seed"])
@@ -181,7 +182,7 @@ def train_schedule(config: dict[str, Any], sweep: dict[str, Any], data_dir: str)
             val_loss, val_accuracy = evaluate(net, validation_loader)
             tune.report({"stage": stage.name, "loss": val_loss, "accuracy": val_accuracy})
     _, accuracy = evaluate(net, DataLoader(test, batch_size=EVALUATION_BATCH))
-    tune.report({**config, "test_accuracy": accuracy})
+    tune.report({**config, "test_accuracy": accuracy, "seconds": time.perf_counter() - started})
 
 
 def main() -> None:
@@ -207,7 +208,9 @@ def main() -> None:
     for error in results.errors:
         raise error
     metrics = [results[index].metrics or {} for index in range(len(results))]
-    trials = [{key: last[key] for key in ("schedule", "seed", "test_accuracy")} for last in metrics]
+    trials = [
+        {key: last[key] for key in ("schedule", "seed", "test_accuracy", "seconds")} for last in metrics
+    ]
     mean = statistics.fmean(trial["test_accuracy"] for trial in trials)
     seconds = time.perf_counter() - STARTED
     print(json.dumps({"seconds": seconds, "trials": trials, "mean_test_accuracy": mean}))

@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 
 import torch
@@ -14,6 +14,9 @@ from lightsweep.spec import InputError
 from lightsweep.store import StageStore, StoreError
 from lightsweep.train import DivergedError, EpochRecord
 from lightsweep.trial import Trial
+
+Attempt = Callable[[Trial, Dataset, StageStore, torch.device], Generator[object, None, Outcome]]
+"""Runs a trial step by step and returns what became of it."""
 
 
 def attempt(

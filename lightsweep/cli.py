@@ -3,7 +3,7 @@
 import json
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lightsweep.plan import Plan
 
 INPUT_IS_WRONG, INTERRUPTED = 2, 130
+VERIFY_SAYS_SECONDS = 10.0
 
 DATA_DIR = click.option(
     "--data-dir",
@@ -136,13 +137,18 @@ def status(folder: Path) -> None:
 
     opened = RunFolder.open(folder)
     records, planned = opened.records(), opened.planned()
-    rows = [records[trial["trial_id"]].trial for trial in planned if trial["trial_id"] in records]
+    found = [records[trial["trial_id"]] for trial in planned if trial["trial_id"] in records]
+    rows, stages = [each.trial for each in found], [stage for each in found for stage in each.stages]
     failed = [row for row in rows if row["status"] == "failed"]
-    reused = sum(row["stages_reused"] for row in rows)
-    stages = sum(row["stages_total"] for row in rows)
+    made = sum(stage["origin"] != "stored" for stage in stages)
+    waited = sum(row["waited_seconds"] for row in rows)
     click.echo(
         f"{folder.name}: {len(rows) - len(failed)} of {len(planned)} trials done, {len(failed)} failed, "
-        f"{len(planned) - len(rows)} left; {reused} of {stages} stages reused"
+        f"{len(planned) - len(rows)} left"
+    )
+    click.echo(
+        f"stages and assessments: {made} made, {len(stages) - made} reused; "
+        f"{waited:.1f} worker-seconds spent waiting for one another"
     )
     for row in failed:
         click.echo(f"failed: {row['trial_id']} {row['arm']} (seed {row['seed']}): {row['error']}")
@@ -160,14 +166,38 @@ def show(folder: Path, trial: str) -> None:
     from lightsweep.records import RunFolder
 
     records = RunFolder.open(folder).records()
-    matches = [trial_id for trial_id in records if trial_id.startswith(trial)]
-    if len(matches) != 1:
-        if matches:
-            fault = f"stands for {len(matches)} trials: {', '.join(matches[:5])}"
-        else:
-            fault = f"has no record; {nearest(trial, records)}" if records else "has no record; none has yet"
-        raise InputError(f"{folder}: trial {trial} {fault}")
-    print_trial(records[matches[0]], _console())
+    print_trial(records[_find_trial(folder, trial, records)], _console())
+
+
+@cli.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("trial")
+@DATA_DIR
+def verify(folder: Path, trial: str, data_dir: Path) -> int:
+    """Train one trial again without the store, and compare: TRIAL is its id or the beginning of it."""
+    import time
+
+    from lightsweep.planview import print_verification
+    from lightsweep.records import RunFolder
+    from lightsweep.run import STORE
+    from lightsweep.store import FolderStore
+    from lightsweep.verify import verify as train_again
+
+    run, console = RunFolder.open(folder), _console()
+    trial_id = _find_trial(folder, trial, run.records())
+    said = time.monotonic()
+
+    def on_epoch(epochs: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= VERIFY_SAYS_SECONDS:
+            _say(console, f"{epochs} epochs trained")
+            said = time.monotonic()
+
+    store = FolderStore(folder.parent / STORE) if (folder.parent / STORE).is_dir() else None
+    planned = _plan(folder / "sweep.yaml", (), data_dir)
+    found = train_again(run, store, planned, trial_id, data_dir, on_epoch)
+    print_verification(found, console)
+    return 0 if found.is_confirmed else 1
 
 
 @cli.command()
@@ -277,6 +307,18 @@ def _plan(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Plan":
         return plan(sweep, lambda spec: describe(spec, data_dir))
     except InputError as error:
         raise InputError(f"{sweep_file}: {error}") from None
+
+
+def _find_trial(folder: Path, trial: str, records: Collection[str]) -> str:
+    """Return the id of the one recorded trial whose id begins like this."""
+    matches = [trial_id for trial_id in records if trial_id.startswith(trial)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        fault = f"stands for {len(matches)} trials: {', '.join(matches[:5])}"
+    else:
+        fault = f"has no record; {nearest(trial, records)}" if records else "has no record; none has yet"
+    raise InputError(f"{folder}: trial {trial} {fault}")
 
 
 def _fail(message: str) -> None:

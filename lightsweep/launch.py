@@ -11,7 +11,7 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -38,13 +38,13 @@ from ray.tune import Callback, TuneError
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from lightsweep.attempt import attempt
+from lightsweep.attempt import Attempt
 from lightsweep.broker import Broker, Reply
 from lightsweep.datasets import Dataset
 from lightsweep.records import RAY_SESSION, Outcome, failed
 from lightsweep.spec import DatasetSpec, InputError, Resources
 from lightsweep.stagefile import Checkpoint, StageResult
-from lightsweep.store import Answer, StageStore, StoreError
+from lightsweep.store import Answer, StoreError
 from lightsweep.trial import Trial
 
 REPORT_SECONDS = 2.0  # between a worker's words on a trial under way
@@ -110,9 +110,6 @@ class Listener:
     """A trial has ended, whatever became of it; an InputError ends the run."""
 
 
-Attempt = Callable[[Trial, Dataset, StageStore, torch.device], Generator[object, None, Outcome]]
-
-
 def run_trials(
     trials: Sequence[Trial],
     datasets: dict[DatasetSpec, Dataset],
@@ -122,7 +119,7 @@ def run_trials(
     gpus: float,
     fresh: bool,
     listener: Listener,
-    attempt: Attempt = attempt,
+    attempt: Attempt,
 ) -> None:
     """Run trials in parallel on the attached cluster, in their order.
 

@@ -44,6 +44,21 @@ class StageCount:
     """At most, of the unique stages that are not stored."""
 
 
+@dataclass(frozen=True)
+class StageNode:
+    """A stage in the tree of a plan's stages: for all seeds and folds, which have trees of one shape."""
+
+    name: str
+    """Of the stage, in the first arm that has it."""
+    epochs: int
+    """At most."""
+    keys: tuple[str, ...]
+    """One for each data set's seed and fold."""
+    arms: tuple[str, ...]
+    """Names of the arms that need it."""
+    children: tuple["StageNode", ...]
+
+
 def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
     """Enumerate a sweep's trials, in an order in which few wait for one another.
 
@@ -198,32 +213,64 @@ def _apart(keys: dict[Trial, tuple[str, ...]], depth: int = 0) -> list[Trial]:
     return [trial for turn in turns for trial in turn if trial is not None]
 
 
+def plan_keys(
+    planned: Plan, fingerprints: dict[DatasetSpec, str] | None, device_type: str
+) -> dict[str, tuple[str, ...]]:
+    """Return the keys of each trial's stages and assessment, by trial id.
+
+    Without fingerprints, where the data is not here, they tell which stages are the same, and no more.
+    """
+    return {
+        trial.trial_id: stage_keys(trial, fingerprints[trial.dataset], device_type)
+        if fingerprints
+        else _placeholder_keys(trial)
+        for trial in planned.trials
+    }
+
+
+def stage_tree(planned: Plan, keys: dict[str, tuple[str, ...]]) -> tuple[StageNode, ...]:
+    """Return the plan's stages as trees: each branch is an arm's chain, shared as far as it is the same."""
+    members: dict[tuple[DatasetSpec, str], list[Trial]] = {}
+    for trial in planned.trials:
+        members.setdefault((trial.dataset, trial.arm), []).append(trial)
+    arms = [sorted(trials, key=lambda trial: (trial.seed, trial.fold or 0)) for trials in members.values()]
+    return _branches(arms, keys, 0)
+
+
+def _branches(arms: list[list[Trial]], keys: dict[str, tuple[str, ...]], depth: int) -> tuple[StageNode, ...]:
+    groups: dict[str, list[list[Trial]]] = {}
+    for arm in arms:
+        if depth < len(arm[0].stages):
+            groups.setdefault(keys[arm[0].trial_id][depth], []).append(arm)
+    return tuple(
+        StageNode(
+            name=group[0][0].stages[depth].name,
+            epochs=group[0][0].stages[depth].epochs,
+            keys=tuple(keys[trial.trial_id][depth] for trial in group[0]),
+            arms=tuple(arm[0].arm for arm in group),
+            children=_branches(group, keys, depth + 1),
+        )
+        for group in groups.values()
+    )
+
+
 def count_stages(
-    planned: Plan,
-    fingerprints: dict[DatasetSpec, str] | None,
-    is_stored: Callable[[str], bool],
-    device_type: str = "cpu",
+    planned: Plan, keys: dict[str, tuple[str, ...]], is_stored: Callable[[str], bool] | None
 ) -> StageCount:
     """Count a plan's unique, shared and stored stages and the epochs that they save.
 
     Args:
         planned: The plan.
-        fingerprints: Of the data sets; None where they are not here, and what is stored cannot be told.
-        is_stored: Tells whether a stage key is in the store.
-        device_type: What the trials will train on, which is part of the keys.
+        keys: Of its trials (`plan_keys`).
+        is_stored: Tells whether a stage key is in the store; None where that cannot be told.
 
     """
     total = alone = 0
     epochs: dict[str, int] = {}
     for trial in planned.trials:
-        keys = (
-            stage_keys(trial, fingerprints[trial.dataset], device_type)
-            if fingerprints
-            else _placeholder_keys(trial)
-        )
-        for key, stage in zip(keys, trial.stages, strict=False):
+        for key, stage in zip(keys[trial.trial_id], trial.stages, strict=False):
             total, alone, epochs[key] = total + 1, alone + stage.epochs, stage.epochs
-    left = [key for key in epochs if not is_stored(key)] if fingerprints else None
+    left = [key for key in epochs if not is_stored(key)] if is_stored else None
     return StageCount(
         total=total,
         unique=len(epochs),

@@ -1,20 +1,26 @@
 """Plans, trials and data sets as tables in a terminal and as JSON."""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.tree import Tree
 
 from lightsweep import datasets
-from lightsweep.plan import Plan, count_stages
+from lightsweep.plan import Plan, StageNode, count_stages, plan_keys, stage_tree
 from lightsweep.records import Record
 from lightsweep.run import STORE, likely_device, load_all
 from lightsweep.spec import InputError
 from lightsweep.store import stage_file
 from lightsweep.storekeeping import Amount, Summary
+from lightsweep.verify import Verification
+
+TREE_LINES = 200  # of a plan's stages in a terminal
 
 
 def plan_tree(planned: Plan, out: Path, data_dir: Path) -> dict[str, Any]:
@@ -28,13 +34,9 @@ def plan_tree(planned: Plan, out: Path, data_dir: Path) -> dict[str, Any]:
         fingerprints = {spec: data.fingerprint for spec, data in loaded.items()}
     except InputError as error:
         fingerprints, missing = None, str(error)
-    store = out / STORE
-    stages = count_stages(
-        planned,
-        fingerprints,
-        lambda key: stage_file(store, key).exists(),
-        likely_device(planned.sweep.resources),
-    )
+    keys = plan_keys(planned, fingerprints, likely_device(planned.sweep.resources))
+    is_stored = partial(_is_stored, out / STORE) if fingerprints else None
+    stages = count_stages(planned, keys, is_stored)
     return {
         "name": planned.sweep.name,
         "trials": [
@@ -47,15 +49,35 @@ def plan_tree(planned: Plan, out: Path, data_dir: Path) -> dict[str, Any]:
                 **asdict(planned.costs[trial.trial_id]),
                 "epochs_at_most": sum(stage.epochs for stage in trial.stages),
                 "stages": [
-                    stage.model_dump(
-                        mode="json", include={"name", "train", "loss", "optimizer", "lr", "epochs"}
-                    )
-                    for stage in trial.stages
+                    {
+                        **stage.model_dump(
+                            mode="json", include={"name", "train", "loss", "optimizer", "lr", "epochs"}
+                        ),
+                        "key": key,
+                        "stored": None if is_stored is None else is_stored(key),
+                    }
+                    for stage, key in zip(trial.stages, keys[trial.trial_id], strict=False)
                 ],
             }
             for trial in planned.trials
         ],
+        "tree": [_plain_node(node, is_stored) for node in stage_tree(planned, keys)],
         "stages": {**asdict(stages), "stored_unknown_because": missing},
+    }
+
+
+def _is_stored(store: Path, key: str) -> bool:
+    return stage_file(store, key).exists()
+
+
+def _plain_node(node: StageNode, is_stored: Callable[[str], bool] | None) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "epochs_at_most": node.epochs,
+        "times": len(node.keys),
+        "stored": None if is_stored is None else sum(map(is_stored, node.keys)),
+        "arms": list(node.arms),
+        "children": [_plain_node(child, is_stored) for child in node.children],
     }
 
 
@@ -79,6 +101,7 @@ def print_plan(tree: dict[str, Any], console: Console) -> None:
             escape(" → ".join(f"{stage['name']} {stage['epochs']}" for stage in first["stages"])),
         )
     console.print(table)
+    _print_tree(tree["tree"], console)
     stages = tree["stages"]
     stored = "unknown" if stages["stored"] is None else str(stages["stored"])
     console.print(
@@ -88,11 +111,56 @@ def print_plan(tree: dict[str, Any], console: Console) -> None:
     )
     left = stages["epochs_unique"] if stages["epochs_left"] is None else stages["epochs_left"]
     console.print(
-        f"epochs at most: {left:,} to train, against {stages['epochs_alone']:,} if each trial trained alone",
+        f"epochs at most: {left:,} to train, against {stages['epochs_alone']:,} if each trial trained alone: "
+        f"{stages['epochs_alone'] - left:,} saved",
         highlight=False,
     )
     if stages["stored_unknown_because"]:
         console.print(stages["stored_unknown_because"], markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_tree(nodes: list[dict[str, Any]], console: Console) -> None:
+    """Print the stages as a tree, each once with its number of seeds and folds, arms at their ends."""
+    root = Tree("stages: epochs at most × seeds and folds")
+    left = TREE_LINES
+
+    def grow(branch: Tree, nodes: list[dict[str, Any]]) -> None:
+        nonlocal left
+        for node in nodes:
+            left -= 1
+            if left < 0:
+                return
+            text = f"{node['name']} {node['epochs_at_most']} × {node['times']}"
+            if len(node["arms"]) > 1:
+                text += f", shared by {len(node['arms'])} arms"
+            if node["stored"]:
+                text += ", stored" if node["stored"] == node["times"] else f", {node['stored']} stored"
+            ends = {arm for child in node["children"] for arm in child["arms"]}
+            arms = "; ".join(arm for arm in node["arms"] if arm not in ends)
+            grow(branch.add(escape(f"{text} → {arms}" if arms else text)), node["children"])
+
+    grow(root, nodes)
+    console.print(root, highlight=False)
+    if left < 0:
+        console.print("… and more; --json has all", highlight=False)
+
+
+def print_verification(found: Verification, console: Console) -> None:
+    """Print whether a trial that was trained again is what was recorded."""
+    lines = [f"{found.label}: trained again without the store in {found.seconds:.1f} s"]
+    lines += [
+        f"{name}: {_show(name, before)} was recorded, {_show(name, after)} now"
+        for name, (before, after) in found.accuracies.items()
+    ]
+    lines.append(f"weights compared with stored ones: of {found.weights_compared} of {found.stages} stages")
+    lines.append(f"expected: {found.expected}")
+    if found.is_bit_equal:
+        lines.append("confirmed: bit-equal")
+    else:
+        lines += [f"differs: {difference}" for difference in found.differences]
+        lines.append("confirmed within that" if found.is_confirmed else "NOT confirmed")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_trial(record: Record, console: Console) -> None:

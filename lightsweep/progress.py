@@ -34,7 +34,8 @@ class Progress:
         self.best: tuple[float, str] | None = None
         self.epochs = {trial.trial_id: sum(stage.epochs for stage in trial.stages) for trial in trials}
         self.epochs_total = sum(self.epochs.values())
-        self.waited_seconds = 0.0
+        self.made = self.reused = 0
+        self.waited_seconds = self.worker_seconds = 0.0
         self.epochs_ended = 0  # at most, of trials that have ended
         self.running: dict[str, tuple[Trial, int]] = {}
         self.started = self.said = time.monotonic()
@@ -87,7 +88,10 @@ class Progress:
         for warning in outcome.warnings:
             self.say(f"warning: {warning}")
         self.done += 1
+        self.made += sum(stage["origin"] != "stored" for stage in outcome.stages)
+        self.reused += sum(stage["origin"] == "stored" for stage in outcome.stages)
         self.waited_seconds += sum(stage["waited_seconds"] for stage in outcome.stages)
+        self.worker_seconds += outcome.seconds
         self.epochs_ended += self.epochs[trial.trial_id]
         if outcome.status == "completed":
             accuracy = outcome.accuracies["val_accuracy"]
@@ -101,6 +105,14 @@ class Progress:
         width = len(str(self.total))
         self.say(f"[{self.done:{width}}/{self.total}] {trial.label}: {text}; {self.summary()}")
         self._update()
+
+    def ledger(self) -> str:
+        """Return how many stages and assessments were made and reused, and how long workers waited."""
+        share = self.waited_seconds / self.worker_seconds if self.worker_seconds else 0.0
+        return (
+            f"stages and assessments: {self.made} made, {self.reused} reused; {self.waited_seconds:.1f} of "
+            f"{self.worker_seconds:.1f} worker-seconds ({share:.1%}) spent waiting for one another"
+        )
 
     def summary(self) -> str:
         """Return what is running, failed and best, and the time left, in words."""

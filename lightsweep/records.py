@@ -237,19 +237,23 @@ class RunFolder:
             InputError: The folder cannot be written.
 
         """
-        planned = [
-            {"trial_id": t.trial_id, "arm": t.arm, "seed": t.seed, "fold": t.fold, "keys": keys[t.trial_id]}
-            for t in trials
-        ]
         try:
             self.clear_scratch()
             self._remove_drafts()
             _write(self.folder / "sweep.yaml", dump_sweep(sweep))
-            _write(self.folder / "plan.json", json.dumps(planned, indent=0))
+            self.write_plan(trials, keys)
             environment = json.dumps(describe_environment(), indent=1)
             _write(self.folder / "environment.json", environment)
         except OSError as error:
             raise self._not_writable(error) from None
+
+    def write_plan(self, trials: Sequence[Trial], keys: dict[str, tuple[str, ...]]) -> None:
+        """Write plan.json (see `describe`)."""
+        planned = [
+            {"trial_id": t.trial_id, "arm": t.arm, "seed": t.seed, "fold": t.fold, "keys": keys[t.trial_id]}
+            for t in trials
+        ]
+        _write(self.folder / "plan.json", json.dumps(planned, indent=0))
 
     def clear_scratch(self) -> None:
         """Remove what Ray and Tune left behind, be it just now or when they were killed."""

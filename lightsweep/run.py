@@ -1,7 +1,7 @@
 """The whole job of `lightsweep run`: plan, load, train what is not done yet, record."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -11,13 +11,14 @@ import torch
 from rich.console import Console
 
 from lightsweep import datasets
-from lightsweep.attempt import attempt
-from lightsweep.plan import Plan
+from lightsweep.attempt import Attempt, attempt
+from lightsweep.plan import Plan, plan_keys
 from lightsweep.progress import Progress
 from lightsweep.records import Outcome, Record, RunFolder, commit, record
 from lightsweep.spec import DatasetSpec, InputError, Resources
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LookUps, NotStoredError
+from lightsweep.storekeeping import cut_to_limit
 from lightsweep.trial import Trial, stage_keys
 
 STORE = ".stages"
@@ -42,6 +43,7 @@ def run_sweep(
     fresh: bool,
     download: bool,
     console: Console,
+    attempt: Attempt = attempt,
 ) -> RunSummary:
     """Run a plan's trials that are not done yet; running again continues.
 
@@ -53,6 +55,7 @@ def run_sweep(
         fresh: Train everything anew, whatever is stored.
         download: Whether missing data sets may be downloaded.
         console: For the progress.
+        attempt: Runs one trial in a worker.
 
     Raises:
         InputError: Data is missing, a folder cannot be written, no cluster is at the address.
@@ -62,10 +65,7 @@ def run_sweep(
     store = FolderStore(out / STORE)  # a folder that cannot be written is said before Ray starts
     run = RunFolder.create(out, planned.sweep)
     device_type = likely_device(planned.sweep.resources)
-    keys = {
-        trial.trial_id: stage_keys(trial, loaded[trial.dataset].fingerprint, device_type)
-        for trial in planned.trials
-    }
+    keys = plan_keys(planned, {spec: data.fingerprint for spec, data in loaded.items()}, device_type)
 
     def say_waiting() -> None:
         console.print(
@@ -81,10 +81,12 @@ def run_sweep(
             progress.say(_headline(planned, len(done)))
             interrupted = False
             try:
+                _keep_to_limit(store, out, {key for chain in keys.values() for key in chain}, progress)
                 if not fresh:
                     left = _look_up(left, planned, loaded, keys, device_type, store, run, progress)
                 if left:
-                    _train(left, planned, loaded, run, out / STORE, address, fresh, progress)
+                    _train(left, planned, loaded, run, out / STORE, address, fresh, progress, attempt)
+                _keep_to_limit(store, out, (), progress)
             except KeyboardInterrupt:
                 interrupted = True
             except InputError as error:
@@ -93,6 +95,7 @@ def run_sweep(
                 raise InputError(f"{error}; what was recorded stays, and the same command goes on") from None
             finally:
                 run.clear_scratch()
+            progress.say(progress.ledger())
             final = run.compact()
     failures = tuple(r for r in final.values() if r.trial["status"] == "failed")
     completed = sum(r.trial["status"] == "completed" for r in final.values())
@@ -102,6 +105,22 @@ def run_sweep(
 def likely_device(resources: Resources) -> str:
     """Return the type of device, cpu or cuda, that trials will run on as far as this machine can tell."""
     return "cuda" if resources.gpus and torch.cuda.is_available() else "cpu"
+
+
+def _keep_to_limit(
+    store: FolderStore, out: Path, protected_keys: Collection[str], progress: Progress
+) -> None:
+    """Cut the store to its limit, if it has one."""
+    limit = store.limit_bytes()
+    if limit is None:
+        return
+    try:
+        went = cut_to_limit(store, out, protected_keys, limit)
+    except InputError as error:
+        progress.say(f"warning: the store is not cut to its limit: {error}")
+        return
+    if went.entries:
+        progress.say(f"the store was cut to its limit: {went.entries} of the oldest entries went")
 
 
 def _headline(planned: Plan, done: int) -> str:
@@ -177,6 +196,7 @@ def _train(
     address: str | None,
     fresh: bool,
     progress: Progress,
+    attempt: Attempt,
 ) -> None:
     from lightsweep import launch  # Ray takes a second to import, and nothing else needs it
 
@@ -193,9 +213,12 @@ def _train(
             slots = min(slots, int(gpus / resources.gpus))
         if slots < 1 and address is None:  # a cluster may grow, this machine does not
             raise InputError(f"resources.cpus = {resources.cpus}: this machine has {int(has['CPU'])} cores")
-        device = "GPU" if gpus else "processor"
+        device, device_type = ("GPU", "cuda") if gpus else ("processor", "cpu")
+        if device_type != likely_device(resources):  # the cluster has what this machine has not
+            fingerprints = {spec: data.fingerprint for spec, data in loaded.items()}
+            run.write_plan(planned.trials, plan_keys(planned, fingerprints, device_type))
         progress.say(f"Ray is up: {min(slots, len(trials))} trials at a time on the {device}")
         launch.run_trials(
             trials, loaded, store, run.scratch, resources, gpus, fresh,
-            launch.Listener(progress.advance, progress.lose, on_end),
+            launch.Listener(progress.advance, progress.lose, on_end), attempt,
         )  # fmt: skip

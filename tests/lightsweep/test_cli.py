@@ -74,8 +74,9 @@ class TestRun:
         assert lines[0] == "small: 4 trials of 1,808 to 1,932 parameters"
         assert lines[1].startswith("Ray is up: ")
         assert [line.split("/")[0] for line in lines[2:6]] == ["[1", "[2", "[3", "[4"]
-        assert lines[6] == "4 completed, 0 failed, 0 left; records in runs/small"
-        assert lines[7:] == ["report: runs/small/report.html"]
+        assert lines[6].startswith("stages and assessments: 14 made, 2 reused; ")
+        assert lines[7] == "4 completed, 0 failed, 0 left; records in runs/small"
+        assert lines[8:] == ["report: runs/small/report.html"]
 
     def test_again_trains_nothing_and_starts_no_ray(self, finished):
         done = lightsweep("run", "small.yaml", cwd=finished)
@@ -89,6 +90,37 @@ class TestRun:
         done = lightsweep("run", "small.yaml", "--set", cores, cwd=tmp_path)
         assert "1 trials at a time" in done.stdout, done.stderr
         assert weights(tmp_path / "runs/.stages") == weights(finished / "runs/.stages")
+
+    def test_extending_trains_only_what_is_new(self, tmp_path):
+        """4 arms × 3 seeds; then one more arm, then 3 more seeds, then another name for an arm."""
+        four = SMALL.replace("seeds: 2", "seeds: 3").replace("[4, 8]", "[4, 5, 6, 7]")
+        five = four.replace("6, 7]", "6, 7, 8]")
+        more = five.replace("seeds: 3", "seeds: 6")
+        steps = {"four arms": (four, 3 + 12 * 3), "one more": (five, 3 * 3), "six seeds": (more, 3 + 15 * 3)}
+        known: set[str] = set()
+        for step, (content, new) in steps.items():
+            (tmp_path / "small.yaml").write_text(content)
+            done = lightsweep("run", "small.yaml", cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
+            made = pd.read_parquet(tmp_path / "runs/small/stages.parquet").query("origin != 'stored'").key
+            assert made.is_unique
+            assert len(set(made) - known) == new, step
+            known |= set(made)
+            assert known == set(weights(tmp_path / "runs/.stages"))
+        table = (
+            "stages:\n    - {name: other, loss: heads, epochs: 2, patience: 5}\n"
+            "    - {name: fusion, train: last-2, epochs: 1}\n"
+            "    - {name: finetune, optimizer: sgd, momentum: 0.9, epochs: 1, patience: 5}"
+        )
+        preset = "stages: {preset: paper, epochs: {dual: 2, fusion: 1, finetune: 1}}"
+        axis = "grid:\n  stages.other.name: [renamed]\n"
+        renamed = more.replace(preset, table).replace("grid:\n", axis)
+        (tmp_path / "small.yaml").write_text(renamed)
+        done = lightsweep("run", "small.yaml", cwd=tmp_path)
+        assert "30 completed, 0 failed, 0 left" in done.stdout
+        assert "done already" not in done.stdout  # the arms have other names
+        assert "stages and assessments: 0 made, 120 reused" in done.stdout
+        assert "Ray" not in done.stdout
 
     def test_a_failing_trial_is_named_and_the_rest_goes_on(self, tmp_path):
         """SGD at an absurd rate diverges in one arm: a NaN loss is a failure with that name."""
@@ -165,6 +197,14 @@ class TestRun:
         assert done.stderr.startswith("error: runs/small: trial nosuch has no record; ")
         assert done.stderr.count("\n") == 1
 
+    def test_verify_trains_again_to_the_same_bits(self, finished):
+        """A worker trained it, this is another process."""
+        trial = pd.read_parquet(finished / "runs/small/trials.parquet").iloc[-1]
+        done = lightsweep("verify", "runs/small", trial.trial_id[:8], cwd=finished)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.splitlines()[-1] == "confirmed: bit-equal"
+        assert "weights compared with stored ones: of 3 of 3 stages" in done.stdout
+
     def test_report_of_a_run(self, finished):
         done = lightsweep("report", "runs/small", "-o", "page.html", cwd=finished)
         assert done.stdout.strip() == "page.html"
@@ -175,6 +215,11 @@ class TestRun:
         assert [trial["parameters"] for trial in tree["trials"]].count(1808) == 2
         stages = tree["stages"]
         assert (stages["total"], stages["unique"], stages["stored"]) == (12, 10, 10)
+        assert all(stage["stored"] for trial in tree["trials"] for stage in trial["stages"])
+        (dual,) = tree["tree"]
+        assert (dual["name"], dual["times"], dual["stored"], dual["arms"]) == (
+            "dual", 2, 2, ["hidden 4", "hidden 8"]
+        )  # fmt: skip
         assert (stages["epochs_alone"], stages["epochs_unique"], stages["epochs_left"]) == (16, 12, 0)
 
 

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -161,7 +162,8 @@ def assert_as_if_undisturbed(run: Run, reference: Run) -> None:
     assert trials.trial_id.tolist() == expected.trial_id.tolist()
     for column in ("val_accuracy", "test_accuracy", "train_accuracy", "result_key"):
         assert trials[column].tolist() == expected[column].tolist()
-    journal = [json.loads(line)["trial"] for line in (run.folder / "runs/killed/journal.jsonl").open()]
+    lines = (run.folder / "runs/killed/journal.jsonl").read_text().splitlines()
+    journal = [json.loads(line)["trial"] for line in lines]
     assert len(journal) == TRIALS, [(row["trial_id"], row["status"], row["error"]) for row in journal]
     pd.testing.assert_frame_equal(
         run.table("epochs").drop(columns="seconds"), reference.table("epochs").drop(columns="seconds")
@@ -228,6 +230,207 @@ def kill_and_go_on(
 @pytest.mark.parametrize("kill", KILLS.values(), ids=KILLS)
 def test_a_killed_run_goes_on_to_the_same_bits(short_folder: Path, digits_run: Run, kill: Kill) -> None:
     kill_and_go_on(short_folder, digits_run, kill, lambda run, process: run.await_results(process, 4))
+
+
+class TestTroubles:
+    """In one class, so that one process runs them and `digits_run` is made once."""
+
+    def test_a_full_disk_ends_the_run_with_one_error_and_loses_nothing(
+        self, short_folder: Path, digits_run: Run
+    ) -> None:
+        run = Run(short_folder, DIGITS)
+        with mounted(short_folder / "runs", "size=400k") as remount:
+            output = run.to_the_end(status=2)
+            (error,) = [line for line in output.splitlines() if line.startswith("error: ")]
+            assert "cannot be written (No space left on device)" in error
+            assert error.endswith("what was recorded stays, and the same command goes on")
+            assert "Traceback" not in output
+            stored = set(run.results)
+            assert stored
+            remount("size=100m")
+            run.to_the_end()
+            assert stored <= set(run.results)
+            assert_as_if_undisturbed(run, digits_run)
+
+    def test_a_store_that_must_not_be_written_is_said_before_ray_starts(self, short_folder: Path) -> None:
+        run = Run(short_folder, DIGITS)
+        with mounted(short_folder / "runs", "ro"):
+            output = run.to_the_end(status=2)
+        assert output == (
+            "error: runs/.stages: cannot be written (Read-only file system); --out says where runs go\n"
+        )
+
+    def test_damaged_entries_and_a_cut_journal_cost_only_themselves(
+        self, short_folder: Path, digits_run: Run
+    ) -> None:
+        """One result is cut in half, another has a flipped bit, the journal's last line is cut."""
+        run = Run(short_folder, DIGITS)
+        shutil.copytree(digits_run.folder / "runs", short_folder / "runs")
+        by_name = run.table("stages").drop_duplicates("stage").set_index("stage").key
+        cut, flipped = run.results[by_name["dual"]], run.results[by_name["fusion"]]
+        cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+        data = bytearray(flipped.read_bytes())
+        data[len(data) // 2] ^= 8
+        flipped.write_bytes(data)
+        journal = run.folder / "runs/killed/journal.jsonl"
+        lines = journal.read_text().splitlines(keepends=True)
+        journal.write_text(lines[-1][: len(lines[-1]) // 2])
+        output = run.to_the_end()
+        assert output.count("line 1: not a whole record, passed over") >= 1
+        for path in (cut, flipped):
+            assert output.count(f"stage result {path.relative_to(run.folder)} is discarded") == 1, output
+        made = set(run.table("stages").query("origin != 'stored'").key)
+        assert made == {cut.stem, flipped.stem}
+        assert weights(run) == weights(digits_run)
+        trials = [each.table("trials").test_accuracy for each in (run, digits_run)]
+        pd.testing.assert_series_equal(*trials)
+
+    def test_workers_without_memory_fail_trials_with_the_reason_and_the_run_goes_on(
+        self, short_folder: Path, digits_run: Run
+    ) -> None:
+        """All workers may have no more memory than they have when the first results are stored."""
+        run = Run(short_folder, DIGITS)
+        process = run.start()
+        run.await_results(process, 3)
+        for number, command in run.processes().items():
+            if command.startswith(WORKER):
+                pages = int(Path(f"/proc/{number}/statm").read_text().split()[0])
+                limit = pages * os.sysconf("SC_PAGE_SIZE")
+                resource.prlimit(number, resource.RLIMIT_AS, (limit, limit))
+        output = process.communicate(timeout=240)[0]
+        assert process.returncode in (0, 1), output
+        assert "Traceback" not in output
+        run.to_the_end()
+        assert run.table("trials").status.tolist() == ["completed"] * TRIALS
+        assert weights(run) == weights(digits_run)
+        assert_nothing_left(run)
+
+    def test_a_trial_that_raises_is_recorded_and_the_rest_goes_on(self, short_folder: Path) -> None:
+        """A net of 400 GB in one arm."""
+        grid = "model.filters: [[2, 3], [2, 5000000000]]"
+        run = Run(short_folder, DIGITS.replace("stages.preset: [paper, gradual, all-at-once]", grid))
+        output = run.to_the_end(status=1)
+        assert "2 completed, 2 failed, 0 left" in output
+        assert "Traceback" not in output
+        failed = run.table("trials").query("status == 'failed'")
+        assert failed.error.str.contains("can't allocate memory").all(), failed.error.tolist()
+
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_ctrl_c_once_and_twice(self, short_folder: Path, digits_run: Run, times: int) -> None:
+        run = Run(short_folder, DIGITS)
+        process = run.start()
+        run.await_results(process, 5)
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+        output = process.communicate(timeout=60)[0]
+        assert process.returncode == 130, output
+        assert "interrupted" in output
+        assert "Traceback" not in output
+        run.to_the_end()
+        assert_as_if_undisturbed(run, digits_run)
+
+    def test_a_clock_that_is_set_back_loses_nothing(self, short_folder: Path, digits_run: Run) -> None:
+        """Between two runs by a year, and again and again by an hour while the second one runs."""
+        run = Run(short_folder, DIGITS.replace("all-at-once]", "all-at-once, frozen]"))
+        shutil.copytree(digits_run.folder / "runs", short_folder / "runs")
+        future = time.time() + 365 * 86_400
+        for path in (short_folder / "runs").rglob("*"):
+            os.utime(path, (future, future))
+        before = run.results
+        (short_folder / "sitecustomize.py").write_text(BACKWARDS)
+        output = run.to_the_end(PYTHONPATH=os.pathsep.join([str(short_folder), *filter(None, sys.path)]))
+        assert "6 of them done already" in output
+        assert run.table("trials").status.tolist() == ["completed"] * (TRIALS + 2)
+        made = run.table("stages").query("origin != 'stored'")
+        assert set(made[made.arm == "preset frozen"].key) == set(run.results) - set(before)
+        assert (run.table("epochs").seconds >= 0).all()
+        assert (run.table("trials").seconds >= 0).all()
+
+    def test_two_runs_at_once_share_their_work(self, short_folder: Path, digits_run: Run) -> None:
+        """One more of the same name waits; one of another name trains what the first does not."""
+        runs = [Run(short_folder, DIGITS) for _ in range(3)]
+        first = runs[0].start()
+        runs[0].await_results(first, 1)
+        second = runs[1].start()
+        other = runs[2].start("--set", "name=other")
+        outputs = [process.communicate(timeout=240)[0] for process in (first, second, other)]
+        assert [process.returncode for process in (first, second, other)] == [0, 0, 0], outputs
+        assert "another lightsweep run is at work in runs/killed: waiting for its end" in outputs[1]
+        assert "6 of them done already" in outputs[1]
+        for run in runs:
+            run.await_silence()
+        others = pd.read_parquet(short_folder / "runs/other/stages.parquet")
+        made = pd.concat([runs[0].table("stages"), others]).query("origin != 'stored'").key
+        assert made.is_unique
+        assert set(made) == set(runs[0].results)
+        assert weights(runs[0]) == weights(digits_run)
+        assert_nothing_left(runs[0])
+
+    def test_workers_need_no_folder_of_their_own(self, short_folder: Path, digits_run: Run) -> None:
+        """Trials run on a second raylet whose working folder is gone."""
+        run = Run(short_folder, DIGITS)
+        gone, script, temporary = (short_folder / name for name in ("gone", "cluster.py", "tmp"))
+        gone.mkdir()
+        temporary.mkdir()
+        script.write_text(CLUSTER)
+        marks = {"LIGHTSWEEP_TEST_MARK": run.mark, "TMPDIR": str(temporary)}
+        cluster = subprocess.Popen(
+            [sys.executable, script, gone],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **marks},
+        )
+        assert cluster.stdout is not None
+        try:
+            address = next(line for line in cluster.stdout if line.startswith("address ")).split()[1]
+            assert not gone.exists()
+            process = run.start("--address", address)
+            output = process.communicate(timeout=240)[0]
+            assert process.returncode == 0, output
+        finally:
+            cluster.communicate("\n", timeout=60)
+        run.await_silence()
+        assert weights(run) == weights(digits_run)
+
+
+CLUSTER = """
+import os, shutil, sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+os.chdir(sys.argv[1])
+cluster.add_node(num_cpus=2)
+shutil.rmtree(sys.argv[1])
+print("address", cluster.address, flush=True)
+input()
+os.chdir("/")
+cluster.shutdown()
+"""
+
+BACKWARDS = """
+import time
+started, real = time.monotonic(), time.time
+time.time = lambda: real() - 3600 * int((time.monotonic() - started) / 2)
+"""
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Callable[[str], None]]:
+    """Mount a small file system of memory there; yields a function that mounts it with other options."""
+    folder.mkdir()
+
+    def mount(options: str) -> None:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"this user may not mount: {done.stderr.strip()}")
+
+    mount(options)
+    try:
+        yield lambda options: mount(f"remount,{options}")
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
 @pytest.mark.campaign

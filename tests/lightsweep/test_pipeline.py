@@ -17,6 +17,7 @@ from lightsweep.pipeline import TrialResult, channel_statistics, run_trial
 from lightsweep.spec import ArmSpec, DatasetSpec
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LocalStore
+from lightsweep.train import DivergedError
 from lightsweep.trial import Trial
 
 CPU = torch.device("cpu")
@@ -101,6 +102,71 @@ def test_a_damaged_stage_is_trained_again_to_the_same_bits(digits, tmp_path):
         second = run_trial(trial(), digits, store, CPU)
     assert reused(second) == (True, False, True)
     assert weights_equal(first.stages[1], store.claim(first.entries[1].key).result)
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Flaky(LocalStore):
+    """A store whose worker is lost when it has handed over so many checkpoints."""
+
+    def __init__(self, folder: Path, checkpoints: int) -> None:
+        super().__init__(FolderStore(folder), checkpoint_seconds=0)
+        self.left = checkpoints
+        self.released: list[str] = []
+
+    def put_checkpoint(self, key, checkpoint):
+        super().put_checkpoint(key, checkpoint)
+        self.left -= 1
+        if not self.left:
+            raise Interrupted
+
+    def release(self, key):
+        self.released.append(key)
+
+
+LONG = {"stages": {"preset": "paper", "epochs": {"dual": 5, "fusion": 3, "finetune": 2}, "patience": 2}}
+
+
+@pytest.mark.parametrize(("checkpoints", "epochs_before"), [(1, 1), (4, 4), (5, 1), (7, 1)])
+def test_a_lost_stage_goes_on_from_its_checkpoint_to_the_same_bits(
+    digits, tmp_path, checkpoints, epochs_before
+):
+    """Checkpoints are made after all epochs but a stage's last: 4, 2 and 1 of them."""
+    whole = run_trial(trial(**LONG), digits, local(tmp_path / "whole"), CPU)
+    store = Flaky(tmp_path / "lost", checkpoints)
+    with pytest.raises(Interrupted):
+        run_trial(trial(**LONG), digits, store, CPU)
+    again = run_trial(trial(**LONG), digits, local(tmp_path / "lost"), CPU)
+    assert chains_equal(whole, again)
+    (entry,) = [entry for entry in again.entries if entry.origin == "continued"]
+    assert store.released == [entry.key]
+    assert entry.epochs_trained == entry.epochs - epochs_before
+    assert [entry.epochs for entry in again.entries] == [entry.epochs for entry in whole.entries]
+    assert again.assessment.metrics == whole.assessment.metrics
+    assert not list(tmp_path.rglob("*.checkpoint"))
+
+
+def test_checkpoints_come_no_more_often_than_is_asked(digits, tmp_path, monkeypatch):
+    store = local(tmp_path)
+    monkeypatch.setattr(LocalStore, "put_checkpoint", lambda *_: pytest.fail("too early"))
+    run_trial(trial(), digits, store, CPU)
+
+
+def test_a_stage_that_left_the_finite_numbers_is_stored_as_such(digits, tmp_path, monkeypatch):
+    """It would again, so nobody trains it again; the message has the name that the arm gives the stage."""
+    store = local(tmp_path)
+
+    def arm(name: str):
+        tables = [{"name": "dual", "loss": "heads"}, {"name": name, "optimizer": "sgd", "lr": 1e30}]
+        return trial(stages=[{**table, "epochs": 1} for table in tables])
+
+    with pytest.raises(DivergedError, match="stage wild: NaN loss in epoch 1"):
+        run_trial(arm("wild"), digits, store, CPU)
+    monkeypatch.setattr(pipeline, "train_stage", lambda *_: pytest.fail("trained again"))
+    with pytest.raises(DivergedError, match="stage tame: NaN loss in epoch 1"):
+        run_trial(arm("tame"), digits, store, CPU)
 
 
 def test_the_test_images_reach_the_assessment_alone(digits, tmp_path):

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lightsweep.cost import cost
 from lightsweep.datasets import describe
-from lightsweep.plan import Plan, StageCount, arms, count_stages, plan
+from lightsweep.plan import Plan, StageCount, arms, count_stages, plan, plan_keys, stage_tree
 from lightsweep.spec import DatasetSpec, InputError, Sweep
 from lightsweep.trial import stage_keys
 
@@ -124,6 +126,56 @@ def test_a_second_trial_of_a_first_stage_comes_after_all_others() -> None:
     assert [trial.changes["stages"] for trial in result.trials] == [TABLE, other_first, other_last]
 
 
+def test_neighbours_have_as_few_stages_in_common_as_can_be() -> None:
+    """One seed: all share the first stage, so trials with different second stages take turns."""
+    tables = [
+        [TABLE[0], {**TABLE[1], "lr": second}, {**TABLE[2], "lr": third}]
+        for second in (0.1, 0.2)
+        for third in (0.3, 0.4, 0.5)
+    ]
+    trials = planned(grid={"stages": tables}, seeds=1).trials
+    lrs = [tuple(stage.lr for stage in trial.stages[1:]) for trial in trials]
+    assert lrs == [(0.1, 0.3), (0.2, 0.3), (0.1, 0.4), (0.2, 0.4), (0.1, 0.5), (0.2, 0.5)]
+
+
+@given(
+    seeds=st.integers(1, 3),
+    firsts=st.lists(st.integers(1, 9), min_size=1, max_size=3, unique=True),
+    lasts=st.lists(st.integers(1, 9), min_size=1, max_size=4, unique=True),
+)
+@settings(max_examples=20)
+def test_the_order_loses_no_trial_and_opens_every_first_stage_before_it_shares_one(
+    seeds: int, firsts: list[int], lasts: list[int]
+) -> None:
+    grid = {"stages.dual.epochs": firsts, "stages.finetune.epochs": lasts}
+    trials = planned(grid=grid, seeds=seeds).trials
+    assert len({trial.trial_id for trial in trials}) == len(trials) == seeds * len(firsts) * len(lasts)
+    prefixes = [stage_keys(trial, "f", "cpu")[0] for trial in trials]
+    assert len(set(prefixes[: seeds * len(firsts)])) == seeds * len(firsts)
+
+
+def test_the_stage_tree_by_hand() -> None:
+    """The last stage has two learning rates; the first two stages are shared."""
+    result = planned(grid={"stages.finetune.lr": [0.1, 0.2]}, seeds=2)
+    keys = plan_keys(result, None, "cpu")
+    (dual,) = stage_tree(result, keys)
+    (fusion,) = dual.children
+    assert [(node.name, node.epochs, len(set(node.keys)), node.arms) for node in (dual, fusion)] == [
+        ("dual", 5, 2, ("lr 0.1", "lr 0.2")),
+        ("fusion", 3, 2, ("lr 0.1", "lr 0.2")),
+    ]
+    assert [(node.name, node.arms, node.children) for node in fusion.children] == [
+        ("finetune", ("lr 0.1",), ()),
+        ("finetune", ("lr 0.2",), ()),
+    ]
+    every = {key for node in (dual, fusion, *fusion.children) for key in node.keys}
+    assert every == {key for chain in keys.values() for key in chain[:-1]}
+
+
+def count(some: Plan) -> StageCount:
+    return count_stages(some, plan_keys(some, None, "cpu"), None)
+
+
 def is_none_stored(key: str) -> bool:
     return False
 
@@ -132,7 +184,7 @@ def test_stages_counted_by_hand() -> None:
     """Two learning rates of the last of three stages (5, 3 and 2 epochs), two seeds."""
     result = planned(grid={"stages.finetune.lr": [0.1, 0.2]}, seeds=2)
     (dataset,) = result.infos
-    assert count_stages(result, {dataset: "f"}, is_none_stored) == StageCount(
+    assert count_stages(result, plan_keys(result, {dataset: "f"}, "cpu"), is_none_stored) == StageCount(
         total=4 * 3,
         unique=2 + 2 + 4,
         stored=0,
@@ -147,12 +199,12 @@ def test_stored_stages_are_not_left() -> None:
     (dataset,) = result.infos
     trial = result.trials[0]
     stored = set(stage_keys(trial, "f", "cpu"))
-    found = count_stages(result, {dataset: "f"}, stored.__contains__)
+    found = count_stages(result, plan_keys(result, {dataset: "f"}, "cpu"), stored.__contains__)
     assert (found.stored, found.epochs_left) == (3, 24 - 10)
 
 
 def test_without_the_data_what_is_stored_is_unknown() -> None:
-    found = count_stages(planned(seeds=2), None, is_none_stored)
+    found = count(planned(seeds=2))
     assert found == StageCount(
         total=6, unique=6, stored=None, epochs_alone=20, epochs_unique=20, epochs_left=None
     )
@@ -162,7 +214,7 @@ def test_presets_share_their_first_stages() -> None:
     """paper, gradual and frozen have dual and fusion in common, all-at-once only dual; scratch nothing."""
     grid = {"stages.preset": ["paper", "gradual", "frozen", "all-at-once", "scratch"]}
     base = {"stages": {"preset": "paper", "epochs": {"dual": 8, "fusion": 4, "finetune": 6}}}
-    found = count_stages(planned(base=base, grid=grid, seeds=1), None, is_none_stored)
+    found = count(planned(base=base, grid=grid, seeds=1))
     assert found.total == 3 + 5 + 3 + 3 + 2
     assert found.unique == 2 + 1 + 3 + 1 + 2 + 2
     assert found.epochs_alone == 5 * 18

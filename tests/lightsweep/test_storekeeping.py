@@ -138,7 +138,7 @@ class TestPrune:
         assert left(store) == ["a.stage", "d.checkpoint"]
 
     def test_what_is_being_made_just_now_stays(self, tmp_path: Path, store: FolderStore) -> None:
-        """A run that has just begun, or one of another --out on a linked store."""
+        """Whoever makes it: its claim is looked at, not its plan."""
         code = (
             "import sys; from pathlib import Path; from lightsweep.store import FolderStore\n"
             "store = FolderStore(Path(sys.argv[1])); print(store.try_claim(sys.argv[2]), flush=True); input()"
@@ -195,11 +195,12 @@ def test_where_a_plan_cannot_be_read_nothing_is_removed(
             remove()
         assert str(caught.value).startswith(f"{broken}: cannot be read (")
         assert str(caught.value).endswith(
-            "what its run refers to is unknown; run that sweep again or delete the folder (nothing was removed)"
+            "so what its run refers to is unknown; run that sweep again or delete the folder "
+            "(nothing was removed)"
         )
     assert left(store) == before
     assert cut_to_limit(store, tmp_path, (), 6234) == Amount(0, 0)  # nothing to remove, nothing to refuse
-    with pytest.warns(UserWarning) as warned:
+    with pytest.warns(UserWarning, match="cannot be read") as warned:
         found = references(tmp_path)
     assert found == {A: ["two"], D: ["two"], E: ["two"]}
     assert len(warned) == 1

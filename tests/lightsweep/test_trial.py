@@ -1,11 +1,26 @@
 import re
+import subprocess
+import sys
+from dataclasses import fields as fields_of
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lightsweep import trial as module
-from lightsweep.spec import ArmSpec, DatasetSpec, ModelSpec, Spec, StageSpec
+from lightsweep.spec import (
+    ArmSpec,
+    DatasetSpec,
+    ModelSpec,
+    PresetEpochs,
+    Resources,
+    Spec,
+    StagePreset,
+    StageSpec,
+    Sweep,
+    TransformSpec,
+)  # fmt: skip
 from lightsweep.trial import Trial, source_fingerprint, stage_keys
 
 FINGERPRINT = "f" * 64
@@ -43,6 +58,12 @@ def changed(one: tuple[str, ...], other: tuple[str, ...]) -> list[str]:
     return [name for name, a, b in zip(STAGE_NAMES, one, other, strict=True) if a != b]
 
 
+def preset(**settings: Any) -> Trial:
+    """Make the base trial with a preset in place of its table."""
+    spec = {"model": MODEL, "stages": {"preset": "paper", **settings}}
+    return replace(trial(), spec=ArmSpec.model_validate(spec))
+
+
 # (class, field) -> (a trial with the field changed, the first stage that it changes)
 RELEVANT: dict[tuple[type[Spec], str], tuple[Trial, str]] = {
     (DatasetSpec, "validation"): (trial(dataset={"validation": 0.2}), "dual"),
@@ -69,6 +90,28 @@ RELEVANT: dict[tuple[type[Spec], str], tuple[Trial, str]] = {
     (StageSpec, "epochs"): (trial(stages={1: {"epochs": 6}}), "fusion"),
     (StageSpec, "patience"): (trial(stages={2: {"patience": None}}), "finetune"),
 }
+FLIP = {"transform": "flip", "probability": 0.5}
+TURN = {"transform": "rotate", "range": [-9, 9]}
+# (class, field) of what stands inside lists and presets -> (a trial, the same with the field changed, from)
+INNER: dict[tuple[type[Spec], str], tuple[Trial, Trial, str]] = {
+    (TransformSpec, "transform"): (
+        trial(augmentation=[TURN]), trial(augmentation=[{**TURN, "transform": "shear"}]), "dual"
+    ),
+    (TransformSpec, "range"): (
+        trial(augmentation=[TURN]), trial(augmentation=[{**TURN, "range": [-9, 8]}]), "dual"
+    ),
+    (TransformSpec, "probability"): (
+        trial(augmentation=[FLIP]), trial(augmentation=[{**FLIP, "probability": 0.4}]), "dual"
+    ),
+    (StagePreset, "preset"): (preset(), preset(preset="all-at-once"), "fusion"),
+    (StagePreset, "epochs"): (preset(), preset(epochs={"dual": 6}), "dual"),
+    (StagePreset, "patience"): (preset(), preset(patience=4), "dual"),
+    (StagePreset, "lr"): (preset(), preset(lr=0.002), "dual"),
+    (StagePreset, "finetune_lr"): (preset(), preset(finetune_lr=0.002), "finetune"),
+    (PresetEpochs, "dual"): (preset(), preset(epochs={"dual": 49}), "dual"),
+    (PresetEpochs, "fusion"): (preset(), preset(epochs={"fusion": 19}), "fusion"),
+    (PresetEpochs, "finetune"): (preset(), preset(epochs={"finetune": 49}), "finetune"),
+}  # fmt: skip
 # (class, field) -> (a trial with the field changed or None, why that changes no key by itself)
 IRRELEVANT: dict[tuple[type[Spec], str], tuple[Trial | None, str]] = {
     (DatasetSpec, "name"): (trial(dataset={"name": "digits", "path": None}), "the fingerprint stands for it"),
@@ -77,6 +120,16 @@ IRRELEVANT: dict[tuple[type[Spec], str], tuple[Trial | None, str]] = {
     (ArmSpec, "model"): (None, "its fields stand here one by one"),
     (ArmSpec, "stages"): (None, "its fields stand here one by one"),
     (StageSpec, "name"): (trial(stages={0: {"name": "other"}}), "a name changes no result"),
+    (Sweep, "name"): (None, "a name changes no result; a trial does not know it"),
+    (Sweep, "dataset"): (None, "its fields stand here one by one"),
+    (Sweep, "seeds"): (None, "each trial has one seed, which is in the key"),
+    (Sweep, "folds"): (None, "each trial has its fold and their number, which are in the key"),
+    (Sweep, "base"): (None, "its fields stand here one by one"),
+    (Sweep, "grid"): (None, "it makes arms, whose settings are in the key"),
+    (Sweep, "resources"): (None, "its fields stand here one by one"),
+    (Resources, "cpus"): (None, "training is on one thread; a trial does not know it"),
+    (Resources, "gpus"): (None, "the device type is in the key, not a share of it"),
+    (Resources, "checkpoint_seconds"): (None, "going on from a checkpoint changes no bit"),
 }
 
 
@@ -98,13 +151,26 @@ def test_what_cannot_change_a_result_changes_no_key(
         assert keys(other) == keys(trial())
 
 
+@pytest.mark.parametrize(("field", "case"), INNER.items(), ids=lambda x: str(x)[:60])
+def test_a_setting_inside_changes_exactly_the_keys_from_its_first_use_on(
+    field: tuple[type[Spec], str], case: tuple[Trial, Trial, str]
+) -> None:
+    one, other, first = case
+    assert changed(keys(one), keys(other)) == STAGE_NAMES[STAGE_NAMES.index(first) :]
+
+
 def test_every_setting_stands_in_one_of_the_tables() -> None:
     """A new setting must be added here: whether and from where on it changes the keys."""
-    fields = [
-        (cls, name) for cls in (DatasetSpec, ModelSpec, ArmSpec, StageSpec) for name in cls.model_fields
-    ]
-    assert set(RELEVANT) | set(IRRELEVANT) == set(fields)
-    assert not set(RELEVANT) & set(IRRELEVANT)
+    fields = [(spec, name) for spec in Spec.__subclasses__() for name in spec.model_fields]
+    tables = [*RELEVANT, *INNER, *IRRELEVANT]
+    assert set(tables) == set(fields)
+    assert len(tables) == len(set(tables))
+
+
+def test_trials_know_nothing_of_their_sweep() -> None:
+    """What is said of Sweep and Resources above holds because a trial has none of their fields."""
+    names = {field.name for field in fields_of(Trial)}
+    assert names == {"arm", "dataset", "spec", "seed", "fold", "folds", "changes"}
 
 
 def test_names_of_arms_and_recorded_changes_are_in_no_key() -> None:
@@ -138,10 +204,39 @@ def test_with_folds_the_validation_share_is_not_used() -> None:
     assert changed(keys(one), keys(limited)) == STAGE_NAMES
 
 
-def test_a_change_of_the_training_code_changes_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", module.TRAINING_SOURCES)
+def test_an_edit_of_the_training_code_changes_every_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """One more comment in a copy of each file."""
     before = keys(trial())
-    monkeypatch.setattr(module, "source_fingerprint", lambda: "0" * 64)
+    folder = Path(module.__file__).parent
+    for file in folder.glob("*.py"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "trial.py"))
+    source_fingerprint.cache_clear()
+    assert keys(trial()) == before  # another folder changes none
+    with (tmp_path / f"{name}.py").open("a") as file:
+        file.write("# one more\n")
+    source_fingerprint.cache_clear()
     assert changed(before, keys(trial())) == STAGE_NAMES
+    monkeypatch.undo()
+    source_fingerprint.cache_clear()
+
+
+def test_all_that_training_imports_is_training_code() -> None:
+    """Or it is named here, with the reason why its change changes no result."""
+    reasons = {
+        "datasets": "the data's fingerprint stands for it",
+        "torchvision_import": "the data's fingerprint stands for it",
+        "stagefile": "has a version of its own in each file",
+        "store": "keeps results as they are",
+    }
+    code = "import sys, lightsweep.pipeline; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names = done.stdout.split()
+    loaded = {name.partition(".")[2] for name in names if name.startswith("lightsweep.")}
+    assert loaded == set(module.TRAINING_SOURCES) | set(reasons)
 
 
 def test_the_training_codes_fingerprint_is_of_files_that_are_there() -> None:

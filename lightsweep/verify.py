@@ -1,0 +1,204 @@
+"""Training a recorded trial again, without the store, and comparing."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightsweep import datasets
+from lightsweep.attempt import attempt
+from lightsweep.pipeline import describe_machine
+from lightsweep.plan import Plan
+from lightsweep.records import Record, RunFolder, record
+from lightsweep.spec import InputError
+from lightsweep.stagefile import StageResult
+from lightsweep.store import FolderStore, NoStore
+from lightsweep.trial import Trial, stage_keys
+
+STANDARD_ERRORS = 3.0
+"""Elsewhere, other rounding leads training elsewhere: accuracies may differ by so many standard errors of
+a difference of two, each measured on n images, sqrt(2 p (1 - p) / n)."""
+_ACCURACIES = ("val_accuracy", "test_accuracy", "train_accuracy")
+_TIMES = ("seconds",)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of training a trial again."""
+
+    label: str
+    expected: str
+    """bit-equal, or "within so many points" and why no more than that."""
+    differences: tuple[str, ...]
+    """What is not as it was, first things first."""
+    accuracies: dict[str, tuple[float, float]]
+    """Recorded and new, by name."""
+    stages: int
+    weights_compared: int
+    """Of how many stages the weights were in the store, to be compared."""
+    is_bit_equal: bool
+    is_confirmed: bool
+    seconds: float
+
+
+class _Kept(NoStore):
+    """Remembers results, so that they can be compared."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, StageResult] = {}
+
+    def put(self, key: str, result: StageResult) -> None:
+        """Remember a result."""
+        self.results[key] = result
+
+
+def verify(
+    run: RunFolder,
+    store: FolderStore | None,
+    planned: Plan,
+    trial_id: str,
+    data_dir: Path,
+    on_epoch: Callable[[int], None],
+) -> Verification:
+    """Train a trial again and compare it with its record, and its weights with those that are stored.
+
+    The same code on the same kind of machine (device, hardware, torch) must give the same bits; elsewhere
+    validation and test accuracy must agree within `STANDARD_ERRORS`.
+
+    Args:
+        run: The run.
+        store: Where its stage results may be.
+        planned: The run's own plan.
+        trial_id: Of a trial that has a record.
+        data_dir: Folder of the data sets.
+        on_epoch: Called with the number of epochs so far.
+
+    Raises:
+        InputError: The trial is not in the plan, or its data is not here.
+
+    """
+    old = run.records()[trial_id]
+    trial = next((trial for trial in planned.trials if trial.trial_id == trial_id), None)
+    if trial is None:
+        raise InputError(f"{run.folder}: trial {trial_id} is no longer in the plan (sweep.yaml)")
+    dataset = datasets.load(trial.dataset, data_dir, download=False)
+    device = torch.device("cuda" if old.trial["device"] == "cuda" and torch.cuda.is_available() else "cpu")
+    kept, started = _Kept(), time.monotonic()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as workers do
+    try:
+        new = record(trial, planned.costs[trial_id], _run(trial, dataset, kept, device, on_epoch), "")
+    finally:
+        torch.set_num_threads(threads)
+
+    differences = _differences(trial, old, new)
+    keys = stage_keys(trial, dataset.fingerprint, device.type)
+    compared, unequal = _compare_weights(trial, keys, kept.results, store)
+    differences += unequal
+    why = _why_not_bits(old, keys, device)
+    counts = {"val_accuracy": _validation_count(trial, dataset), "test_accuracy": len(dataset.test.labels)}
+    is_close = old.trial["status"] == new.trial["status"] and all(
+        _is_close(old.trial[name], new.trial[name], count)
+        for name, count in counts.items()
+        if name in old.trial and name in new.trial
+    )
+    return Verification(
+        label=trial.label,
+        expected="bit-equal"
+        if why is None
+        else f"validation and test accuracy within {STANDARD_ERRORS:g} standard errors, because {why}",
+        differences=tuple(differences),
+        accuracies={
+            n: (old.trial[n], new.trial[n]) for n in _ACCURACIES if n in old.trial and n in new.trial
+        },
+        stages=len(trial.stages),
+        weights_compared=compared,
+        is_bit_equal=not differences,
+        is_confirmed=not differences or (why is not None and is_close),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _run(
+    trial: Trial,
+    dataset: datasets.Dataset,
+    store: NoStore,
+    device: torch.device,
+    on_epoch: Callable[[int], None],
+) -> Any:
+    steps, epochs = attempt(trial, dataset, store, device), 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+        epochs += 1
+        on_epoch(epochs)
+
+
+def _differences(trial: Trial, old: Record, new: Record) -> list[str]:
+    """Compare outcome, epochs and accuracies, to the last bit; times do not count."""
+    found = [
+        f"{name}: {old.trial[name]} was recorded, now {new.trial[name]}"
+        for name in ("status", "error")
+        if old.trial[name] != new.trial[name]
+    ]
+    if len(old.epochs) != len(new.epochs):
+        found.append(f"epochs: {len(old.epochs)} were recorded, now {len(new.epochs)}")
+    for before, after in zip(old.epochs, new.epochs, strict=False):
+        names = [name for name in before if name not in _TIMES and before[name] != after.get(name)]
+        if names:
+            place = f"stage {before['stage']}, epoch {before['epoch']}"
+            found.append(f"{place}: {names[0]} {before[names[0]]} was recorded, now {after.get(names[0])}")
+            break  # all that follows differs, too
+    found += [
+        f"{name}: {old.trial.get(name)} was recorded, now {new.trial.get(name)}"
+        for name in _ACCURACIES
+        if old.trial.get(name) != new.trial.get(name)
+    ]
+    return found
+
+
+def _compare_weights(
+    trial: Trial, keys: tuple[str, ...], results: dict[str, StageResult], store: FolderStore | None
+) -> tuple[int, list[str]]:
+    """Return of how many stages the weights were stored under the same key, and which are not equal."""
+    compared, unequal = 0, []
+    for stage, key in zip(trial.stages, keys, strict=False):
+        data = store.read(key) if store else None
+        if data is None or key not in results:
+            continue
+        compared += 1
+        stored, made = StageResult.from_bytes(data).weights, results[key].weights
+        if stored.keys() != made.keys() or not all(torch.equal(stored[name], made[name]) for name in made):
+            unequal.append(f"stage {stage.name}: its weights are not the stored ones")
+    return compared, unequal
+
+
+def _why_not_bits(old: Record, keys: tuple[str, ...], device: torch.device) -> str | None:
+    """Return why the same bits cannot be expected, if so."""
+    here = describe_machine(device)
+    for row in old.stages:
+        for name in ("device", "hardware", "torch"):
+            if row[name] != here[name]:
+                return f"stage {row['stage']} was trained on other {name} ({row[name]}; here {here[name]})"
+    if [row["key"] for row in old.stages] != list(keys[: len(old.stages)]):
+        return "the training code or the data changed since"
+    return None
+
+
+def _is_close(before: float, after: float, count: int) -> bool:
+    share = (before + after) / 2
+    return abs(before - after) <= STANDARD_ERRORS * math.sqrt(2 * share * (1 - share) / count)
+
+
+def _validation_count(trial: Trial, dataset: datasets.Dataset) -> int:
+    images = len(dataset.train.labels)
+    if trial.folds is not None:
+        return images // trial.folds
+    share = trial.dataset.validation
+    return share if isinstance(share, int) else round(share * images)

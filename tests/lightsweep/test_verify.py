@@ -1,0 +1,141 @@
+"""Verification: the same bits on the same machine, a stated tolerance elsewhere."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightsweep.attempt import attempt
+from lightsweep.datasets import describe, load
+from lightsweep.plan import Plan, plan
+from lightsweep.records import RunFolder, record
+from lightsweep.spec import InputError, Sweep
+from lightsweep.stagefile import StageResult
+from lightsweep.store import FolderStore, LocalStore
+from lightsweep.verify import Verification, verify
+
+SWEEP = {
+    "name": "small",
+    "dataset": {"name": "digits", "validation": 100, "train_limit": 150},
+    "seeds": 1,
+    "base": {
+        "model": {"filters": [2, 3]},
+        "stages": {"preset": "paper", "epochs": {"dual": 2, "fusion": 1, "finetune": 1}},
+    },
+}
+
+
+class Recorded:
+    """A run of one trial, recorded as a worker records it."""
+
+    def __init__(self, out: Path, sweep: dict[str, Any] = SWEEP) -> None:
+        self.sweep = Sweep.model_validate(sweep)
+        self.planned: Plan = plan(self.sweep, lambda spec: describe(spec, out))
+        (self.trial,) = self.planned.trials
+        self.store = FolderStore(out / ".stages")
+        self.run = RunFolder.create(out, self.sweep)
+        dataset = load(self.trial.dataset, out, download=False)
+        steps = attempt(self.trial, dataset, LocalStore(self.store), torch.device("cpu"))
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                outcome = end.value
+                break
+        self.keys = [stage["key"] for stage in outcome.stages]
+        self.run.describe(self.sweep, [self.trial], {self.trial.trial_id: tuple(self.keys)})
+        self.run.append(record(self.trial, self.planned.costs[self.trial.trial_id], outcome, ""))
+
+    def alter(self, change: Callable[[dict[str, Any]], None]) -> None:
+        tree = json.loads(self.run.journal.read_text())
+        change(tree)
+        self.run.journal.write_text(json.dumps(tree) + "\n")
+
+    def verify(self) -> Verification:
+        id_ = self.trial.trial_id
+        return verify(self.run, self.store, self.planned, id_, self.run.folder, lambda epochs: None)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Recorded:
+    return Recorded(tmp_path)
+
+
+def test_the_same_machine_gives_the_same_bits(recorded: Recorded) -> None:
+    epochs: list[int] = []
+    id_ = recorded.trial.trial_id
+    found = verify(recorded.run, recorded.store, recorded.planned, id_, recorded.run.folder, epochs.append)
+    assert (found.is_bit_equal, found.is_confirmed, found.differences) == (True, True, ())
+    assert (found.expected, found.weights_compared, found.stages) == ("bit-equal", 3, 3)
+    assert epochs == [1, 2, 3, 4]
+    before, after = found.accuracies["test_accuracy"]
+    assert before == after
+
+
+def test_one_bit_of_one_epoch_is_noticed(recorded: Recorded) -> None:
+    def change(tree: dict[str, Any]) -> None:
+        tree["epochs"][2]["val_loss"] *= 1 + 1e-15
+
+    recorded.alter(change)
+    found = recorded.verify()
+    assert not found.is_confirmed
+    (difference,) = found.differences
+    assert difference.startswith("stage fusion, epoch 1: val_loss ")
+
+
+def test_other_weights_in_the_store_are_noticed(recorded: Recorded) -> None:
+    result = StageResult.from_bytes(recorded.store.read(recorded.keys[1]) or b"")
+    result.weights["a.conv1.convolution.weight"][0, 0, 0, 0] += 1e-6
+    recorded.store.write(recorded.keys[1], result.to_bytes())
+    found = recorded.verify()
+    assert found.differences == ("stage fusion: its weights are not the stored ones",)
+    assert not found.is_confirmed
+
+
+@pytest.mark.parametrize(("off", "is_confirmed"), [(0.0, True), (0.02, True), (0.5, False)])
+def test_elsewhere_accuracies_must_agree_within_the_tolerance(
+    recorded: Recorded, off: float, is_confirmed: bool
+) -> None:
+    def change(tree: dict[str, Any]) -> None:
+        for stage in tree["stages"]:
+            stage["hardware"] = "another processor"
+        tree["trial"]["test_accuracy"] += off
+        tree["epochs"][0]["val_loss"] += 1e-7
+
+    recorded.alter(change)
+    found = recorded.verify()
+    assert "another processor" in found.expected
+    assert "within 3 standard errors" in found.expected
+    assert (found.is_bit_equal, found.is_confirmed) == (False, is_confirmed)
+
+
+def test_changed_code_is_said(recorded: Recorded) -> None:
+    def change(tree: dict[str, Any]) -> None:
+        tree["stages"][0]["key"] = "0" * 64
+
+    recorded.alter(change)
+    found = recorded.verify()
+    assert found.is_confirmed
+    assert found.is_bit_equal  # what changed made no difference to this trial
+
+
+def test_a_failure_is_confirmed_by_failing_again(tmp_path: Path) -> None:
+    stages = {"preset": "paper", "epochs": {"dual": 1, "fusion": 1, "finetune": 1}, "finetune_lr": 1e30}
+    recorded = Recorded(tmp_path, {**SWEEP, "base": {"model": {"filters": [2, 3]}, "stages": stages}})
+    assert recorded.verify().is_confirmed
+
+    def change(tree: dict[str, Any]) -> None:
+        tree["trial"]["error"] = "its worker was lost"
+
+    recorded.alter(change)
+    (difference,) = recorded.verify().differences
+    assert difference.startswith("error: its worker was lost was recorded, now stage finetune: NaN loss")
+
+
+def test_a_trial_that_is_no_longer_planned_is_refused(recorded: Recorded) -> None:
+    other = plan(recorded.sweep.model_copy(update={"seeds": (7,)}), lambda spec: describe(spec, Path()))
+    with pytest.raises(InputError, match="no longer in the plan"):
+        verify(recorded.run, None, other, recorded.trial.trial_id, recorded.run.folder, lambda epochs: None)
