@@ -8,6 +8,7 @@ no shared file system, nor any of their own.
 import json
 import logging
 import os
+import signal
 import socket
 import time
 import warnings
@@ -83,7 +84,17 @@ def cluster(address: str | None, scratch: Path) -> Iterator[dict[str, float]]:
     try:
         yield ray.cluster_resources()
     finally:
-        ray.shutdown()
+        with _no_ctrl_c():  # half shut down, Ray's own threads would end this process without a word
+            ray.shutdown()
+
+
+@contextmanager
+def _no_ctrl_c() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _knock(address: str) -> None:
@@ -244,6 +255,7 @@ class _Worker(tune.Trainable):
         self.trials, self.datasets, self.attempt = trials, datasets, attempt
         self.broker, self.checkpoint_seconds = broker, checkpoint_seconds
         torch.set_num_threads(1)  # the sums' order, and so the result, depends on it
+        os.chdir("/")  # nothing is read or written where Ray started the worker; that folder may go
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -186,6 +186,7 @@ class RunFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.journal = folder / "journal.jsonl"
+        self._warned: set[int] = set()
         self.scratch = folder / ".tune"
         """What Tune writes and nobody needs, and in `RAY_SESSION` where a Ray of our own does so."""
 
@@ -317,6 +318,9 @@ class RunFolder:
                 new = Record(**json.loads(line))
                 found[new.trial["trial_id"]] = new
             except (ValueError, TypeError, KeyError):
+                if number in self._warned:
+                    continue
+                self._warned.add(number)
                 warnings.warn(f"{self.journal}, line {number}: not a whole record, passed over", stacklevel=2)
         return found
 

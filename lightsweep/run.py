@@ -120,7 +120,9 @@ def _keep_to_limit(
         progress.say(f"warning: the store is not cut to its limit: {error}")
         return
     if went.entries:
-        progress.say(f"the store was cut to its limit: {went.entries} of the oldest entries went")
+        progress.say(
+            f"the store was cut to its limit: {went.entries} entries went, unreferenced and oldest first"
+        )
 
 
 def _headline(planned: Plan, done: int) -> str:

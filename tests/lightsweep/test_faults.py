@@ -276,9 +276,9 @@ class TestTroubles:
         lines = journal.read_text().splitlines(keepends=True)
         journal.write_text(lines[-1][: len(lines[-1]) // 2])
         output = run.to_the_end()
-        assert output.count("line 1: not a whole record, passed over") >= 1
+        assert output.count("line 1: not a whole record, passed over") == 1
         for path in (cut, flipped):
-            assert output.count(f"stage result {path.relative_to(run.folder)} is discarded") == 1, output
+            assert output.count(f"{path.name} is discarded and trained again: its checksum") == 1, output
         made = set(run.table("stages").query("origin != 'stored'").key)
         assert made == {cut.stem, flipped.stem}
         assert weights(run) == weights(digits_run)
@@ -306,8 +306,8 @@ class TestTroubles:
         assert_nothing_left(run)
 
     def test_a_trial_that_raises_is_recorded_and_the_rest_goes_on(self, short_folder: Path) -> None:
-        """A net of 400 GB in one arm."""
-        grid = "model.filters: [[2, 3], [2, 5000000000]]"
+        """A net of 154 GB in one arm."""
+        grid = "model.filters: [[2, 3], [65536, 65536]]"
         run = Run(short_folder, DIGITS.replace("stages.preset: [paper, gradual, all-at-once]", grid))
         output = run.to_the_end(status=1)
         assert "2 completed, 2 failed, 0 left" in output
@@ -368,43 +368,44 @@ class TestTroubles:
         assert_nothing_left(runs[0])
 
     def test_workers_need_no_folder_of_their_own(self, short_folder: Path, digits_run: Run) -> None:
-        """Trials run on a second raylet whose working folder is gone."""
+        """Trials run on a second raylet whose working folder is read-only, and then gone."""
         run = Run(short_folder, DIGITS)
-        gone, script, temporary = (short_folder / name for name in ("gone", "cluster.py", "tmp"))
-        gone.mkdir()
+        there, script, temporary = (short_folder / name for name in ("there", "cluster.py", "tmp"))
         temporary.mkdir()
         script.write_text(CLUSTER)
         marks = {"LIGHTSWEEP_TEST_MARK": run.mark, "TMPDIR": str(temporary)}
-        cluster = subprocess.Popen(
-            [sys.executable, script, gone],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **marks},
-        )
-        assert cluster.stdout is not None
-        try:
-            address = next(line for line in cluster.stdout if line.startswith("address ")).split()[1]
-            assert not gone.exists()
-            process = run.start("--address", address)
-            output = process.communicate(timeout=240)[0]
-            assert process.returncode == 0, output
-        finally:
-            cluster.communicate("\n", timeout=60)
+        with mounted(there, "ro"):
+            cluster = subprocess.Popen(
+                [sys.executable, script, there],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, **marks},
+            )
+            assert cluster.stdout is not None
+            try:
+                address = next(line for line in cluster.stdout if line.startswith("address ")).split()[1]
+                process = run.start("--address", address)
+                run.await_results(process, 2)
+                subprocess.run(["umount", "--lazy", there], check=True)
+                there.rmdir()
+                output = process.communicate(timeout=240)[0]
+                assert process.returncode == 0, output
+            finally:
+                cluster.communicate("\n", timeout=60)
         run.await_silence()
         assert weights(run) == weights(digits_run)
 
 
 CLUSTER = """
-import os, shutil, sys
+import os, sys
 from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
 os.chdir(sys.argv[1])
 cluster.add_node(num_cpus=2)
-shutil.rmtree(sys.argv[1])
+os.chdir("/")
 print("address", cluster.address, flush=True)
 input()
-os.chdir("/")
 cluster.shutdown()
 """
 
@@ -430,7 +431,8 @@ def mounted(folder: Path, options: str) -> Iterator[Callable[[str], None]]:
     try:
         yield lambda options: mount(f"remount,{options}")
     finally:
-        subprocess.run(["umount", folder], check=True)
+        if folder.is_mount():
+            subprocess.run(["umount", folder], check=True)
 
 
 @pytest.mark.campaign
