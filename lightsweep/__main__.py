@@ -1,6 +1,20 @@
-"""`python -m lightsweep`."""
+"""The `lightsweep` command as a process, also `python -m lightsweep`."""
 
-from lightsweep.cli import main
+import os
+import sys
+
+from lightsweep import cli
+
+
+def main() -> None:
+    """Run the command line and end the process at once: tidying torch away would take a second."""
+    try:
+        cli.main()
+    except SystemExit as end:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)
+
 
 if __name__ == "__main__":
     main()

@@ -68,6 +68,10 @@ class Broker:
         """Keep a checkpoint; return why the store could not be written, if so."""
         return self._write(key, owner, data, CHECKPOINT)
 
+    def discard(self, key: str, kind: str, reason: str) -> None:
+        """Remove what a worker could not read, though its checksum is right."""
+        self._store.discard(key, kind, reason)
+
     def release(self, key: str, owner: str) -> None:
         """End a claim, if it is the owner's."""
         if self._owners.get(key) == owner:

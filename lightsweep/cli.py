@@ -1,7 +1,6 @@
 """The commands. Heavy imports stand inside them, so that --help answers at once."""
 
 import json
-import signal
 import sys
 import warnings
 from collections.abc import Collection, Sequence
@@ -276,7 +275,6 @@ def main() -> None:
     warnings.showwarning = _show_warning
     try:
         result: Any = cli(standalone_mode=False)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and said
         sys.exit(result if isinstance(result, int) else 0)
     except InputError as error:
         _fail(str(error))

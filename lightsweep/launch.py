@@ -14,19 +14,21 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-# Read by Ray when it is imported: no phoning home, no result files, no snapshots, no handler of its own.
+# Read by Ray when it is imported: no phoning home, no result files, no snapshots, no handler of
+# its own, and workers started at once, not one after the other.
 os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "100",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -45,7 +47,7 @@ from lightsweep.datasets import Dataset
 from lightsweep.records import RAY_SESSION, Outcome, failed
 from lightsweep.spec import DatasetSpec, InputError, Resources
 from lightsweep.stagefile import Checkpoint, StageResult
-from lightsweep.store import Answer, StoreError
+from lightsweep.store import Answer, StoreError, unpack
 from lightsweep.trial import Trial
 
 REPORT_SECONDS = 2.0  # between a worker's words on a trial under way
@@ -218,12 +220,14 @@ class _RemoteStore:
 
     def claim(self, key: str) -> Answer:
         reply: Reply = ray.get(self.broker.claim.remote(key, self.owner))
-        return Answer(
-            None if reply.result is None else StageResult.from_bytes(reply.result),
-            None if reply.checkpoint is None else Checkpoint.from_bytes(reply.checkpoint),
-            reply.waited_seconds,
-            reply.warning,
+        answer = unpack(
+            reply.result,
+            reply.checkpoint,
+            lambda kind, reason: ray.get(self.broker.discard.remote(key, kind, reason)),
         )
+        if reply.result is not None and answer.result is None:
+            return self.claim(key)  # it was no result: now the key is claimed
+        return replace(answer, waited_seconds=reply.waited_seconds, warning=reply.warning)
 
     def put(self, key: str, result: StageResult) -> None:
         _raise_fault(ray.get(self.broker.put.remote(key, self.owner, result.to_bytes())))

@@ -5,10 +5,10 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # the broker passes results on as bytes, and starts a second earlier without torch
+    from torch import Tensor
 
 _MAGIC = b"lightsweep stage 2\n"
 _HEADER_BYTES = len(_MAGIC) + 65
@@ -24,7 +24,7 @@ class DamagedResultError(Exception):
 class StageResult:
     """What a stage made: weights for the next stage, numbers for the report."""
 
-    weights: dict[str, Tensor]
+    weights: "dict[str, Tensor]"
     """The net's state after the stage, on the CPU; empty for an assessment."""
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """A record per epoch (`train.EpochRecord`)."""
@@ -59,7 +59,7 @@ class StageResult:
 class Checkpoint:
     """A stage under way, after an epoch: all that its next epoch depends on, besides the settings."""
 
-    tensors: dict[str, Tensor]
+    tensors: "dict[str, Tensor]"
     """The net's, the optimizer's and the best epoch's state (`train.StageState`)."""
     epochs: list[dict[str, Any]]
     """A record per epoch so far."""
@@ -71,14 +71,18 @@ class Checkpoint:
         return _pack(_content(self, "epochs", "seconds"), self.tensors)
 
     @staticmethod
-    def from_bytes(data: bytes) -> "Checkpoint":
+    def from_bytes(data: bytes, with_tensors: bool = True) -> "Checkpoint":
         """Read bytes of `to_bytes`, as safely as a result's.
+
+        Args:
+            data: The bytes.
+            with_tensors: Whether the tensors are wanted.
 
         Raises:
             DamagedResultError: The bytes are cut, altered, or something else.
 
         """
-        content, tensors = _unpack(data, with_tensors=True)
+        content, tensors = _unpack(data, with_tensors)
         return _build(Checkpoint, content, tensors=tensors)
 
 
@@ -92,7 +96,9 @@ def _content(item: Any, *names: str) -> dict[str, Any]:
     return {name: getattr(item, name) for name in names}
 
 
-def _pack(content: dict[str, Any], tensors: dict[str, Tensor]) -> bytes:
+def _pack(content: dict[str, Any], tensors: "dict[str, Tensor]") -> bytes:
+    import torch
+
     text = json.dumps(content).encode()
     buffer = io.BytesIO()
     buffer.write(len(text).to_bytes(_LENGTH_BYTES, "big") + text)
@@ -104,7 +110,7 @@ def _pack(content: dict[str, Any], tensors: dict[str, Tensor]) -> bytes:
     return _MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload
 
 
-def _unpack(data: bytes, with_tensors: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _unpack(data: bytes, with_tensors: bool) -> "tuple[dict[str, Any], dict[str, Tensor]]":
     _check(data)
     start = _HEADER_BYTES + _LENGTH_BYTES
     end = start + int.from_bytes(data[_HEADER_BYTES:start], "big")
@@ -112,6 +118,8 @@ def _unpack(data: bytes, with_tensors: bool) -> tuple[dict[str, Any], dict[str, 
         content: dict[str, Any] = json.loads(data[start:end])
         tensors: dict[str, Tensor] = {}
         if with_tensors and len(data) > end:
+            import torch
+
             tree = torch.load(io.BytesIO(data[end:]), weights_only=True, map_location="cpu")
             tensors = {name: tensor.cpu() for name, tensor in tree.items()}
     except Exception as error:
@@ -119,7 +127,7 @@ def _unpack(data: bytes, with_tensors: bool) -> tuple[dict[str, Any], dict[str, 
     return content, tensors
 
 
-def _build(kind: Callable[..., _Kind], content: dict[str, Any], **tensors: dict[str, Tensor]) -> _Kind:
+def _build(kind: Callable[..., _Kind], content: dict[str, Any], **tensors: "dict[str, Tensor]") -> _Kind:
     try:
         return kind(**tensors, **content)
     except TypeError:

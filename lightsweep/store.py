@@ -16,6 +16,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -132,21 +133,32 @@ class FolderStore:
         return self.path(key).exists()
 
     def read(self, key: str, kind: str = RESULT) -> bytes | None:
-        """Return a file's bytes if they are whole; a damaged file is removed with a warning."""
-        path = self.path(key, kind)
+        """Return a file's bytes if they are whole; a damaged file is removed with a warning.
+
+        Tensors are read by who needs them; what is wrong with them beyond the checksum is found there.
+        """
         try:
-            data = path.read_bytes()
-            (StageResult if kind == RESULT else Checkpoint).from_bytes(data)
+            data = self.path(key, kind).read_bytes()
+            if kind == RESULT:
+                StageResult.from_bytes(data, with_weights=False)
+            else:
+                Checkpoint.from_bytes(data, with_tensors=False)
         except FileNotFoundError:
             return None
-        except (OSError, DamagedResultError) as error:
-            what = "stage result" if kind == RESULT else "checkpoint"
-            reason = error.strerror if isinstance(error, OSError) else error
-            self.warn(f"{what} {path} is discarded and trained again: {reason}")
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-            return None
-        return data
+        except OSError as error:
+            self.discard(key, kind, error.strerror or str(error))
+        except DamagedResultError as error:
+            self.discard(key, kind, str(error))
+        else:
+            return data
+        return None
+
+    def discard(self, key: str, kind: str, reason: str) -> None:
+        """Remove a file that cannot be used, with a warning."""
+        path, what = self.path(key, kind), "stage result" if kind == RESULT else "checkpoint"
+        self.warn(f"{what} {path} is discarded and trained again: {reason}")
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
     def write(self, key: str, data: bytes, kind: str = RESULT) -> None:
         """Write a file of a claimed key, whole or not at all; a result takes its checkpoint's place.
@@ -247,6 +259,21 @@ def stage_file(folder: Path, key: str) -> Path:
     return folder / key[:2] / f"{key}{RESULT}"
 
 
+def unpack(result: bytes | None, checkpoint: bytes | None, discard: Callable[[str, str], None]) -> Answer:
+    """Return an answer from bytes; what cannot be read is not in it, but discarded by its kind and why."""
+    if result is not None:
+        try:
+            return Answer(StageResult.from_bytes(result))
+        except DamagedResultError as error:
+            discard(RESULT, str(error))
+    if checkpoint is not None:
+        try:
+            return Answer(checkpoint=Checkpoint.from_bytes(checkpoint))
+        except DamagedResultError as error:
+            discard(CHECKPOINT, str(error))
+    return Answer()
+
+
 class LocalStore:
     """A store's folder for trials that run in this process, one after the other."""
 
@@ -255,11 +282,9 @@ class LocalStore:
 
     def claim(self, key: str) -> Answer:
         """Return a key's result; no other process is waited for."""
-        data = self.folder.read(key)
-        if data is not None:
-            return Answer(StageResult.from_bytes(data))
-        data = self.folder.read(key, CHECKPOINT)
-        return Answer(checkpoint=None if data is None else Checkpoint.from_bytes(data))
+        return unpack(
+            self.folder.read(key), self.folder.read(key, CHECKPOINT), partial(self.folder.discard, key)
+        )
 
     def put(self, key: str, result: StageResult) -> None:
         """Keep a result."""

@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import pytest
@@ -7,7 +8,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightsweep.models import Convolution, FusedNet, HeadsNet, build, feature_side, fuse, used_side
+from lightsweep.models import (
+    Convolution,
+    FusedNet,
+    HeadsNet,
+    _max_pool,
+    build,
+    feature_side,
+    fuse,
+    used_side,
+)  # fmt: skip
 from lightsweep.schedule import block_names
 from lightsweep.spec import InputError, ModelSpec
 
@@ -319,3 +329,24 @@ def test_the_rows_that_training_leaves_out_reach_no_output(model: ModelSpec, hei
     rows, columns = used_side(model, height), used_side(model, width)
     images[:, :, rows:], images[:, :, :, columns:] = 9.0, 9.0
     torch.testing.assert_close(net.eval()(images, images)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+@given(nets(), st.integers(1, 5))
+@settings(max_examples=50)
+def test_pooling_without_gradients_gives_the_same_bits(net: Any, batch: int) -> None:
+    model, shape, classes = net
+    built = build(model, shape, classes, "fused", 0).eval()
+    x = images(shape, batch)
+    (with_gradients,) = built(x, x)
+    with torch.no_grad():
+        (without,) = built(x, x)
+    assert with_gradients.requires_grad
+    assert not without.requires_grad
+    assert torch.equal(with_gradients, without)
+
+
+def test_pooling_keeps_what_is_not_a_number() -> None:
+    """Or a net that left the finite numbers would look as if it had not."""
+    x = torch.zeros(1, 1, 4, 5)
+    x[0, 0, 1, 2] = math.nan
+    assert torch.equal(_max_pool(x).isnan(), functional.max_pool2d(x, 2).isnan())

@@ -1,5 +1,6 @@
 """The store's folder: whole files or none, claims that end with their process, limits and leftovers."""
 
+import hashlib
 import subprocess
 import sys
 import warnings
@@ -13,9 +14,19 @@ from stage_results import some_result
 
 from lightsweep.spec import InputError
 from lightsweep.stagefile import Checkpoint
-from lightsweep.store import CHECKPOINT, TEMPORARY, FolderStore, LookUps, NotStoredError, stage_file
+from lightsweep.store import (
+    CHECKPOINT,
+    TEMPORARY,
+    Answer,
+    FolderStore,
+    LocalStore,
+    LookUps,
+    NotStoredError,
+    stage_file,
+)  # fmt: skip
 
 KEY, OTHER_KEY = "ab" * 32, "cd" * 32
+MAGIC = b"lightsweep stage 2\n"
 
 
 def files(store: FolderStore) -> list[Path]:
@@ -262,3 +273,17 @@ def test_look_ups_answer_without_weights_and_have_nobody_train(tmp_path: Path) -
     assert answer.result.epochs == some_result().epochs
     with pytest.raises(NotStoredError):
         LookUps(store).claim(OTHER_KEY)
+
+
+def test_a_right_checksum_on_what_is_no_result_is_noticed_by_who_reads_the_tensors(tmp_path: Path) -> None:
+    said: list[str] = []
+    store = FolderStore(tmp_path, said.append)
+    whole = some_result().to_bytes()
+    payload = whole[len(MAGIC) + 65 :].replace(b"PK", b"KP")
+    store.write(KEY, MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
+    assert LocalStore(store).claim(KEY) == Answer()
+    (line,) = said
+    assert line.startswith(
+        f"stage result {stage_file(tmp_path, KEY)} is discarded and trained again: it cannot"
+    )
+    assert files(store) == []
