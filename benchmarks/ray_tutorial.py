@@ -193,7 +193,7 @@ def main() -> None:
     kind = (sweep["dataset"]["name"], model["inputs"], model["fusion"], sweep["base"]["augmentation"])
     if kind != ("mnist", "dual", "conv1x1", "affine") or list(sweep["grid"]) != ["stages"]:
         raise SystemExit(f"{path}: must be mnist, dual, conv1x1, affine and a grid of nothing but stages")
-    data_dir = str(Path(os.environ["LIGHTSWEEP_DATA"]).resolve())
+    data_dir = str(Path(os.environ.get("LIGHTSWEEP_DATA", "data")).resolve())
     trainable = tune.with_parameters(train_schedule, sweep=sweep, data_dir=data_dir)
     with tempfile.TemporaryDirectory() as storage:
         tuner = tune.Tuner(

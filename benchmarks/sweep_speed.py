@@ -30,7 +30,7 @@ from lightsweep.sweepfile import load_sweep
 
 HERE = Path(__file__).parent
 SWEEP = HERE / "unfreezing.yaml"
-DATA = Path(os.environ["LIGHTSWEEP_DATA"]).resolve()
+DATA = Path(os.environ.get("LIGHTSWEEP_DATA", "data")).resolve()
 WORKERS = 2
 
 

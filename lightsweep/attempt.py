@@ -10,8 +10,8 @@ import torch
 from lightsweep.datasets import Dataset
 from lightsweep.pipeline import StageEntry, trial_steps
 from lightsweep.records import Outcome, completed, failed
-from lightsweep.spec import InputError
-from lightsweep.store import StageStore, StoreError
+from lightsweep.spec import InputError, WriteError
+from lightsweep.store import NotStoredError, StageStore
 from lightsweep.train import DivergedError, EpochRecord
 from lightsweep.trial import Trial
 
@@ -25,7 +25,8 @@ def attempt(
     """Run a trial epoch by epoch and return what became of it; its failure is an outcome, with the reason.
 
     Raises:
-        StoreError: The store cannot be written, so that no trial has a chance.
+        WriteError: The store cannot be written, so that no trial has a chance.
+        NotStoredError: The store only looks up, and a result is not there.
 
     """
     started_at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
@@ -44,7 +45,7 @@ def attempt(
                 yield step
     except StopIteration as end:
         return completed(end.value, *where())
-    except StoreError:
+    except (WriteError, NotStoredError):
         raise
     except (DivergedError, InputError) as error:
         return failed(str(error), *where(), entries)

@@ -9,7 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightsweep.store import CHECKPOINT, RESULT, FolderStore, StoreError
+from lightsweep.spec import WriteError
+from lightsweep.store import CHECKPOINT, RESULT, FolderStore
 
 POLL_SECONDS = 0.1
 
@@ -93,7 +94,7 @@ class Broker:
         self._owners[key] = owner
         try:
             self._store.write(key, data, kind)
-        except StoreError as error:
+        except WriteError as error:
             return str(error)
         if kind == RESULT:
             self._made.add(key)

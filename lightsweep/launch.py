@@ -45,9 +45,9 @@ from lightsweep.attempt import Attempt
 from lightsweep.broker import Broker, Reply
 from lightsweep.datasets import Dataset
 from lightsweep.records import RAY_SESSION, Outcome, failed
-from lightsweep.spec import DatasetSpec, InputError, Resources
+from lightsweep.spec import DatasetSpec, InputError, Resources, WriteError
 from lightsweep.stagefile import Checkpoint, StageResult
-from lightsweep.store import Answer, StoreError, unpack
+from lightsweep.store import Answer, unpack
 from lightsweep.trial import Trial
 
 REPORT_SECONDS = 2.0  # between a worker's words on a trial under way
@@ -241,7 +241,7 @@ class _RemoteStore:
 
 def _raise_fault(fault: str | None) -> None:
     if fault is not None:
-        raise StoreError(fault)
+        raise WriteError(fault)
 
 
 class _Worker(tune.Trainable):
@@ -276,7 +276,7 @@ class _Worker(tune.Trainable):
                 next(self.steps)
             except StopIteration as end:
                 return {"outcome": json.dumps(asdict(end.value)), "done": True}
-            except StoreError as error:
+            except WriteError as error:
                 return {"fault": str(error)}
             self.epochs += 1
         return {"epochs": self.epochs}
@@ -309,7 +309,7 @@ class _Reporter(Callback):
         self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         if "fault" in result:
-            self.fault = StoreError(result["fault"])
+            self.fault = WriteError(result["fault"])
             raise self.fault
         if "epochs" in result:
             self.listener.on_epochs(self._of(trial), result["epochs"])

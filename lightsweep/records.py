@@ -25,7 +25,7 @@ import pandas as pd
 
 from lightsweep.cost import Cost
 from lightsweep.pipeline import StageEntry, TrialResult, cpu_name
-from lightsweep.spec import InputError, Sweep
+from lightsweep.spec import InputError, Sweep, WriteError
 from lightsweep.sweepfile import dump_sweep
 from lightsweep.trial import Trial
 
@@ -269,8 +269,8 @@ class RunFolder:
             if process.isdecimal() and not Path(f"/proc/{process}").exists():
                 draft.unlink(missing_ok=True)
 
-    def _not_writable(self, error: OSError) -> InputError:
-        return InputError(f"{self.folder}: cannot be written ({error.strerror}); --out says where runs go")
+    def _not_writable(self, error: OSError) -> WriteError:
+        return WriteError(f"{self.folder}: cannot be written ({error.strerror}); --out says where runs go")
 
     @staticmethod
     def open(folder: Path) -> "RunFolder":

@@ -15,7 +15,7 @@ from lightsweep.attempt import Attempt, attempt
 from lightsweep.plan import Plan, plan_keys
 from lightsweep.progress import Progress
 from lightsweep.records import Outcome, Record, RunFolder, commit, record
-from lightsweep.spec import DatasetSpec, InputError, Resources
+from lightsweep.spec import DatasetSpec, InputError, Resources, WriteError
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LookUps, NotStoredError
 from lightsweep.storekeeping import cut_to_limit
@@ -89,10 +89,10 @@ def run_sweep(
                 _keep_to_limit(store, out, (), progress)
             except KeyboardInterrupt:
                 interrupted = True
-            except InputError as error:
-                with suppress(InputError):
+            except WriteError as error:
+                with suppress(WriteError):
                     run.compact()
-                raise InputError(f"{error}; what was recorded stays, and the same command goes on") from None
+                raise WriteError(f"{error}; what was recorded stays, and the same command goes on") from None
             finally:
                 run.clear_scratch()
             progress.say(progress.ledger())

@@ -32,6 +32,10 @@ class InputError(Exception):
         super().__init__(" ".join(message.split()))  # what comes from files may hold line breaks
 
 
+class WriteError(InputError):
+    """A file cannot be written: what was written before stays."""
+
+
 def nearest(name: object, choices: Iterable[str]) -> str:
     """Name the choice nearest to a name, as the end of an error message; all of them if none is near.
 

@@ -20,15 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from lightsweep.spec import InputError
+from lightsweep.spec import WriteError
 from lightsweep.stagefile import Checkpoint, DamagedResultError, StageResult
 
 RESULT, CHECKPOINT, TEMPORARY = ".stage", ".checkpoint", ".tmp"
 _KEY = re.compile(r"[0-9a-f]{64}")
-
-
-class StoreError(InputError):
-    """The store cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,7 @@ class FolderStore:
             warn: Called with a line when something damaged was discarded.
 
         Raises:
-            StoreError: The folder cannot be made or written.
+            WriteError: The folder cannot be made or written.
 
         """
         self.folder, self.warn = folder, warn
@@ -164,7 +160,7 @@ class FolderStore:
         """Write a file of a claimed key, whole or not at all; a result takes its checkpoint's place.
 
         Raises:
-            StoreError: The file cannot be written.
+            WriteError: The file cannot be written.
 
         """
         path, temporary = self.path(key, kind), self.path(key, TEMPORARY)
@@ -222,7 +218,7 @@ class FolderStore:
         """Set that size.
 
         Raises:
-            StoreError: It cannot be written.
+            WriteError: It cannot be written.
 
         """
         path = self.folder / "settings.json"
@@ -298,7 +294,7 @@ class LocalStore:
         """Do nothing: nothing is claimed."""
 
 
-class NotStoredError(StoreError):
+class NotStoredError(Exception):
     """A look-up found nothing."""
 
 
@@ -340,5 +336,5 @@ def _offset(key: str) -> int:
     return int(key[:15], 16)
 
 
-def _not_writable(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"{path}: cannot be written ({error.strerror}); --out says where runs go")
+def _not_writable(path: Path, error: OSError) -> WriteError:
+    return WriteError(f"{path}: cannot be written ({error.strerror}); --out says where runs go")

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import subprocess
 
 import pandas as pd
 import pytest
@@ -10,6 +12,8 @@ from lightsweep.cost import Cost
 from lightsweep.pipeline import StageEntry, TrialResult
 from lightsweep.records import (
     EPOCH_COLUMNS,
+    RAY_SESSION,
+    STAGE_COLUMNS,
     TRIAL_COLUMNS,
     RunFolder,
     completed,
@@ -17,7 +21,7 @@ from lightsweep.records import (
     failed,
     record,
 )
-from lightsweep.spec import InputError, Sweep
+from lightsweep.spec import InputError, Sweep, WriteError
 from lightsweep.stagefile import StageResult
 from lightsweep.trial import Trial
 
@@ -68,12 +72,21 @@ def test_a_completed_trial_becomes_a_row_and_its_epochs(tmp_path, outcome):
     run.append(record(TRIALS[0], COST, outcome, "abc"))
     run.append(record(TRIALS[1], COST, failed("NaN loss\nin epoch 3", *WHERE), "abc"))
     run.compact()
-    trials, epochs = (pd.read_parquet(run.folder / f"{name}.parquet") for name in ("trials", "epochs"))
+    trials, stages, epochs = (
+        pd.read_parquet(run.folder / f"{name}.parquet") for name in ("trials", "stages", "epochs")
+    )
+    assert list(stages.columns) == list(STAGE_COLUMNS)
+    assert stages.stage.tolist() == ["dual", "fusion", "assessment"]
+    assert stages.key.tolist() == ["k1", "k2", "k3"]
+    assert stages.origin.tolist() == ["stored", "continued", "trained"]
+    assert stages.epochs_trained.tolist() == [0, 1, 0]
+    assert outcome.warnings == ["something is discarded"]
     assert list(trials.columns[: len(TRIAL_COLUMNS)]) == list(TRIAL_COLUMNS)
     assert list(epochs.columns) == list(EPOCH_COLUMNS)
     done, broken = trials.to_dict("records")
     assert (done["status"], done["test_accuracy"], done["epochs_trained"]) == ("completed", 0.6, 3)
     assert (done["stages_total"], done["stages_reused"], done["training_seconds"]) == (2, 1, 8)
+    assert (done["waited_seconds"], done["result_key"]) == (0.75, "k3")
     assert (broken["status"], broken["error"]) == ("failed", "NaN loss in epoch 3")
     assert math.isnan(broken["test_accuracy"])  # not computable is null, never 0
     assert epochs.trial_epoch.tolist() == [1, 2, 3]
@@ -146,3 +159,33 @@ def test_a_folder_in_whose_place_a_file_is_cannot_be_written(tmp_path):
 def test_opening_what_is_no_run_is_an_error(tmp_path):
     with pytest.raises(InputError, match="not a run's folder"):
         RunFolder.open(tmp_path)
+
+
+def test_drafts_of_killed_writers_go_and_those_of_living_ones_stay(tmp_path):
+    run = RunFolder.create(tmp_path, SWEEP)
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    killed, living, foreign = (
+        run.folder / name for name in (f"x.{dead.pid}.tmp", f"x.{os.getpid()}.tmp", "my notes.tmp")
+    )
+    for draft in (killed, living, foreign):
+        draft.write_text("half")
+    run.describe(SWEEP, [], {})
+    assert [draft.exists() for draft in (killed, living, foreign)] == [False, True, True]
+
+
+def test_what_a_killed_run_left_of_ray_goes(tmp_path):
+    run, session = RunFolder.create(tmp_path, SWEEP), tmp_path / "session"
+    for folder in (session / "logs", run.scratch):
+        folder.mkdir(parents=True)
+    (run.scratch / RAY_SESSION).write_text(str(session))
+    run.describe(SWEEP, [], {})
+    assert not session.exists()
+    assert not run.scratch.exists()
+
+
+def test_a_journal_that_cannot_be_written_is_one_error(tmp_path, outcome):
+    run = run_folder(tmp_path)
+    run.journal.mkdir()
+    with pytest.raises(WriteError, match=r"small: cannot be written \(Is a directory\)"):
+        run.append(record(TRIALS[0], COST, outcome, ""))
