@@ -19,6 +19,13 @@ Attempt = Callable[[Trial, Dataset, StageStore, torch.device], Generator[object,
 """Runs a trial step by step and returns what became of it."""
 
 
+def make_repeatable() -> None:
+    """Have this process train to the same bits each time; they depend on the order of sums."""
+    torch.set_num_threads(1)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
 def attempt(
     trial: Trial, dataset: Dataset, store: StageStore, device: torch.device
 ) -> Generator[EpochRecord, None, Outcome]:

@@ -41,7 +41,7 @@ from ray.tune import Callback, TuneError
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from lightsweep.attempt import Attempt
+from lightsweep.attempt import Attempt, make_repeatable
 from lightsweep.broker import Broker, Reply
 from lightsweep.datasets import Dataset
 from lightsweep.records import RAY_SESSION, Outcome, failed
@@ -258,7 +258,7 @@ class _Worker(tune.Trainable):
     ) -> None:
         self.trials, self.datasets, self.attempt = trials, datasets, attempt
         self.broker, self.checkpoint_seconds = broker, checkpoint_seconds
-        torch.set_num_threads(1)  # the sums' order, and so the result, depends on it
+        make_repeatable()
         os.chdir("/")  # nothing is read or written where Ray started the worker; that folder may go
         self.reset_config(config)
 
@@ -285,8 +285,6 @@ class _Worker(tune.Trainable):
 def pick_device() -> torch.device:
     """Return the GPU that Ray gave this worker, else the processor."""
     if ray.get_gpu_ids() and torch.cuda.is_available():
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
         return torch.device("cuda")
     return torch.device("cpu")
 

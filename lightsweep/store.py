@@ -25,6 +25,7 @@ from lightsweep.stagefile import Checkpoint, DamagedResultError, StageResult
 
 RESULT, CHECKPOINT, TEMPORARY = ".stage", ".checkpoint", ".tmp"
 _KEY = re.compile(r"[0-9a-f]{64}")
+_PROBE = "0" * 64  # no SHA-256 that anybody has seen
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,14 @@ class FolderStore:
         except OSError as error:
             raise _not_writable(folder, error) from None
         weakref.finalize(self, os.close, self._claims)
+        try:
+            self.try_claim(_PROBE)
+            self.give_back(_PROBE)
+        except OSError as error:
+            raise WriteError(
+                f"{folder}: files cannot be locked there ({error.strerror}), so runs cannot share it; name a "
+                "folder on another file system with --out"
+            ) from None
 
     def path(self, key: str, kind: str = RESULT) -> Path:
         """Return the file of a key; two of its digits are a folder, so that none gets too full."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from lightsweep import datasets
-from lightsweep.attempt import attempt
+from lightsweep.attempt import attempt, make_repeatable
 from lightsweep.pipeline import describe_machine
 from lightsweep.plan import Plan
 from lightsweep.records import Record, RunFolder, record
@@ -88,12 +88,8 @@ def verify(
     dataset = datasets.load(trial.dataset, data_dir, download=False)
     device = torch.device("cuda" if old.trial["device"] == "cuda" and torch.cuda.is_available() else "cpu")
     kept, started = _Kept(), time.monotonic()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as workers do
-    try:
-        new = record(trial, planned.costs[trial_id], _run(trial, dataset, kept, device, on_epoch), "")
-    finally:
-        torch.set_num_threads(threads)
+    make_repeatable()
+    new = record(trial, planned.costs[trial_id], _run(trial, dataset, kept, device, on_epoch), "")
 
     differences = _differences(trial, old, new)
     keys = stage_keys(trial, dataset.fingerprint, device.type)

@@ -1,5 +1,7 @@
 """The store's folder: whole files or none, claims that end with their process, limits and leftovers."""
 
+import errno
+import fcntl
 import hashlib
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import pytest
 import torch
 from stage_results import some_result
 
-from lightsweep.spec import InputError
+from lightsweep.spec import InputError, WriteError
 from lightsweep.stagefile import Checkpoint
 from lightsweep.store import (
     CHECKPOINT,
@@ -287,3 +289,12 @@ def test_a_right_checksum_on_what_is_no_result_is_noticed_by_who_reads_the_tenso
         f"stage result {stage_file(tmp_path, KEY)} is discarded and trained again: it cannot"
     )
     assert files(store) == []
+
+
+def test_a_file_system_without_locks_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    with pytest.raises(WriteError, match=r"files cannot be locked there \(No locks available\).*--out"):
+        FolderStore(tmp_path)
