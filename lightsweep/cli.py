@@ -1,5 +1,6 @@
 """The commands. Heavy imports stand inside them, so that --help answers at once."""
 
+import itertools
 import json
 import sys
 import warnings
@@ -264,9 +265,9 @@ def schema() -> None:
 )
 def bench(rounds: int) -> None:
     """Measure the training loop on this machine, as ratios against the usual ways."""
-    from lightsweep.bench import bench_loop
+    from lightsweep.bench import bench_frozen, bench_loop
 
-    for line in bench_loop(rounds):
+    for line in itertools.chain(bench_loop(rounds), bench_frozen(rounds)):
         click.echo(line)
 
 

@@ -95,7 +95,8 @@ def run_sweep(
                 raise WriteError(f"{error}; what was recorded stays, and the same command goes on") from None
             finally:
                 run.clear_scratch()
-            progress.say(progress.ledger())
+            if progress.done:
+                progress.say(progress.ledger())
             final = run.compact()
     failures = tuple(r for r in final.values() if r.trial["status"] == "failed")
     completed = sum(r.trial["status"] == "completed" for r in final.values())
