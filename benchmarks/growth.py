@@ -19,8 +19,9 @@ import analysis
 from lightsweep import datasets
 from lightsweep.pipeline import StageEntry
 from lightsweep.plan import Plan, plan
-from lightsweep.records import Outcome, RunFolder
+from lightsweep.records import Outcome
 from lightsweep.run import run_sweep
+from lightsweep.runfolder import RunFolder
 from lightsweep.spec import Sweep
 from lightsweep.trial import Trial
 

@@ -123,7 +123,7 @@ def plan(sweep_file: Path, overrides: Sequence[str], out: Path, data_dir: Path, 
 def report(runs: Sequence[Path], output: Path | None) -> None:
     """Write one self-contained HTML page from one or several runs."""
     from analysis.report import write_report
-    from lightsweep.records import RunFolder
+    from lightsweep.runfolder import RunFolder
 
     for folder in runs:
         RunFolder.open(folder).compact()
@@ -134,7 +134,7 @@ def report(runs: Sequence[Path], output: Path | None) -> None:
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 def status(folder: Path) -> None:
     """Show what of a run is done, what failed and why, and what is left."""
-    from lightsweep.records import RunFolder
+    from lightsweep.runfolder import RunFolder
 
     opened = RunFolder.open(folder)
     records, planned = opened.records(), opened.planned()
@@ -164,7 +164,7 @@ def status(folder: Path) -> None:
 def show(folder: Path, trial: str) -> None:
     """Show one trial, whole: TRIAL is its id or the beginning of it."""
     from lightsweep.planview import print_trial
-    from lightsweep.records import RunFolder
+    from lightsweep.runfolder import RunFolder
 
     records = RunFolder.open(folder).records()
     print_trial(records[_find_trial(folder, trial, records)], _console())
@@ -179,8 +179,8 @@ def verify(folder: Path, trial: str, data_dir: Path) -> int:
     import time
 
     from lightsweep.planview import print_verification
-    from lightsweep.records import RunFolder
     from lightsweep.run import STORE
+    from lightsweep.runfolder import RunFolder
     from lightsweep.store import FolderStore
     from lightsweep.verify import verify as train_again
 

@@ -44,7 +44,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from lightsweep.attempt import Attempt, make_repeatable
 from lightsweep.broker import Broker, Reply
 from lightsweep.datasets import Dataset
-from lightsweep.records import RAY_SESSION, Outcome, failed
+from lightsweep.records import Outcome, failed
+from lightsweep.runfolder import RAY_SESSION
 from lightsweep.spec import DatasetSpec, InputError, Resources, WriteError
 from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.store import Answer, unpack

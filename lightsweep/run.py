@@ -12,9 +12,11 @@ from rich.console import Console
 
 from lightsweep import datasets
 from lightsweep.attempt import Attempt, attempt
+from lightsweep.environment import commit
 from lightsweep.plan import Plan, plan_keys
 from lightsweep.progress import Progress
-from lightsweep.records import Outcome, Record, RunFolder, commit, record
+from lightsweep.records import Outcome, Record, record
+from lightsweep.runfolder import RunFolder
 from lightsweep.spec import DatasetSpec, InputError, Resources, WriteError
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LookUps, NotStoredError

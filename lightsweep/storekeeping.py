@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from pydantic import TypeAdapter
 
-from lightsweep.records import RunFolder
+from lightsweep.runfolder import RunFolder
 from lightsweep.spec import InputError
 from lightsweep.store import Entry, FolderStore
 

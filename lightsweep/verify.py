@@ -13,7 +13,8 @@ from lightsweep import datasets
 from lightsweep.attempt import attempt, make_repeatable
 from lightsweep.pipeline import describe_machine
 from lightsweep.plan import Plan
-from lightsweep.records import Record, RunFolder, record
+from lightsweep.records import Record, record
+from lightsweep.runfolder import RunFolder
 from lightsweep.spec import InputError
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, NoStore

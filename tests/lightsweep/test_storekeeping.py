@@ -17,7 +17,8 @@ from stage_results import some_result
 
 from lightsweep import cli
 from lightsweep.planview import size_text
-from lightsweep.records import Record, RunFolder
+from lightsweep.records import Record
+from lightsweep.runfolder import RunFolder
 from lightsweep.spec import InputError
 from lightsweep.store import CHECKPOINT, RESULT, FolderStore
 from lightsweep.storekeeping import Amount, Share, cut_to_limit, parse_limit, prune, references, summarise

@@ -11,7 +11,8 @@ import torch
 from lightsweep.attempt import attempt
 from lightsweep.datasets import describe, load
 from lightsweep.plan import Plan, plan
-from lightsweep.records import RunFolder, record
+from lightsweep.records import record
+from lightsweep.runfolder import RunFolder
 from lightsweep.spec import InputError, Sweep
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LocalStore

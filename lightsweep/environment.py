@@ -1,0 +1,59 @@
+"""What a run ran on: commit, versions, hardware."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from lightsweep.pipeline import cpu_name
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return what a run ran on: time, command, commit, versions, hardware."""
+    import platform
+
+    import torch
+
+    def version_of(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    packages = ("lightsweep", "torch", "torchvision", "ray", "numpy", "pandas", "plotly", "scikit-learn")
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["lightsweep", *sys.argv[1:]]),
+        "commit": commit(),
+        "versions": {"python": platform.python_version(), **{name: version_of(name) for name in packages}},
+        "hardware": {
+            "host": platform.node(),
+            "system": platform.platform(),
+            "cpu": cpu_name(),
+            "cores": os.cpu_count(),
+            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "gpus": gpus,
+        },
+    }
+
+
+def commit() -> str:
+    """Return the commit of the lightsweep that runs, with "+dirty" for changes; "" outside a checkout."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        if not git("ls-files", "records.py"):
+            return ""  # installed inside some other project's checkout
+        return git("rev-parse", "--short=12", "HEAD") + (
+            "+dirty" if git("status", "--porcelain", ".") else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""

@@ -1,0 +1,180 @@
+"""Records: a row for every trial, whatever became of it, that survives a killed run."""
+
+import json
+import math
+import os
+import subprocess
+
+import pandas as pd
+import pytest
+
+from lightsweep.cost import Cost
+from lightsweep.pipeline import StageEntry, TrialResult
+from lightsweep.records import (
+    EPOCH_COLUMNS,
+    STAGE_COLUMNS,
+    TRIAL_COLUMNS,
+    completed,
+    failed,
+    record,
+)
+from lightsweep.runfolder import RAY_SESSION, RunFolder
+from lightsweep.spec import InputError, Sweep, WriteError
+from lightsweep.stagefile import StageResult
+from lightsweep.trial import Trial
+
+COST = Cost(parameters=10, macs=20, weight_bytes=40, training_bytes=120)
+SWEEP = Sweep.model_validate(
+    {
+        "name": "small",
+        "dataset": {"name": "digits"},
+        "seeds": 2,
+        "base": {"stages": [{"name": "dual", "epochs": 2}, {"name": "fusion", "epochs": 1}]},
+    }
+)
+TRIALS = [Trial("base", SWEEP.dataset, SWEEP.base, seed) for seed in (0, 1)]
+WHERE = ("2026-01-02T03:04:05+00:00", 1.5, "box", "cpu")
+
+
+def run_folder(out, trials=TRIALS) -> RunFolder:
+    run = RunFolder.create(out, SWEEP)
+    run.describe(SWEEP, trials, {trial.trial_id: ("k1", "k2", "k3") for trial in trials})
+    return run
+
+
+def epoch(number: int, heads: tuple[float, ...]) -> dict[str, object]:
+    return {
+        "epoch": number, "learning_rate": 0.001, "train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 1.1,
+        "val_accuracy": sum(heads) / len(heads), "val_accuracy_heads": heads, "seconds": 0.1,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def outcome():
+    dual = StageResult({}, [epoch(1, (0.2, 0.4)), epoch(2, (0.6, 0.8))], {"kept_epoch": 1}, seconds=3)
+    fusion = StageResult({}, [epoch(1, (0.7,))], {"kept_epoch": 1}, seconds=4)
+    metrics = {"val_accuracy": 0.7, "test_accuracy": 0.6, "train_accuracy": 0.8}
+    assessment = StageResult({}, metrics=metrics, seconds=1)
+    where = {"host": "box", "device": "cpu", "hardware": "CPU", "torch": "2", "started_at": WHERE[0]}
+    entries = (
+        StageEntry(0, "k1", "stored", 2, 0, 3.0, 0.5, where),
+        StageEntry(1, "k2", "continued", 1, 1, 4.0, 0.25, where, "something is discarded"),
+        StageEntry(2, "k3", "trained", 0, 0, 1.0, 0.0, where),
+    )
+    result = TrialResult((dual, fusion), assessment, entries)
+    return completed(result, *WHERE)
+
+
+def test_a_completed_trial_becomes_a_row_and_its_epochs(tmp_path, outcome):
+    run = run_folder(tmp_path)
+    run.append(record(TRIALS[0], COST, outcome, "abc"))
+    run.append(record(TRIALS[1], COST, failed("NaN loss\nin epoch 3", *WHERE), "abc"))
+    run.compact()
+    trials, stages, epochs = (
+        pd.read_parquet(run.folder / f"{name}.parquet") for name in ("trials", "stages", "epochs")
+    )
+    assert list(stages.columns) == list(STAGE_COLUMNS)
+    assert stages.stage.tolist() == ["dual", "fusion", "assessment"]
+    assert stages.key.tolist() == ["k1", "k2", "k3"]
+    assert stages.origin.tolist() == ["stored", "continued", "trained"]
+    assert stages.epochs_trained.tolist() == [0, 1, 0]
+    assert outcome.warnings == ["something is discarded"]
+    assert list(trials.columns[: len(TRIAL_COLUMNS)]) == list(TRIAL_COLUMNS)
+    assert list(epochs.columns) == list(EPOCH_COLUMNS)
+    done, broken = trials.to_dict("records")
+    assert (done["status"], done["test_accuracy"], done["epochs_trained"]) == ("completed", 0.6, 3)
+    assert (done["stages_total"], done["stages_reused"], done["training_seconds"]) == (2, 1, 8)
+    assert (done["waited_seconds"], done["result_key"]) == (0.75, "k3")
+    assert (broken["status"], broken["error"]) == ("failed", "NaN loss in epoch 3")
+    assert math.isnan(broken["test_accuracy"])  # not computable is null, never 0
+    assert epochs.trial_epoch.tolist() == [1, 2, 3]
+    assert epochs.stage.tolist() == ["dual", "dual", "fusion"]
+    assert epochs.is_kept.tolist() == [True, False, True]
+    assert epochs.val_accuracy_b.tolist()[:2] == [0.4, 0.8]
+    assert math.isnan(epochs.val_accuracy_b.tolist()[2])
+
+
+def test_a_cut_last_line_is_passed_over_and_the_rest_kept(tmp_path, outcome):
+    run = run_folder(tmp_path)
+    for trial in TRIALS:
+        run.append(record(trial, COST, outcome, ""))
+    text = run.journal.read_text()
+    run.journal.write_text(text[: len(text) - 40])
+    with pytest.warns(UserWarning, match=r"line 2: not a whole record"):
+        assert list(run.records()) == [TRIALS[0].trial_id]
+
+
+def test_a_record_after_a_cut_line_is_whole(tmp_path, outcome):
+    """A killed run's cut line must not swallow the first record of the run that goes on."""
+    run = run_folder(tmp_path)
+    run.append(record(TRIALS[0], COST, outcome, ""))
+    run.journal.write_text(run.journal.read_text()[:-40])
+    run.append(record(TRIALS[1], COST, outcome, ""))
+    with pytest.warns(UserWarning, match="line 1"):
+        assert list(run.records()) == [TRIALS[1].trial_id]
+
+
+def test_the_newest_record_counts_and_only_the_plans_trials(tmp_path, outcome):
+    run = run_folder(tmp_path, TRIALS[:1])
+    run.append(record(TRIALS[0], COST, failed("lost", *WHERE), ""))
+    run.append(record(TRIALS[1], COST, outcome, ""))
+    run.append(record(TRIALS[0], COST, outcome, ""))
+    assert [r.trial["status"] for r in run.compact().values()] == ["completed"]
+    assert len(pd.read_parquet(run.folder / "trials.parquet")) == 1
+
+
+def test_a_run_without_records_has_empty_tables_with_all_columns(tmp_path):
+    run = run_folder(tmp_path)
+    run.compact()
+    trials = pd.read_parquet(run.folder / "trials.parquet")
+    assert len(trials) == 0
+    assert set(TRIAL_COLUMNS) <= set(trials.columns)
+
+
+def test_the_folder_says_what_the_run_is(tmp_path):
+    run = run_folder(tmp_path)
+    environment = json.loads((run.folder / "environment.json").read_text())
+    assert environment["versions"]["torch"]
+    assert environment["hardware"]["cores"] >= 1
+    assert [trial["trial_id"] for trial in run.planned()] == [trial.trial_id for trial in TRIALS]
+
+
+def test_a_folder_in_whose_place_a_file_is_cannot_be_written(tmp_path):
+    (tmp_path / "small").write_text("in the way")
+    with pytest.raises(InputError, match=r"small: cannot be written .*--out"):
+        run_folder(tmp_path)
+
+
+def test_opening_what_is_no_run_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="not a run's folder"):
+        RunFolder.open(tmp_path)
+
+
+def test_drafts_of_killed_writers_go_and_those_of_living_ones_stay(tmp_path):
+    run = RunFolder.create(tmp_path, SWEEP)
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    killed, living, foreign = (
+        run.folder / name for name in (f"x.{dead.pid}.tmp", f"x.{os.getpid()}.tmp", "my notes.tmp")
+    )
+    for draft in (killed, living, foreign):
+        draft.write_text("half")
+    run.describe(SWEEP, [], {})
+    assert [draft.exists() for draft in (killed, living, foreign)] == [False, True, True]
+
+
+def test_what_a_killed_run_left_of_ray_goes(tmp_path):
+    run, session = RunFolder.create(tmp_path, SWEEP), tmp_path / "session"
+    for folder in (session / "logs", run.scratch):
+        folder.mkdir(parents=True)
+    (run.scratch / RAY_SESSION).write_text(str(session))
+    run.describe(SWEEP, [], {})
+    assert not session.exists()
+    assert not run.scratch.exists()
+
+
+def test_a_journal_that_cannot_be_written_is_one_error(tmp_path, outcome):
+    run = run_folder(tmp_path)
+    run.journal.mkdir()
+    with pytest.raises(WriteError, match=r"small: cannot be written \(Is a directory\)"):
+        run.append(record(TRIALS[0], COST, outcome, ""))
