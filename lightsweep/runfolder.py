@@ -113,7 +113,7 @@ class RunFolder:
         """Remove drafts of processes that were killed while writing, NAME.PID.tmp."""
         for draft in self.folder.glob("*.tmp"):
             process = draft.suffixes[-2][1:] if len(draft.suffixes) > 1 else ""
-            if process.isdecimal() and not Path(f"/proc/{process}").exists():
+            if process.isdecimal() and not _is_alive(int(process)):
                 draft.unlink(missing_ok=True)
 
     def _not_writable(self, error: OSError) -> WriteError:
@@ -193,6 +193,16 @@ class RunFolder:
         except OSError as error:
             raise self._not_writable(error) from None
         return kept
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another's, or no process number
+        return True
+    return True
 
 
 def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
