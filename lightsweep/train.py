@@ -103,10 +103,9 @@ class StageState:
             else:
                 (net if part == "net" else self.best)[name] = tensor
         self.net.load_state_dict(net)
-        heads = [tuple(record["val_accuracy_heads"]) for record in checkpoint.epochs]
         self.records = [
-            EpochRecord(**{**record, "val_accuracy_heads": accuracies})
-            for record, accuracies in zip(checkpoint.epochs, heads, strict=True)
+            EpochRecord(**{**record, "val_accuracy_heads": tuple(record["val_accuracy_heads"])})
+            for record in checkpoint.epochs
         ]
 
     def _parameters(self) -> list[nn.Parameter]:

@@ -92,7 +92,7 @@ def verify(
     make_repeatable()
     new = record(trial, planned.costs[trial_id], _run(trial, dataset, kept, device, on_epoch), "")
 
-    differences = _differences(trial, old, new)
+    differences = _differences(old, new)
     keys = stage_keys(trial, dataset.fingerprint, device.type)
     compared, unequal = _compare_weights(trial, keys, kept.results, store)
     differences += unequal
@@ -137,7 +137,7 @@ def _run(
         on_epoch(epochs)
 
 
-def _differences(trial: Trial, old: Record, new: Record) -> list[str]:
+def _differences(old: Record, new: Record) -> list[str]:
     """Compare outcome, epochs and accuracies, to the last bit; times do not count."""
     found = [
         f"{name}: {old.trial[name]} was recorded, now {new.trial[name]}"

@@ -1,7 +1,7 @@
 """Runs that are killed, starved and interrupted: each goes on to what an undisturbed run gives, bit for bit.
 
 Real processes, real Ray, real images. The short form kills one run in each way; the long form, with
-`pytest -m campaign`, kills 24 at random moments on MNIST.
+`pytest -m campaign`, kills 25 at random moments on MNIST.
 """
 
 import contextlib
