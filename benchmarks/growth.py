@@ -22,7 +22,7 @@ from lightsweep.plan import Plan, plan
 from lightsweep.records import Outcome
 from lightsweep.run import run_sweep
 from lightsweep.runfolder import RunFolder
-from lightsweep.spec import Sweep
+from lightsweep.sweep import Sweep
 from lightsweep.trial import Trial
 
 EPOCHS, ARMS = 12, 10

@@ -254,7 +254,7 @@ def datasets(data_dir: Path, download: str | None) -> None:
 @cli.command()
 def schema() -> None:
     """Print the sweep file's JSON Schema, for editors."""
-    from lightsweep.spec import Sweep
+    from lightsweep.sweep import Sweep
 
     click.echo(json.dumps(Sweep.model_json_schema(), indent=1))
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from lightsweep.models import Net, PointwiseHead, build
-from lightsweep.spec import ModelSpec
+from lightsweep.schedule import block_names, network_of, stage_table, trainable_blocks
+from lightsweep.spec import ArmSpec, ModelSpec, Network
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,60 @@ def cost(model: ModelSpec, shape: tuple[int, int, int], classes: int) -> Cost:
     with torch.device("meta"):
         net = build(model, shape, classes, "fused", seed=0)
     parameters = sum(parameter.numel() for parameter in net.parameters())
-    return Cost(parameters, _macs(net, shape[1], shape[2]), 4 * parameters, 12 * parameters)
+    macs = sum(_block_macs(net, shape).values())
+    return Cost(parameters, macs, 4 * parameters, 12 * parameters)
 
 
-def _macs(net: Net, height: int, width: int) -> int:
+def training_macs(spec: ArmSpec, shape: tuple[int, int, int], classes: int) -> int:
+    """Count multiply-accumulates of training on one image in all epochs of all stages, at the most.
+
+    Forward each block once; backward once for the weights of a block that trains, and once for its
+    input where a block before it trains. Evaluation is not counted, nor is it taken off that a frozen
+    block's maps are kept or that a stage stops early.
+
+    Raises:
+        InputError: The filters are too many for the image, or a stage trains nothing.
+
+    """
+    total = 0
+    for stage in stage_table(spec):
+        network = network_of(stage)
+        macs = _macs_by_block(spec.model, shape, classes, network)
+        names, trainable = block_names(spec.model, network), trainable_blocks(stage, spec.model)
+        backward = 0
+        for place, name in enumerate(names):
+            sub = name.partition(".")[0] + "."  # a., b., or the layers after fusion, which see both
+            before = [other for other in names[:place] if other.startswith(sub) or "." not in name]
+            backward += macs[name] * ((name in trainable) + any(other in trainable for other in before))
+        total += stage.epochs * (sum(macs.values()) + backward)
+    return total
+
+
+@lru_cache(maxsize=4096)
+def _macs_by_block(
+    model: ModelSpec, shape: tuple[int, int, int], classes: int, network: Network
+) -> dict[str, int]:
+    with torch.device("meta"):
+        net = build(model, shape, classes, network, seed=0)
+    return _block_macs(net, shape)
+
+
+def _block_macs(net: Net, shape: tuple[int, int, int]) -> dict[str, int]:
     """Count multiply-accumulates: every weight of a convolution is used once for each position of its output.
 
     torch's own counter would run the net, for which it imports its compiler, a second's work.
     """
-    total = 0
-    for submodel in (net.a, net.b) if net.b is not None else (net.a,):
-        rows, columns = height, width
-        for block in submodel.convolutions():
+    counts: dict[str, int] = {}
+    for letter, submodel in (("a", net.a), ("b", net.b)):
+        if submodel is None:
+            continue
+        rows, columns = shape[1:]
+        for name, block in zip(submodel.blocks, submodel.convolutions(), strict=True):
             rows, columns = rows - block.kernel + 1, columns - block.kernel + 1
-            total += rows * columns * sum(p.numel() for p in block.parameters() if p.dim() == 4)
+            weights = sum(p.numel() for p in block.parameters() if p.dim() == 4)
+            counts[f"{letter}.{name}"] = rows * columns * weights
             rows, columns = rows // 2, columns // 2
-    dense = (module for module in net.modules() if isinstance(module, (nn.Linear, PointwiseHead)))
-    return total + sum(module.weight.numel() for module in dense)
+    for name, module in net.named_modules():
+        if isinstance(module, (nn.Linear, PointwiseHead)):
+            counts[name] = module.weight.numel()
+    return counts

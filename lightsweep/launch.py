@@ -46,9 +46,10 @@ from lightsweep.broker import Broker, Reply
 from lightsweep.datasets import Dataset
 from lightsweep.records import Outcome, failed
 from lightsweep.runfolder import RAY_SESSION
-from lightsweep.spec import DatasetSpec, InputError, Resources, WriteError
+from lightsweep.spec import DatasetSpec, InputError, WriteError
 from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.store import Answer, unpack
+from lightsweep.sweep import Resources
 from lightsweep.trial import Trial
 
 REPORT_SECONDS = 2.0  # between a worker's words on a trial under way

@@ -1,18 +1,18 @@
 """From a sweep to its trials: arms × seeds × folds, each checked before anything is trained."""
 
 import itertools
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
-from pydantic import ValidationError
-
+from lightsweep.arms import BASE, Arm, arms, factors, path_order
 from lightsweep.cost import Cost, cost
 from lightsweep.imagefiles import DatasetInfo
+from lightsweep.match import matched
 from lightsweep.schedule import stage_table
-from lightsweep.spec import ArmSpec, DatasetSpec, InputError, Sweep, canonical_json, nearest
-from lightsweep.sweepfile import assign, describe_validation
+from lightsweep.spec import DatasetSpec, InputError, canonical_json
+from lightsweep.sweep import Sweep
 from lightsweep.trial import Trial, stage_keys
 
 
@@ -21,6 +21,8 @@ class Plan:
     """The trials of a sweep, in the order in which they are started."""
 
     sweep: Sweep
+    arms: tuple[Arm, ...]
+    """With matched costs."""
     trials: tuple[Trial, ...]
     costs: dict[str, Cost]
     """By trial id."""
@@ -67,34 +69,43 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
         describe: Gives a data set's shape and classes (`datasets.describe`).
 
     Raises:
-        InputError: A grid key or value is wrong, filters do not fit the images, a stage freezes what
-            is not there, an axis changes nothing.
+        InputError: A key or value is wrong, filters do not fit the images, a stage freezes what is not
+            there, no filters match a cost, an axis or an arm changes nothing.
 
     """
+    planned: list[Arm] = []
     trials: list[Trial] = []
     costs: dict[str, Cost] = {}
     infos: dict[DatasetSpec, DatasetInfo] = {}
-    for name, dataset, spec, changes in arms(sweep):
-        if dataset not in infos:
-            infos[dataset] = describe(dataset)
-        info = infos[dataset]
-        place = f"arm {name}: " if changes else ""
-        _check_split(dataset, info, place)
+    base = sweep.base
+    for arm in arms(sweep):
+        info = infos.setdefault(arm.dataset, describe(arm.dataset))
+        shape, classes = (info.channels, info.height, info.width), len(info.classes)
+        place = f"{arm.place}: " if arm.place else ""
+        _check_split(arm.dataset, info, place)
         try:
-            arm_cost = cost(spec.model, (info.channels, info.height, info.width), len(info.classes))
-            stage_table(spec)  # says now what does not fit; each trial makes its own when it needs it
+            if arm.match:
+                arm = replace(arm, spec=matched(arm, base, shape, classes))
+            arm_cost = cost(arm.spec.model, shape, classes)
+            stage_table(arm.spec)  # says now what does not fit; each trial makes its own when it needs it
         except InputError as error:
             raise InputError(f"{place or 'base.'}{error}") from None
+        base = arm.spec if arm.name == BASE else base
         members = [
-            Trial(name, dataset, spec, seed, fold, sweep.folds, changes)
+            Trial(arm.name, arm.dataset, arm.spec, seed, fold, sweep.folds, arm.changes)
             for seed in sweep.seed_list
             for fold in (range(sweep.folds) if sweep.folds else [None])
         ]
+        planned.append(arm)
         trials += members
         costs |= {trial.trial_id: arm_cost for trial in members}
     keys = {trial: _placeholder_keys(trial) for trial in trials}
-    _refuse_idle_axes(keys)
-    return Plan(sweep, tuple(_apart(keys)), costs, infos)
+    if sweep.grid:
+        _refuse_idle_axes(keys)
+    if sweep.ablation:
+        is_path = sweep.ablation.design == "path" and sweep.ablation.order != "all"
+        _refuse_idle_arms(planned, keys, is_path)
+    return Plan(sweep, tuple(planned), tuple(_apart(keys)), costs, infos)
 
 
 def _check_split(dataset: DatasetSpec, info: DatasetInfo, place: str) -> None:
@@ -111,70 +122,6 @@ def _check_split(dataset: DatasetSpec, info: DatasetInfo, place: str) -> None:
         )
 
 
-def arms(sweep: Sweep) -> list[tuple[str, DatasetSpec, ArmSpec, dict[str, Any]]]:
-    """Return the arms as (name, data set, settings, changes): every combination of the grid's values."""
-    if not sweep.grid:
-        return [("base", sweep.dataset, sweep.base, {})]
-    short = _short_keys(list(sweep.grid))
-    for key, values in sweep.grid.items():
-        seen: set[str] = set()
-        for value in values:
-            text = canonical_json(value)
-            if text in seen:
-                raise InputError(f"grid.{key}: {_text(value)} stands there twice; drop one")
-            seen.add(text)
-    found = []
-    for combination in itertools.product(*sweep.grid.values()):
-        changes = dict(zip(sweep.grid, combination, strict=True))
-        name = ", ".join(f"{short[key]} {_name(sweep, key, value)}" for key, value in changes.items())
-        found.append((name, *_apply(sweep, changes), changes))
-    return found
-
-
-def _apply(sweep: Sweep, changes: dict[str, Any]) -> tuple[DatasetSpec, ArmSpec]:
-    tree = {**sweep.base.model_dump(mode="json"), "dataset": sweep.dataset.model_dump(mode="json")}
-    for key, value in changes.items():
-        place = f"grid.{key} = {_text(value)}"
-        if key.split(".")[0] not in tree:
-            hint = f"write {key[5:]}" if key.startswith("base.") else nearest(key.split(".")[0], tree)
-            raise InputError(f"grid.{key}: no such key below base (or dataset); {hint}")
-        try:
-            assign(tree, key, value)
-        except InputError as error:
-            raise InputError(f"{place}: {error}") from None
-    dataset_tree = tree.pop("dataset")
-    try:
-        return DatasetSpec.model_validate(dataset_tree), ArmSpec.model_validate(tree)
-    except ValidationError as error:
-        trees = {**tree, **dataset_tree}
-        shown = ", ".join(f"{key} = {_text(value)}" for key, value in changes.items())
-        raise InputError(f"grid ({shown}): {describe_validation(error, trees)}") from None
-
-
-def _short_keys(keys: Sequence[str]) -> dict[str, str]:
-    """Return the last part of each key, or all of it where two keys end alike."""
-    counts = Counter(key.rpartition(".")[2] for key in keys)
-    return {key: key if counts[key.rpartition(".")[2]] > 1 else key.rpartition(".")[2] for key in keys}
-
-
-def _name(sweep: Sweep, key: str, value: Any) -> str:
-    """Return a grid's value as it stands in an arm's name; a table is called by its place on the axis."""
-    assert sweep.grid
-    is_table = isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value)
-    return f"#{sweep.grid[key].index(value) + 1}" if is_table else _text(value)
-
-
-def _text(value: Any) -> str:
-    """Return a grid's value as it stands in an arm's name."""
-    if isinstance(value, list):
-        return "-".join(_text(item) for item in value)
-    if isinstance(value, dict):
-        return " ".join(f"{key} {_text(item)}" for key, item in value.items())
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "yes", False: "no"}[value]
-    return str(value)
-
-
 def _refuse_idle_axes(keys: dict[Trial, tuple[str, ...]]) -> None:
     """Refuse an axis of the grid whose values all make the same trials, whatever the other axes are.
 
@@ -189,6 +136,23 @@ def _refuse_idle_axes(keys: dict[Trial, tuple[str, ...]]) -> None:
         values = {canonical_json(trial.changes[axis]) for trial in keys}
         if len(values) > 1 and all(len(group) == 1 for group in groups.values()):
             raise InputError(f"grid.{axis}: changes nothing: all its values make the same trials")
+
+
+def _refuse_idle_arms(planned: Iterable[Arm], keys: dict[Trial, tuple[str, ...]], is_path: bool) -> None:
+    """Refuse an ablation's arm that changes nothing: the same trials as base, or as another arm.
+
+    Of a factorial's combinations some may coincide (a factor may act only with another one); what changes
+    one thing alone may not, nor may a step of a path.
+    """
+    ends = {(trial.dataset, trial.arm): chain[-1] for trial, chain in keys.items()}
+    seen: dict[str, Arm] = {}
+    for arm in planned:
+        end = ends[arm.dataset, arm.name]
+        may_coincide = not is_path and sum(map(bool, (arm.levels or {}).values())) > 1
+        if not may_coincide and end in seen:
+            other = "base" if seen[end].name == BASE else f"arm {seen[end].name}"
+            raise InputError(f"{arm.place}: arm {arm.name} changes nothing: its trials are those of {other}")
+        seen.setdefault(end, arm)
 
 
 def _placeholder_keys(trial: Trial) -> tuple[str, ...]:
@@ -225,6 +189,47 @@ def plan_keys(
         if fingerprints
         else _placeholder_keys(trial)
         for trial in planned.trials
+    }
+
+
+def design_tree(planned: Plan) -> dict[str, Any]:
+    """Return what the analysis must know of a plan's design, as plain content: `design.json`."""
+    sweep, ablation = planned.sweep, planned.sweep.ablation
+    first = {(trial.dataset, trial.arm): planned.costs[trial.trial_id] for trial in planned.trials}
+    varied = factors(ablation) if ablation else []
+    return {
+        "design": ablation.design if ablation else None,
+        "base": BASE if ablation else None,
+        "significance": ablation.significance if ablation else None,
+        "equivalence": ablation.equivalence if ablation else None,
+        "order": "all"
+        if ablation and ablation.order == "all"
+        else path_order(ablation)
+        if ablation
+        else None,
+        "seeds": sweep.seed_list,
+        "folds": sweep.folds,
+        "factors": [
+            {
+                "name": factor.name,
+                "is_component": factor.is_component,
+                "levels": [BASE, *map(itemgetter(0), factor.alternatives)],
+            }
+            for factor in varied
+        ],
+        "arms": [
+            {
+                "dataset": arm.dataset.name,
+                "arm": arm.name,
+                "changes": arm.changes,
+                "match": arm.match,
+                "levels": arm.levels,
+                "parameters": first[arm.dataset, arm.name].parameters,
+                "macs": first[arm.dataset, arm.name].macs,
+            }
+            for arm in planned.arms
+        ],
+        "test_images": {spec.name: info.test_count for spec, info in planned.infos.items()},
     }
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from lightsweep import datasets
-from lightsweep.plan import Plan, StageNode, count_stages, plan_keys, stage_tree
+from lightsweep.plan import Plan, StageNode, count_stages, design_tree, plan_keys, stage_tree
 from lightsweep.records import Record
 from lightsweep.run import STORE, likely_device, load_all
 from lightsweep.spec import InputError
@@ -39,6 +39,7 @@ def plan_tree(planned: Plan, out: Path, data_dir: Path) -> dict[str, Any]:
     stages = count_stages(planned, keys, is_stored)
     return {
         "name": planned.sweep.name,
+        "design": design_tree(planned),
         "trials": [
             {
                 "trial_id": trial.trial_id,
@@ -86,9 +87,11 @@ def print_plan(tree: dict[str, Any], console: Console) -> None:
     table = Table(title=f"{tree['name']}: {len(tree['trials'])} trials", title_justify="left")
     for name in ("arm", "trials", "parameters", "MACs", "weights", "stages (epochs at most)"):
         table.add_column(name, justify="left" if name.startswith(("arm", "stages")) else "right")
-    arms: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    arms: dict[tuple[str, str], list[dict[str, Any]]] = {
+        (arm["dataset"], arm["arm"]): [] for arm in tree["design"]["arms"]
+    }
     for trial in tree["trials"]:
-        arms.setdefault((trial["dataset"], trial["arm"]), []).append(trial)
+        arms[trial["dataset"], trial["arm"]].append(trial)
     several = len({dataset for dataset, _ in arms}) > 1
     for (dataset, arm), trials in arms.items():
         first = trials[0]

@@ -13,14 +13,15 @@ from rich.console import Console
 from lightsweep import datasets
 from lightsweep.attempt import Attempt, attempt
 from lightsweep.environment import commit
-from lightsweep.plan import Plan, plan_keys
+from lightsweep.plan import Plan, design_tree, plan_keys
 from lightsweep.progress import Progress
 from lightsweep.records import Outcome, Record, record
 from lightsweep.runfolder import RunFolder
-from lightsweep.spec import DatasetSpec, InputError, Resources, WriteError
+from lightsweep.spec import DatasetSpec, InputError, WriteError
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LookUps, NotStoredError
 from lightsweep.storekeeping import cut_to_limit
+from lightsweep.sweep import Resources
 from lightsweep.trial import Trial, stage_keys
 
 STORE = ".stages"
@@ -75,7 +76,7 @@ def run_sweep(
         )
 
     with run.alone(say_waiting):
-        run.describe(planned.sweep, planned.trials, keys)
+        run.describe(planned.sweep, design_tree(planned), planned.trials, keys)
         store.remove_leftovers()
         done = {} if fresh else _done(planned.trials, run.records(), loaded, keys)
         left = [trial for trial in planned.trials if trial.trial_id not in done]

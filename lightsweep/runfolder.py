@@ -20,7 +20,8 @@ import pandas as pd
 
 from lightsweep.environment import describe_environment
 from lightsweep.records import EPOCH_COLUMNS, STAGE_COLUMNS, TRIAL_COLUMNS, Record
-from lightsweep.spec import InputError, Sweep, WriteError
+from lightsweep.spec import InputError, WriteError
+from lightsweep.sweep import Sweep
 from lightsweep.sweepfile import dump_sweep
 from lightsweep.trial import Trial
 
@@ -28,7 +29,7 @@ RAY_SESSION = "ray-session"
 
 
 class RunFolder:
-    """The folder of one run: `sweep.yaml`, `plan.json`, `environment.json`, the journal and the tables."""
+    """The folder of one run: `sweep.yaml`, `design.json`, `plan.json`, `environment.json`, the records."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -73,11 +74,14 @@ class RunFolder:
         finally:
             os.close(descriptor)
 
-    def describe(self, sweep: Sweep, trials: Sequence[Trial], keys: dict[str, tuple[str, ...]]) -> None:
-        """Write what the run is: sweep.yaml, plan.json, environment.json.
+    def describe(
+        self, sweep: Sweep, design: dict[str, Any], trials: Sequence[Trial], keys: dict[str, tuple[str, ...]]
+    ) -> None:
+        """Write what the run is: sweep.yaml, design.json, plan.json, environment.json.
 
         Args:
             sweep: As resolved.
+            design: What its arms are to one another (`plan.design_tree`).
             trials: Its trials.
             keys: For each trial id the keys of its stages and its assessment.
 
@@ -89,6 +93,7 @@ class RunFolder:
             self.clear_scratch()
             self._remove_drafts()
             _write(self.folder / "sweep.yaml", dump_sweep(sweep))
+            _write(self.folder / "design.json", json.dumps(design, indent=1))
             self.write_plan(trials, keys)
             environment = json.dumps(describe_environment(), indent=1)
             _write(self.folder / "environment.json", environment)

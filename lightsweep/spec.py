@@ -1,14 +1,13 @@
-"""What a sweep is: frozen, validated specs, and the canonical hash of their content.
+"""What an arm is: frozen, validated specs of data, net, stages, and the canonical hash of their content.
 
-Every key of the sweep file is a field here, with its unit; `sweepfile.load_sweep` reads them.
-Accuracies and probabilities are fractions, angles degrees, lengths fractions of the image's side
-unless a field says otherwise.
+All that decides a trial's result stands here, each key with its unit; `sweep` makes arms and trials of it.
+Accuracies and probabilities are fractions, angles degrees, lengths fractions of the image's side unless a
+field says otherwise.
 """
 
 import difflib
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -75,7 +74,8 @@ class Spec(BaseModel):
         return data
 
 
-def _complain(rule: str) -> PydanticCustomError:
+def complain(rule: str) -> PydanticCustomError:
+    """Return the error for a validator to raise: a rule of our own that a value breaks."""
     return PydanticCustomError("rule", "{rule}", {"rule": rule})
 
 
@@ -127,9 +127,9 @@ class DatasetSpec(Spec):
     @model_validator(mode="after")
     def _path_where_needed(self) -> "DatasetSpec":
         if self.name in ("npz", "imagefolder") and self.path is None:
-            raise _complain(f"data set {self.name} needs a path")
+            raise complain(f"data set {self.name} needs a path")
         if self.name not in ("npz", "imagefolder") and self.path is not None:
-            raise _complain(f"data set {self.name} takes no path; --data-dir says where data sets are")
+            raise complain(f"data set {self.name} takes no path; --data-dir says where data sets are")
         return self
 
 
@@ -165,11 +165,11 @@ class TransformSpec(Spec):
     def _range_fits(self) -> "TransformSpec":
         if self.transform == "flip":
             if self.range is not None:
-                raise _complain("flip takes no range, only a probability")
+                raise complain("flip takes no range, only a probability")
             return self
         unit, lowest, highest = TRANSFORM_RANGES[self.transform]
         if self.range is None or not lowest <= self.range[0] <= self.range[1] <= highest:
-            raise _complain(
+            raise complain(
                 f"{self.transform} needs a range [low, high] of {unit} from {lowest:g} to {highest:g}"
             )
         return self
@@ -235,9 +235,9 @@ class ModelSpec(Spec):
     @model_validator(mode="after")
     def _fusion_fits(self) -> "ModelSpec":
         if self.fusion == "none" and self.inputs == "dual":
-            raise _complain("two submodels need a fusion: conv1x1, concatenate, average or fresh")
+            raise complain("two submodels need a fusion: conv1x1, concatenate, average or fresh")
         if self.fusion == "average" and self.inputs == "single":
-            raise _complain("fusion average needs inputs: dual; the mean over one submodel is fusion: none")
+            raise complain("fusion average needs inputs: dual; the mean over one submodel is fusion: none")
         return self
 
     @property
@@ -296,9 +296,9 @@ class StageSpec(Spec):
     @model_validator(mode="after")
     def _optimizer_fits(self) -> "StageSpec":
         if self.momentum and self.optimizer != "sgd":
-            raise _complain(f"momentum is for optimizer: sgd; {self.optimizer} has moments of its own")
+            raise complain(f"momentum is for optimizer: sgd; {self.optimizer} has moments of its own")
         if self.warmup_epochs >= self.epochs:
-            raise _complain(f"warmup_epochs ({self.warmup_epochs:g}) must be below epochs ({self.epochs})")
+            raise complain(f"warmup_epochs ({self.warmup_epochs:g}) must be below epochs ({self.epochs})")
         return self
 
 
@@ -366,79 +366,5 @@ class ArmSpec(Spec):
         if isinstance(stages, tuple):
             names = [stage.name for stage in stages]
             if len(set(names)) < len(names):
-                raise _complain("no two stages may share a name")
+                raise complain("no two stages may share a name")
         return stages
-
-
-class Resources(Spec):
-    """What one trial takes of a machine."""
-
-    cpus: Count = 1
-    """Processor cores that a trial reserves. It trains on one thread whatever this is, so that its
-    result does not depend on it."""
-    gpus: Fraction = 0.25
-    """Share of a GPU, where the cluster has any; else trials train on the processor. 0 for never."""
-    checkpoint_seconds: Annotated[float, Field(ge=0, le=86_400)] = 10.0
-    """Seconds of training after which a stage under way hands over its state, at the end of an epoch: what
-    a killed worker can lose at most."""
-
-
-RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-class Sweep(Spec):
-    """A whole sweep file."""
-
-    name: str
-    """Name of the run and of its folder."""
-    dataset: DatasetSpec
-    """The images."""
-    seeds: (
-        Annotated[int, Field(strict=True, ge=1, le=10_000)]
-        | Annotated[tuple[Annotated[int, Field(strict=True, ge=0)], ...], Field(min_length=1)]
-    ) = 3
-    """Number of seeds (0, 1, …), or the seeds themselves. Seeds are paired over the arms."""
-    folds: Annotated[int, Field(strict=True, ge=2, le=100)] | None = None
-    """k: each arm and seed is trained k times, each with another k-th of the training images (stratified)
-    as validation images in place of `dataset.validation`. Null for one split."""
-    base: ArmSpec = ArmSpec()
-    """The settings that every arm starts from."""
-    grid: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)] | None = None
-    """Axes: a key below `base` (model.filters) or of the data set (dataset.name) -> its values. Every
-    combination is an arm."""
-    resources: Resources = Resources()
-    """What one trial takes of a machine."""
-
-    @field_validator("name")
-    @classmethod
-    def _name_is_a_folder(cls, name: str) -> str:
-        if not RUN_NAME.fullmatch(name):
-            raise _complain(
-                "a run's name is letters, digits, '.', '_' and '-', no path; --out says where runs go"
-            )
-        return name
-
-    @field_validator("grid")
-    @classmethod
-    def _grid_is_plain(cls, grid: dict[str, list[Any]] | None) -> Any:
-        for key, values in (grid or {}).items():
-            try:
-                canonical_json(values)
-            except (TypeError, ValueError, RecursionError):
-                raise _complain(
-                    f"values of {key} must be numbers, texts, true, false, null, lists or mappings; "
-                    "a date stands in quotes"
-                ) from None
-        return grid
-
-    @field_validator("seeds")
-    @classmethod
-    def _seeds_are_distinct(cls, seeds: Any) -> Any:
-        if isinstance(seeds, tuple) and len(set(seeds)) < len(seeds):
-            raise _complain("seeds must differ from one another")
-        return seeds
-
-    @property
-    def seed_list(self) -> tuple[int, ...]:
-        """The seeds themselves."""
-        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds

@@ -76,21 +76,23 @@ def stage_keys(trial: Trial, fingerprint: str, device_type: str) -> tuple[str, .
         }
     )
     keys = []
+    model = trial.spec.model
+    if model.fusion == "fresh" and all(network_of(stage) == "fused" for stage in trial.stages):
+        model = model.model_copy(update={"fusion": "conv1x1"})  # no heads whose weights would be left behind
     for stage in trial.stages:
-        key = content_hash([key, _stage_content(trial.spec, stage)])
+        key = content_hash([key, _stage_content(trial.spec, model, stage)])
         keys.append(key)
-    final = _model_content(trial.spec.model, "fused")
-    return (*keys, content_hash([key, "assessment", final]))
+    return (*keys, content_hash([key, "assessment", _model_content(model, "fused")]))
 
 
-def _stage_content(spec: ArmSpec, stage: StageSpec) -> dict[str, Any]:
+def _stage_content(spec: ArmSpec, model: ModelSpec, stage: StageSpec) -> dict[str, Any]:
     network = network_of(stage)
-    sees_augmented = spec.model.inputs == "single" or stage.loss != "head-a"
+    sees_augmented = model.inputs == "single" or stage.loss != "head-a"
     recipe = [_plain(transform) for transform in transforms(spec.augmentation)]
     return {
         "stage": _plain_stages((stage,)),
         "network": network,
-        "model": _model_content(spec.model, network),
+        "model": _model_content(model, network),
         "augmentation": recipe if sees_augmented else None,
     }
 

@@ -13,12 +13,11 @@ from lightsweep.spec import (
     DatasetSpec,
     ModelSpec,
     PresetEpochs,
-    Resources,
     StagePreset,
     StageSpec,
-    Sweep,
     TransformSpec,
 )
+from lightsweep.sweep import Resources, Sweep
 
 settings.register_profile("lightsweep", deadline=None)  # a busy machine is not a failure
 settings.load_profile("lightsweep")

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lightsweep.arms import arms
 from lightsweep.cost import cost
 from lightsweep.datasets import describe
-from lightsweep.plan import Plan, StageCount, arms, count_stages, plan, plan_keys, stage_tree
-from lightsweep.spec import DatasetSpec, InputError, Sweep
+from lightsweep.plan import Plan, StageCount, count_stages, plan, plan_keys, stage_tree
+from lightsweep.spec import DatasetSpec, InputError
+from lightsweep.sweep import Sweep
 from lightsweep.trial import stage_keys
 
 TABLE = [
@@ -68,22 +70,22 @@ def test_every_combination_of_grid_seeds_and_folds_once(grid: Any, seeds: Any, f
 def test_changes_reach_the_arms_settings_and_nothing_else() -> None:
     grid = {"model.filters": [[3, 4], [5, 6]], "stages.finetune.lr": [0.1], "dataset.train_limit": [50]}
     base = sweep()
-    for filters, (name, dataset, spec, changes) in zip([(3, 4), (5, 6)], arms(sweep(grid=grid)), strict=True):
-        assert name == f"filters {filters[0]}-{filters[1]}, lr 0.1, train_limit 50"
-        assert changes == {
+    for filters, arm in zip([(3, 4), (5, 6)], arms(sweep(grid=grid)), strict=True):
+        assert arm.name == f"filters {filters[0]}-{filters[1]}, lr 0.1, train_limit 50"
+        assert arm.changes == {
             "model.filters": list(filters),
             "stages.finetune.lr": 0.1,
             "dataset.train_limit": 50,
         }
-        assert dataset == DatasetSpec(name="digits", train_limit=50)
-        assert spec.model == base.base.model.model_copy(update={"filters": filters})
-        assert [stage.lr for stage in spec.stages] == [0.001, 0.001, 0.1]  # type: ignore[union-attr]
-        assert spec.batch_size == base.base.batch_size
+        assert arm.dataset == DatasetSpec(name="digits", train_limit=50)
+        assert arm.spec.model == base.base.model.model_copy(update={"filters": filters})
+        assert [stage.lr for stage in arm.spec.stages] == [0.001, 0.001, 0.1]  # type: ignore[union-attr]
+        assert arm.spec.batch_size == base.base.batch_size
 
 
 def test_arms_are_told_apart_where_two_keys_end_alike() -> None:
     grid = {"stages.dual.lr": [0.1, 0.2], "stages.fusion.lr": [0.3], "batch_size": [8]}
-    assert [name for name, *_ in arms(sweep(grid=grid))] == [
+    assert [arm.name for arm in arms(sweep(grid=grid))] == [
         "stages.dual.lr 0.1, stages.fusion.lr 0.3, batch_size 8",
         "stages.dual.lr 0.2, stages.fusion.lr 0.3, batch_size 8",
     ]
@@ -91,7 +93,7 @@ def test_arms_are_told_apart_where_two_keys_end_alike() -> None:
 
 def test_values_in_arm_names() -> None:
     grid = {"model.hidden": [None, 8], "model.batch_norm": [True, False]}
-    assert [name for name, *_ in arms(sweep(grid=grid))] == [
+    assert [arm.name for arm in arms(sweep(grid=grid))] == [
         "hidden none, batch_norm yes",
         "hidden none, batch_norm no",
         "hidden 8, batch_norm yes",

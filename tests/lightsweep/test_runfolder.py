@@ -19,8 +19,9 @@ from lightsweep.records import (
     record,
 )
 from lightsweep.runfolder import RAY_SESSION, RunFolder
-from lightsweep.spec import InputError, Sweep, WriteError
+from lightsweep.spec import InputError, WriteError
 from lightsweep.stagefile import StageResult
+from lightsweep.sweep import Sweep
 from lightsweep.trial import Trial
 
 COST = Cost(parameters=10, macs=20, weight_bytes=40, training_bytes=120)
@@ -38,7 +39,7 @@ WHERE = ("2026-01-02T03:04:05+00:00", 1.5, "box", "cpu")
 
 def run_folder(out, trials=TRIALS) -> RunFolder:
     run = RunFolder.create(out, SWEEP)
-    run.describe(SWEEP, trials, {trial.trial_id: ("k1", "k2", "k3") for trial in trials})
+    run.describe(SWEEP, {"design": None}, trials, {trial.trial_id: ("k1", "k2", "k3") for trial in trials})
     return run
 
 
@@ -159,7 +160,7 @@ def test_drafts_of_killed_writers_go_and_those_of_living_ones_stay(tmp_path):
     )
     for draft in (killed, living, foreign):
         draft.write_text("half")
-    run.describe(SWEEP, [], {})
+    run.describe(SWEEP, {}, [], {})
     assert [draft.exists() for draft in (killed, living, foreign)] == [False, True, True]
 
 
@@ -168,7 +169,7 @@ def test_what_a_killed_run_left_of_ray_goes(tmp_path):
     for folder in (session / "logs", run.scratch):
         folder.mkdir(parents=True)
     (run.scratch / RAY_SESSION).write_text(str(session))
-    run.describe(SWEEP, [], {})
+    run.describe(SWEEP, {}, [], {})
     assert not session.exists()
     assert not run.scratch.exists()
 

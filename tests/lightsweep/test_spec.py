@@ -10,27 +10,27 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from lightsweep import spec as module
+from lightsweep import spec, sweep
 from lightsweep.spec import (
     TRANSFORM_RANGES,
     ArmSpec,
     DatasetSpec,
     ModelSpec,
     PresetEpochs,
-    Resources,
     Spec,
     StagePreset,
     StageSpec,
-    Sweep,
     TransformSpec,
     canonical_json,
     content_hash,
     nearest,
 )
+from lightsweep.sweep import Resources, Sweep
 
 SHIPPED = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 SPECS = [
     cls
+    for module in (spec, sweep)
     for cls in vars(module).values()
     if isinstance(cls, type) and issubclass(cls, Spec) and cls is not Spec
 ]

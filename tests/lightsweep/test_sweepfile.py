@@ -8,7 +8,8 @@ from ruamel.yaml import YAML
 
 from lightsweep.datasets import describe
 from lightsweep.plan import plan
-from lightsweep.spec import InputError, PresetEpochs, StagePreset, Sweep
+from lightsweep.spec import InputError, PresetEpochs, StagePreset
+from lightsweep.sweep import Sweep
 from lightsweep.sweepfile import assign, dump_sweep, load_sweep
 
 SHIPPED = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
@@ -170,7 +171,7 @@ WRONG_FILES = {
     # keys
     HEAD + "bass: {}\n": "t.yaml, line 3: bass: unknown key; did you mean base?",
     HEAD + "xyz: 3\n": (
-        "t.yaml, line 3: xyz: unknown key; there are base, dataset, folds, grid, name, resources, seeds"
+        "t.yaml, line 3: xyz: unknown key; there are ablation, base, dataset, folds, grid, name, resources, seeds"
     ),
     HEAD + "base:\n  batch_siz: 3\n": "t.yaml, line 4: base.batch_siz: unknown key; did you mean batch_size?",
     HEAD + "\n# comment\nbase:\n  model:\n    inputs: dual\n    filtres: [3]\n": (

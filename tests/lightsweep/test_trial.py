@@ -14,13 +14,12 @@ from lightsweep.spec import (
     DatasetSpec,
     ModelSpec,
     PresetEpochs,
-    Resources,
     Spec,
     StagePreset,
     StageSpec,
-    Sweep,
     TransformSpec,
 )  # fmt: skip
+from lightsweep.sweep import Ablation, Resources, Sweep
 from lightsweep.trial import Trial, source_fingerprint, stage_keys
 
 FINGERPRINT = "f" * 64
@@ -126,6 +125,11 @@ IRRELEVANT: dict[tuple[type[Spec], str], tuple[Trial | None, str]] = {
     (Sweep, "folds"): (None, "each trial has its fold and their number, which are in the key"),
     (Sweep, "base"): (None, "its fields stand here one by one"),
     (Sweep, "grid"): (None, "it makes arms, whose settings are in the key"),
+    (Sweep, "ablation"): (None, "it makes arms, whose settings are in the key"),
+    **{
+        (Ablation, name): (None, "it makes arms, whose settings are in the key")
+        for name in Ablation.model_fields
+    },
     (Sweep, "resources"): (None, "its fields stand here one by one"),
     (Resources, "cpus"): (None, "training is on one thread; a trial does not know it"),
     (Resources, "gpus"): (None, "the device type is in the key, not a share of it"),

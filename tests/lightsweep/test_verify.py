@@ -13,9 +13,10 @@ from lightsweep.datasets import describe, load
 from lightsweep.plan import Plan, plan
 from lightsweep.records import record
 from lightsweep.runfolder import RunFolder
-from lightsweep.spec import InputError, Sweep
+from lightsweep.spec import InputError
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LocalStore
+from lightsweep.sweep import Sweep
 from lightsweep.verify import Verification, verify
 
 SWEEP = {
@@ -47,7 +48,7 @@ class Recorded:
                 outcome = end.value
                 break
         self.keys = [stage["key"] for stage in outcome.stages]
-        self.run.describe(self.sweep, [self.trial], {self.trial.trial_id: tuple(self.keys)})
+        self.run.describe(self.sweep, {}, [self.trial], {self.trial.trial_id: tuple(self.keys)})
         self.run.append(record(self.trial, self.planned.costs[self.trial.trial_id], outcome, ""))
 
     def alter(self, change: Callable[[dict[str, Any]], None]) -> None:

@@ -1,0 +1,210 @@
+"""From a sweep to its arms: the cells of a grid, or an ablation's designs as changes to base."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from lightsweep.spec import ArmSpec, DatasetSpec, InputError, canonical_json, nearest
+from lightsweep.sweep import Ablation, Sweep
+from lightsweep.sweepfile import assign, describe_validation
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Settings that are trained with each seed and fold."""
+
+    name: str
+    dataset: DatasetSpec
+    spec: ArmSpec
+    place: str = ""
+    """Where in the sweep file it comes from, for messages."""
+    changes: dict[str, Any] = field(default_factory=dict)
+    """Keys below base (or of the data set) and their values that make the arm."""
+    match: str | None = None
+    """What it must cost like base: parameters, macs or compute."""
+    within: float = 0.01
+    """How near, as a share of base's cost."""
+    levels: dict[str, int] | None = None
+    """Of an ablation's design: for each factor 0 for what base has, else which alternative, from 1; for a
+    component 1 is out. None for arms outside the design."""
+
+
+@dataclass(frozen=True)
+class Factor:
+    """Something that a design changes, with what each of its alternatives changes."""
+
+    name: str
+    alternatives: tuple[tuple[str, dict[str, Any]], ...]
+    """Name and changes of each; of a component there is one, without it."""
+    is_component: bool
+    place: str
+
+
+def arms(sweep: Sweep) -> list[Arm]:
+    """Return a sweep's arms, of an ablation base first on each data set; costs are not matched yet.
+
+    Raises:
+        InputError: A key or value is wrong, a value stands twice on an axis, two arms share a name.
+
+    """
+    if sweep.ablation:
+        return _ablation_arms(sweep, sweep.ablation)
+    return _grid_arms(sweep, sweep.grid) if sweep.grid else [Arm(BASE, sweep.dataset, sweep.base)]
+
+
+def _grid_arms(sweep: Sweep, grid: dict[str, list[Any]]) -> list[Arm]:
+    short = _short_keys(list(grid))
+    for key, values in grid.items():
+        _refuse_twice(f"grid.{key}", values)
+    found = []
+    for combination in itertools.product(*grid.values()):
+        changes = dict(zip(grid, combination, strict=True))
+        names = {key: value_name(grid[key], value) for key, value in changes.items()}
+        name = ", ".join(f"{short[key]} {names[key]}" for key in changes)
+        found.append(Arm(name, *_apply(sweep, changes, "grid"), f"arm {name}", changes))
+    return found
+
+
+def _ablation_arms(sweep: Sweep, ablation: Ablation) -> list[Arm]:
+    nests: dict[str, dict[str, Any]] = {"": {}}
+    if ablation.datasets:
+        nests = {
+            name: {"dataset.name": name, "dataset.path": None, **changes}
+            for name, changes in ablation.datasets.items()
+        }
+    found: list[Arm] = []
+    for nest, nest_changes in nests.items():
+        place = f"ablation.datasets.{nest}" if nest else "base"
+        dataset, base = _apply(sweep, nest_changes, place)
+        own = sweep.model_copy(update={"dataset": dataset, "base": base})
+        on = f" on {nest}" if nest else ""
+        all_in = {factor.name: 0 for factor in factors(ablation)}
+        nested = [Arm(BASE, dataset, base, f"{BASE}{on}", levels=all_in)]
+        for name, place, changes, levels in _cells(ablation):
+            settings = {key: value for key, value in changes.items() if key not in ("match", "within")}
+            for key in settings:
+                if key in ("dataset", "dataset.name", "dataset.path"):
+                    raise InputError(
+                        f"{place}.{key}: arms are compared on one data set; nest them in datasets"
+                    )
+            spec = _apply(own, settings, place)
+            cost = (changes.get("match"), changes.get("within", 0.01))
+            nested.append(Arm(name, *spec, f"{place}{on}", settings, *cost, levels))
+        names = Counter(arm.name for arm in nested)
+        if twice := [name for name, number in names.items() if number > 1]:
+            raise InputError(f"ablation.arms.{twice[0]}: there is an arm of this name already; name it anew")
+        found += nested
+    return found
+
+
+def factors(ablation: Ablation) -> list[Factor]:
+    """Return what an ablation's design varies, components first."""
+    found = [
+        Factor(name, ((f"without {name}", changes),), True, f"ablation.components.{name}")
+        for name, changes in (ablation.components or {}).items()
+    ]
+    alternatives = ablation.alternatives or {}
+    short = _short_keys(list(alternatives))
+    for key, values in alternatives.items():
+        _refuse_twice(f"ablation.alternatives.{key}", values)
+        named = tuple((f"{short[key]} {value_name(values, value)}", {key: value}) for value in values)
+        found.append(Factor(short[key], named, False, f"ablation.alternatives.{key}"))
+    return found
+
+
+def _cells(ablation: Ablation) -> Iterable[tuple[str, str, dict[str, Any], dict[str, int] | None]]:
+    """Yield each arm but base as (name, place, changes, levels)."""
+    varied = factors(ablation)
+    for levels in _levels(ablation, varied):
+        if not any(levels.values()):
+            continue
+        changed = [factor for factor in varied if levels[factor.name]]
+        out = [factor.name for factor in changed if factor.is_component]
+        named = [
+            factor.alternatives[levels[factor.name] - 1][0] for factor in changed if not factor.is_component
+        ]
+        name = ", ".join([*named, f"without {', '.join(out)}"] if out else named)
+        changes: dict[str, Any] = {}
+        for factor in changed:
+            changes |= factor.alternatives[levels[factor.name] - 1][1]
+        yield name, changed[0].place if len(changed) == 1 else f"arm {name}", changes, levels
+    for name, changes in ablation.arms.items():
+        yield name, f"ablation.arms.{name}", changes, None
+
+
+def _levels(ablation: Ablation, varied: Sequence[Factor]) -> Iterable[dict[str, int]]:
+    """Yield the level of each factor in each arm of the design."""
+    names = [factor.name for factor in varied]
+    if ablation.design == "factorial" or ablation.order == "all":
+        for levels in itertools.product(*(range(1 + len(factor.alternatives)) for factor in varied)):
+            yield dict(zip(names, levels, strict=True))
+    elif ablation.design == "path":
+        order = path_order(ablation)
+        for step in range(len(order)):
+            yield {name: int(name in order[step:]) for name in names}
+    else:
+        for factor in varied:
+            for level in range(1, 1 + len(factor.alternatives)):
+                yield {name: level if name == factor.name else 0 for name in names}
+
+
+def path_order(ablation: Ablation) -> tuple[str, ...]:
+    """Return a path's components in the order in which they come in."""
+    return ablation.order if isinstance(ablation.order, tuple) else tuple(ablation.components or ())
+
+
+def _apply(sweep: Sweep, changes: dict[str, Any], place: str) -> tuple[DatasetSpec, ArmSpec]:
+    """Return the data set and settings of base with changes."""
+    tree = {**sweep.base.model_dump(mode="json"), "dataset": sweep.dataset.model_dump(mode="json")}
+    for key, value in changes.items():
+        if key.split(".")[0] not in tree:
+            hint = f"write {key[5:]}" if key.startswith("base.") else nearest(key.split(".")[0], tree)
+            raise InputError(f"{place}.{key}: no such key below base (or dataset); {hint}")
+        try:
+            assign(tree, key, value)
+        except InputError as error:
+            raise InputError(f"{place}.{key} = {_text(value)}: {error}") from None
+    dataset_tree = tree.pop("dataset")
+    try:
+        return DatasetSpec.model_validate(dataset_tree), ArmSpec.model_validate(tree)
+    except ValidationError as error:
+        trees = {**tree, **dataset_tree}
+        shown = ", ".join(f"{key} = {_text(value)}" for key, value in changes.items())
+        raise InputError(f"{place} ({shown}): {describe_validation(error, trees)}") from None
+
+
+def _refuse_twice(place: str, values: Sequence[Any]) -> None:
+    seen: set[str] = set()
+    for value in values:
+        text = canonical_json(value)
+        if text in seen:
+            raise InputError(f"{place}: {_text(value)} stands there twice; drop one")
+        seen.add(text)
+
+
+def _short_keys(keys: Sequence[str]) -> dict[str, str]:
+    """Return the last part of each key, or all of it where two keys end alike."""
+    counts = Counter(key.rpartition(".")[2] for key in keys)
+    return {key: key if counts[key.rpartition(".")[2]] > 1 else key.rpartition(".")[2] for key in keys}
+
+
+def value_name(values: Sequence[Any], value: Any) -> str:
+    """Return an axis' value as it stands in an arm's name; a table is called by its place on the axis."""
+    is_table = isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value)
+    return f"#{values.index(value) + 1}" if is_table else _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return "-".join(_text(item) for item in value)
+    if isinstance(value, dict):
+        return " ".join(f"{key} {_text(item)}" for key, item in value.items())
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return str(value)
