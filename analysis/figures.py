@@ -30,10 +30,10 @@ def pareto_figure(arms: pd.DataFrame) -> go.Figure:
     Arms without a completed trial are not drawn. There are two views, of mean validation and of mean test
     accuracy; a trace's ``meta["view"]`` says to which it belongs, and only validation is visible at first. In
     both the front is that of validation accuracy, numbered by ``front_rank``. Error bars are one sample
-    standard deviation over an arm's completed trials, where there are two or more.
+    standard deviation over an arm's seeds, where there are two or more.
     """
     drawn = arms[arms["n_completed"] > 0]
-    figure = go.Figure(layout=_layout())
+    figure = go.Figure(layout=layout())
     for view, split in VIEWS.items():
         seen = drawn.dropna(subset=[f"{split}_mean"])
         front = seen[seen["on_front"]].sort_values("front_rank")
@@ -60,7 +60,7 @@ def learning_curves_figure(curves: LearningCurves) -> go.Figure:
     ``meta["arm"]`` is an arm's place in ``curves.labels``; arms on the front are visible at first. Stages are
     bounded by vertical lines if all trials agree on their starts, else a diamond marks each start.
     """
-    figure, last = go.Figure(layout=_layout()), max(curves.trials["trial_epoch"], default=1)
+    figure, last = go.Figure(layout=layout()), max(curves.trials["trial_epoch"], default=1)
     for place, label in enumerate(curves.labels):
         rows = [table[table["label"] == label] for table in (curves.trials, curves.means, curves.starts)]
         style = {"color": PALETTE[place % len(PALETTE)], "dash": DASHES[place // len(PALETTE) % len(DASHES)]}
@@ -80,7 +80,8 @@ def learning_curves_figure(curves: LearningCurves) -> go.Figure:
     return figure
 
 
-def _layout() -> dict[str, Any]:
+def layout() -> dict[str, Any]:
+    """Return what all figures have in common."""
     axis = {"automargin": True, "gridcolor": RULE, "linecolor": INK, "zeroline": False}
     return {
         "template": "none",

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis import notation
+from analysis.design import Design, parse_design
 
 STATUSES = ("completed", "early_stopped", "failed")
 
@@ -58,6 +59,8 @@ class Run:
     environment: Mapping[str, Any]
     n_planned: int | None
     """Trials of the plan, those without a record included; None if the folder does not say."""
+    design: Design | None = None
+    """What its arms are to one another; None if it is no ablation."""
 
 
 def load_run(folder: Path | str, name: str | None = None) -> Run:
@@ -84,7 +87,19 @@ def load_run(folder: Path | str, name: str | None = None) -> Run:
     if not isinstance(environment, dict):
         raise RunError(f"{folder / 'environment.json'}: not a JSON object; repeat the run to rewrite it")
     sweep_text = _read_text(folder / "sweep.yaml")
-    return Run(name, folder, trials, epochs, sweep_text, environment, _count_planned(folder / "plan.json"))
+    design = _load_design(folder / "design.json")
+    n_planned = _count_planned(folder / "plan.json")
+    return Run(name, folder, trials, epochs, sweep_text, environment, n_planned, design)
+
+
+def _load_design(path: Path) -> Design | None:
+    """Read what the arms are to one another; None where the folder does not say, or it is no ablation."""
+    if not path.is_file():
+        return None
+    try:
+        return parse_design(json.loads(_read_text(path)))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path}: not a run's design ({error!r}); repeat the run to rewrite it") from error
 
 
 def _count_planned(path: Path) -> int | None:
@@ -104,10 +119,11 @@ def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
     """Reduce trials (of ``Run.trials``, or several concatenated) to a row per run, data set and arm.
 
     Columns: run, dataset, arm; label (the arm, with its run in front if there are several); n_completed,
-    n_early_stopped, n_failed; parameters, macs (Int64, known also for arms without a completed trial);
-    val_mean, val_std, test_mean, test_std, train_mean, train_std (fractions; sample standard deviation,
-    ddof 1, null below two trials) and seconds (mean), over completed trials only, null if there is none or if
-    one of them lacks the value; config (text: the hyperparameters in which the arms differ).
+    n_early_stopped, n_failed; n_seeds (with a completed trial); parameters, macs (Int64, known also for arms
+    without a completed trial); val_mean, val_std, test_mean, test_std, train_mean, train_std (fractions;
+    folds are averaged within their seed first, for they are not independent; sample standard deviation over
+    seeds, ddof 1, null below two) and seconds (mean over trials), over completed trials only, null if there
+    is none or if one of them lacks the value; config (text: the hyperparameters in which the arms differ).
 
     Raises RunError if the trials of one arm differ in parameters or MACs.
     """
@@ -125,11 +141,15 @@ def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
                 "an arm is one model: give different models different arm names"
             )
         arms[cost] = groups[cost].first()
-    completed = trials[trials["status"] == "completed"].groupby(ARM_KEY, sort=False)
+    completed = trials[trials["status"] == "completed"]
+    accuracies = [f"{split}_accuracy" for split in ("val", "test", "train")]
+    by_seed = completed.groupby([*ARM_KEY, "seed"], sort=False)[accuracies].mean(skipna=False)
+    over_seeds = by_seed.groupby(level=ARM_KEY, sort=False)
+    arms["n_seeds"] = over_seeds.size().reindex(arms.index, fill_value=0)
     for split in ("val", "test", "train"):
-        arms[f"{split}_mean"] = completed[f"{split}_accuracy"].mean(skipna=False)
-        arms[f"{split}_std"] = completed[f"{split}_accuracy"].std(ddof=1, skipna=False)
-    arms["seconds"] = completed["seconds"].mean(skipna=False)
+        arms[f"{split}_mean"] = over_seeds[f"{split}_accuracy"].mean(skipna=False)
+        arms[f"{split}_std"] = over_seeds[f"{split}_accuracy"].std(ddof=1, skipna=False)
+    arms["seconds"] = completed.groupby(ARM_KEY, sort=False)["seconds"].mean(skipna=False)
     arms["config"] = _describe_configs(trials)
     arms = arms.reset_index()
     labels = arms["arm"] if arms["run"].nunique() <= 1 else arms["run"] + " · " + arms["arm"]

@@ -39,3 +39,36 @@ def value(anything: Any) -> str:
     if isinstance(anything, float):
         return MISSING if pd.isna(anything) else f"{anything:.10g}"
     return MISSING if anything is None or anything is pd.NA else str(anything)
+
+
+def points(fraction: Any) -> str:
+    """Write a difference of accuracies (a fraction, or missing) in percentage points, ``"0.52 points"``."""
+    return MISSING if pd.isna(fraction) else f"{100 * float(fraction):.2f} points"
+
+
+def signed_points(fraction: Any) -> str:
+    """Write a difference of accuracies (a fraction, or missing) in points with its sign, ``"+0.52"``."""
+    return MISSING if pd.isna(fraction) else f"{100 * float(fraction):+.2f}"
+
+
+def interval_points(interval: Any, signed: bool = True) -> str:
+    """Write an interval (``statistics.Interval``, fractions, or None) in points, ``"-0.10 to +0.32"``."""
+    if interval is None:
+        return MISSING
+    form = "+.2f" if signed else ".2f"
+    return f"{100 * interval.low:{form}} to {100 * interval.high:{form}}"
+
+
+def p_value(probability: Any) -> str:
+    """Write a p value (or missing) with two significant digits, ``"0.0039"``."""
+    return MISSING if pd.isna(probability) else f"{float(probability):.2g}"
+
+
+def decimals(number: Any) -> str:
+    """Write a number without unit (or missing) with two decimals."""
+    return MISSING if pd.isna(number) else f"{float(number):.2f}"
+
+
+def share(fraction: Any) -> str:
+    """Write a share of the whole (a fraction, or missing) in whole percent, ``"90%"``."""
+    return MISSING if pd.isna(fraction) else f"{100 * float(fraction):.0f}%"

@@ -17,9 +17,12 @@ from plotly.offline import get_plotlyjs
 
 from analysis import notation
 from analysis.curves import LearningCurves, learning_curves
+from analysis.evidence import gather_evidence
+from analysis.evidence_page import EvidencePart, lay_out_evidence
 from analysis.figures import learning_curves_figure, pareto_figure
 from analysis.frame import STATUSES, Run, RunError, differing_settings, load_run, summarise_arms
 from analysis.pareto import mark_front
+from analysis.signs import find_signs
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,10 @@ def render_report(runs: Sequence[Run]) -> str:
             _build_section(str(name), rows, trials, epochs)
             for name, rows in arms.groupby("dataset", sort=False)
         ],
+        evidence_parts=_evidence_parts(runs),
+        as_json=_figure_json,
+        signs=find_signs(trials, epochs),
+        several_places=trials[["run", "dataset"]].drop_duplicates().shape[0] > 1,
         columns=_shown_columns(trials),
         trials=_records(trials),
         is_missing=pd.isna,
@@ -136,6 +143,15 @@ def render_report(runs: Sequence[Run]) -> str:
         notation=notation,
         plotly_js=Markup(get_plotlyjs()),
     )
+
+
+def _evidence_parts(runs: Sequence[Run]) -> list[EvidencePart]:
+    found = [evidence for run in runs for evidence in gather_evidence(run)]
+    several_runs = len({evidence.run for evidence in found}) > 1
+    return [
+        lay_out_evidence(each, f" on {each.dataset}{f' ({each.run})' if several_runs else ''}")
+        for each in found
+    ]
 
 
 def _build_section(dataset: str, arms: pd.DataFrame, trials: pd.DataFrame, epochs: pd.DataFrame) -> Section:
@@ -179,7 +195,8 @@ def _caption_pareto(arms: pd.DataFrame, drawn: pd.DataFrame) -> str:
         "parameters and mean validation accuracy and better in one. Test accuracy took no part in that: in "
         "both views the line joins the same arms, numbered as in the table below.",
         f"Each point is the mean of an arm’s {trials} (seeds, and folds if any).",
-        "Bars are one sample standard deviation over those trials, where there are two or more.",
+        "Bars are one sample standard deviation over seeds (of their folds’ means), where there are two or "
+        "more.",
     ]
     if len(arms) > len(drawn):
         undrawn = notation.counted(len(arms) - len(drawn), "arm")

@@ -74,6 +74,8 @@ def run(
     offline: bool,
 ) -> int:
     """Plan, train in parallel on Ray, record, report. Run again to continue."""
+    from analysis.evidence import state_verdicts
+    from analysis.frame import load_run
     from analysis.report import write_report
     from lightsweep.run import run_sweep
 
@@ -88,6 +90,8 @@ def run(
     )
     if done.completed + len(done.failed):
         report_file = write_report([done.folder], done.folder / "report.html")
+        for line in state_verdicts(load_run(done.folder)):
+            _say(console, line)
         _say(console, f"report: {report_file}")
     for failure in done.failed:
         row = failure.trial
@@ -106,13 +110,20 @@ def run(
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def plan(sweep_file: Path, overrides: Sequence[str], out: Path, data_dir: Path, as_json: bool) -> None:
     """Show every trial with its costs, and which stages are shared and stored, without training."""
+    from analysis.design import parse_design
+    from analysis.evidence import foresee
     from lightsweep.planview import plan_tree, print_plan
 
     tree = plan_tree(_plan(sweep_file, overrides, data_dir), out, data_dir)
+    design = parse_design(tree["design"])
+    tree["foreseen"] = foresee(design) if design else ()
     if as_json:
         click.echo(json.dumps(tree, indent=1))
     else:
-        print_plan(tree, _console())
+        console = _console()
+        print_plan(tree, console)
+        for line in tree["foreseen"]:
+            _say(console, line)
 
 
 @cli.command()

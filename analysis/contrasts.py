@@ -1,0 +1,146 @@
+"""From a design to what is estimated: weighted sums of arms, each computed within a seed.
+
+A difference to base, a step of a path, a main effect, an interaction and a Shapley value are all of this
+form, so one way of pairing, one interval and one test serve them all.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from analysis.design import Design, Factor
+
+Kind = Literal["differences", "main effects", "interactions", "steps", "Shapley values"]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Something to be judged; positive is in its favour."""
+
+    name: str
+    meaning: str
+    """Which arms are compared, in words."""
+    weights: Mapping[str, float]
+    """Arm -> weight; the weights sum to zero."""
+    factors: tuple[str, ...] = ()
+    """Names of the design's factors that it is about."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Contrasts that are judged together, with one correction for their number."""
+
+    kind: Kind
+    contrasts: tuple[Contrast, ...]
+
+
+def families(design: Design, dataset: str) -> tuple[Family, ...]:
+    """Return what a design asks on one data set; families that would be empty are left out."""
+    named: list[tuple[Kind, list[Contrast]]] = [("differences", _differences(design, dataset))]
+    if design.kind == "factorial":
+        named += [
+            ("main effects", _main_effects(design, dataset)),
+            ("interactions", _interactions(design, dataset)),
+        ]
+    elif design.kind == "path" and design.order == "all":
+        named.append(("Shapley values", _shapley_values(design, dataset)))
+    elif design.kind == "path":
+        named.append(("steps", _steps(design, dataset)))
+    return tuple(Family(kind, tuple(contrasts)) for kind, contrasts in named if contrasts)
+
+
+def _differences(design: Design, dataset: str) -> list[Contrast]:
+    """Compare arms with base; arms of a factorial or a path are compared in other ways."""
+    base, found = design.base, []
+    for arm, levels in design.arms[dataset].items():
+        changed = [factor for factor in design.factors if (levels or {}).get(factor.name)]
+        if arm == base or (levels is not None and design.kind in ("factorial", "path")):
+            continue
+        if changed and changed[0].is_component:
+            found.append(Contrast(changed[0].name, f"{base} minus {arm}", {base: 1.0, arm: -1.0}))
+        else:
+            found.append(Contrast(arm, f"{arm} minus {base}", {arm: 1.0, base: -1.0}))
+    return found
+
+
+def _steps(design: Design, dataset: str) -> list[Contrast]:
+    """Follow a path: what each component adds to those before it."""
+    assert isinstance(design.order, tuple)
+    found = []
+    for place, name in enumerate(design.order):
+        after = design.arm_at(dataset, dict.fromkeys(design.order[place + 1 :], 1))
+        before = design.arm_at(dataset, dict.fromkeys(design.order[place:], 1))
+        found.append(Contrast(name, f"{after} minus {before}", {after: 1.0, before: -1.0}))
+    return found
+
+
+def _shapley_values(design: Design, dataset: str) -> list[Contrast]:
+    """Average what a component adds over all orders in which the components may come in.
+
+    Its weight for coming after the set S of n components is |S|! (n − |S| − 1)! / n! (Shapley 1953).
+    """
+    names = [factor.name for factor in design.factors]
+    found = []
+    for name in names:
+        others = [other for other in names if other != name]
+        weights: dict[str, float] = {}
+        for size in range(len(others) + 1):
+            share = math.factorial(size) * math.factorial(len(others) - size) / math.factorial(len(names))
+            for present in itertools.combinations(others, size):
+                out = dict.fromkeys((other for other in others if other not in present), 1)
+                weights[design.arm_at(dataset, out)] = share
+                weights[design.arm_at(dataset, {**out, name: 1})] = -share
+        meaning = f"with minus without, averaged over {math.factorial(len(names))} orders"
+        found.append(Contrast(name, meaning, weights))
+    return found
+
+
+def _effects(factor: Factor) -> list[tuple[str, int, int]]:
+    """Return what a factor's effects are called, and the levels that count for and against each."""
+    if factor.is_component:
+        return [(factor.name, 0, 1)]
+    return [(name, level, 0) for level, name in enumerate(factor.levels) if level]
+
+
+def _main_effects(design: Design, dataset: str) -> list[Contrast]:
+    """Average a factor's effect over all combinations of the other factors."""
+    found = []
+    for factor in design.factors:
+        rest = _combinations(design, factor)
+        for name, plus, minus in _effects(factor):
+            weights = {}
+            for levels in rest:
+                weights[design.arm_at(dataset, {**levels, factor.name: plus})] = 1 / len(rest)
+                weights[design.arm_at(dataset, {**levels, factor.name: minus})] = -1 / len(rest)
+            compared = "with minus without" if factor.is_component else "minus base's"
+            meaning = f"{compared}, averaged over {len(rest)} combinations of the others"
+            found.append(Contrast(name, meaning, weights))
+    return found
+
+
+def _interactions(design: Design, dataset: str) -> list[Contrast]:
+    """Compare a factor's effect with another one's presence and absence: differences of differences."""
+    found = []
+    for one, other in itertools.combinations(design.factors, 2):
+        rest = _combinations(design, one, other)
+        for (name, plus, minus), (name_2, plus_2, minus_2) in itertools.product(
+            _effects(one), _effects(other)
+        ):
+            weights = {}
+            for levels in rest:
+                for level, sign in ((plus, 1), (minus, -1)):
+                    for level_2, sign_2 in ((plus_2, 1), (minus_2, -1)):
+                        arm = design.arm_at(dataset, {**levels, one.name: level, other.name: level_2})
+                        weights[arm] = sign * sign_2 / len(rest)
+            meaning = f"effect of {name} with {name_2} minus its effect without"
+            found.append(Contrast(f"{name} × {name_2}", meaning, weights, (one.name, other.name)))
+    return found
+
+
+def _combinations(design: Design, *without: Factor) -> list[dict[str, int]]:
+    """Return all combinations of the levels of the other factors."""
+    rest = [factor for factor in design.factors if factor not in without]
+    levels = itertools.product(*(range(len(factor.levels)) for factor in rest))
+    return [dict(zip((factor.name for factor in rest), chosen, strict=True)) for chosen in levels]

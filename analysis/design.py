@@ -1,0 +1,77 @@
+"""What a run's arms are to one another: `design.json`, as `lightsweep run` writes it, checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Factor:
+    """Something that the design varies."""
+
+    name: str
+    is_component: bool
+    """A component is in base and out at level 1; other factors have alternatives to base's setting."""
+    levels: tuple[str, ...]
+    """Names of the levels; the first is base's."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """An ablation: arms that are changes to base, and what is asked of their comparison."""
+
+    kind: Literal["leave-one-out", "one-at-a-time", "factorial", "path"] | None
+    """None if there are free arms alone."""
+    base: str
+    """Name of the arm that the others are changes to."""
+    significance: float
+    """Share of families of comparisons that may claim a difference where there is none."""
+    equivalence: float
+    """Difference of accuracies, a fraction, that does not matter."""
+    order: tuple[str, ...] | Literal["all"] | None
+    """Of a path: the components in the order in which they come in."""
+    seeds: tuple[int, ...]
+    folds: int | None
+    factors: tuple[Factor, ...]
+    arms: Mapping[str, Mapping[str, Mapping[str, int] | None]]
+    """Data set -> arm -> level of each factor; None for arms outside the design. Base comes first."""
+    test_images: Mapping[str, int]
+    """Data set -> number of its test images."""
+
+    def arm_at(self, dataset: str, levels: Mapping[str, int]) -> str:
+        """Return the arm with these levels; factors that are not named have base's."""
+        return self._cells[dataset, tuple(levels.get(factor.name, 0) for factor in self.factors)]
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, tuple[int, ...]], str]:
+        return {
+            (dataset, tuple(levels[factor.name] for factor in self.factors)): arm
+            for dataset, arms in self.arms.items()
+            for arm, levels in arms.items()
+            if levels is not None
+        }
+
+
+def parse_design(tree: Mapping[str, Any]) -> Design | None:
+    """Return the design that `design.json`'s content describes; None if the run is no ablation.
+
+    Raises KeyError, TypeError, ValueError or AttributeError for what no run writes.
+    """
+    if tree["base"] is None:
+        return None
+    arms: dict[str, dict[str, Mapping[str, int] | None]] = {}
+    for arm in tree["arms"]:
+        arms.setdefault(arm["dataset"], {})[arm["arm"]] = arm["levels"]
+    return Design(
+        kind=tree["design"],
+        base=tree["base"],
+        significance=float(tree["significance"]),
+        equivalence=float(tree["equivalence"]),
+        order=tuple(tree["order"]) if isinstance(tree["order"], list | tuple) else tree["order"],
+        seeds=tuple(tree["seeds"]),
+        folds=tree["folds"],
+        factors=tuple(Factor(f["name"], f["is_component"], tuple(f["levels"])) for f in tree["factors"]),
+        arms=arms,
+        test_images=tree["test_images"],
+    )

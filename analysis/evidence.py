@@ -1,0 +1,315 @@
+"""From a run's trials and its design to what they show: paired comparisons with verdicts, failures counted.
+
+Accuracies are those of the test images, which took no part in training, early stopping or choosing; the
+arms were fixed before. Folds are averaged within their seed: they share most of their training images and
+are never counted as independent runs.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.contrasts import Contrast, Family, Kind, families
+from analysis.design import Design
+from analysis.frame import Run
+from analysis.notation import counted, points
+from analysis.signs import find_signs
+from analysis.statistics import (
+    Interval,
+    Judgement,
+    detectable_effect,
+    fewest_seeds,
+    interval,
+    judge,
+    sampling_error,
+    smallest_p,
+)  # fmt: skip
+
+WORDS: Mapping[Kind, Mapping[str, str]] = {
+    "interactions": {
+        "helps": "reinforce each other",
+        "hurts": "overlap",
+        "equivalent": "simply add up",
+        "not decided": "not decided",
+    }
+}
+"""What a verdict is called where it is not helps, hurts, equivalent or not decided."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A contrast with its verdict."""
+
+    contrast: Contrast
+    judgement: Judgement
+    validation: float | None
+    """The same mean difference in validation accuracy, a fraction; it took part in early stopping."""
+    seeds: tuple[int, ...]
+    """Those for which all arms of the contrast have a result."""
+    values: tuple[float, ...]
+    """The contrast at each of these seeds: differences of test accuracy, fractions."""
+    lost: tuple[str, ...]
+    """Why the other seeds have none, a line each."""
+    verdict: str
+    """In the words of its family."""
+    sentence: str
+
+
+@dataclass(frozen=True)
+class JudgedFamily:
+    """A family with its comparisons, and what is to be said of all of them."""
+
+    kind: Kind
+    comparisons: tuple[Comparison, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One arm on one data set. Accuracies and differences are fractions."""
+
+    arm: str
+    parameters: int | None
+    macs: int | None
+    planned: int
+    """Seeds of the plan."""
+    seeds: tuple[int, ...]
+    """Seeds with a result: all folds completed."""
+    accuracies: tuple[float, ...]
+    """Test accuracy at each of these seeds, folds averaged."""
+    mean: float | None
+    deviation: float | None
+    """Sample standard deviation over seeds."""
+    interval: Interval | None
+    """Of the mean over seeds."""
+    sampling: tuple[float, float] | None
+    """What the test set's size alone leaves open (Wilson 1927), 95%."""
+    folds: tuple[tuple[int, int, float], ...]
+    """Seed, fold and validation accuracy on that fold, of completed trials."""
+    lost: tuple[str, ...]
+    """Why other seeds have no result, a line each."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an ablation shows on one data set."""
+
+    run: str
+    dataset: str
+    design: Design
+    arms: tuple[ArmResult, ...]
+    families: tuple[JudgedFamily, ...]
+
+
+def gather_evidence(run: Run) -> tuple[Evidence, ...]:
+    """Judge an ablation's comparisons on each of its data sets; () if the run is no ablation."""
+    if run.design is None:
+        return ()
+    return tuple(_on_dataset(run, run.design, dataset) for dataset in run.design.arms)
+
+
+def _on_dataset(run: Run, design: Design, dataset: str) -> Evidence:
+    trials = run.trials[run.trials["dataset"] == dataset]
+    test = _by_seed(trials, design, dataset, "test_accuracy")
+    validation = _by_seed(trials, design, dataset, "val_accuracy")
+    lost = _lost(trials, design, dataset, test)
+    return Evidence(
+        run=run.name,
+        dataset=dataset,
+        design=design,
+        arms=tuple(_arm(arm, trials, design, dataset, test, lost) for arm in design.arms[dataset]),
+        families=tuple(
+            _judge_family(family, design, test, validation, lost) for family in families(design, dataset)
+        ),
+    )
+
+
+def _by_seed(trials: pd.DataFrame, design: Design, dataset: str, metric: str) -> pd.DataFrame:
+    """Return an accuracy per arm and seed, [arms, seeds], NaN unless all folds completed."""
+    completed = trials[trials["status"] == "completed"]
+    groups = completed.groupby(["arm", "seed"])[metric]
+    whole = groups.mean()[groups.count() == (design.folds or 1)]
+    return whole.unstack("seed").reindex(index=list(design.arms[dataset]), columns=list(design.seeds))
+
+
+def _lost(
+    trials: pd.DataFrame, design: Design, dataset: str, accuracies: pd.DataFrame
+) -> dict[tuple[str, int], str]:
+    """Say for each arm and seed without a result why it has none."""
+    others = trials[trials["status"] != "completed"]
+    ended = {key: rows for key, rows in others.groupby(["arm", "seed"])}
+    done = trials.groupby(["arm", "seed"]).size()
+    reasons = {}
+    is_missing = accuracies.isna().to_numpy()
+    pairs = itertools.product(enumerate(design.arms[dataset]), enumerate(design.seeds))
+    for arm, seed in ((arm, seed) for (row, arm), (column, seed) in pairs if is_missing[row, column]):
+        label = f"{arm}, seed {seed}"
+        rows = ended.get((arm, seed))
+        if rows is not None:
+            first = rows.iloc[0]
+            of = f" ({len(rows)} of {design.folds} folds)" if design.folds else ""
+            status = str(first["status"]).replace("_", " ")
+            why = f": {first['error']}" if not pd.isna(first["error"]) else ""
+            reasons[arm, seed] = f"{label} {status}{of}{why}"
+        elif design.folds and (arm, seed) in done.index:
+            reasons[arm, seed] = f"{label}: {done[arm, seed]} of {design.folds} folds have run"
+        elif (arm, seed) in done.index:
+            reasons[arm, seed] = f"{label} has no test accuracy"
+        else:
+            reasons[arm, seed] = f"{label} has not run"
+    return reasons
+
+
+def _arm(
+    arm: str,
+    trials: pd.DataFrame,
+    design: Design,
+    dataset: str,
+    accuracies: pd.DataFrame,
+    lost: Mapping[tuple[str, int], str],
+) -> ArmResult:
+    found = accuracies.loc[arm].dropna()
+    rows = trials[trials["arm"] == arm]
+    values = found.to_numpy(np.float64)
+    mean = float(values.mean()) if len(values) else None
+    images = design.test_images.get(dataset)
+    with_folds = rows[(rows["status"] == "completed") & rows["fold"].notna()].sort_values(["seed", "fold"])
+    folds = zip(with_folds["seed"], with_folds["fold"], with_folds["val_accuracy"], strict=True)
+    return ArmResult(
+        arm=arm,
+        parameters=_only(rows["parameters"]),
+        macs=_only(rows["macs"]),
+        planned=len(design.seeds),
+        seeds=tuple(int(seed) for seed in found.index),
+        accuracies=tuple(map(float, values)),
+        mean=mean,
+        deviation=float(values.std(ddof=1)) if len(values) > 1 else None,
+        interval=interval(values),
+        sampling=sampling_error(mean, images) if mean is not None and images else None,
+        folds=tuple((int(seed), int(fold), float(accuracy)) for seed, fold, accuracy in folds),
+        lost=tuple(lost[arm, seed] for seed in design.seeds if (arm, seed) in lost),
+    )
+
+
+def _only(column: "pd.Series[int]") -> int | None:
+    present = column.dropna()
+    return None if present.empty else int(present.iloc[0])
+
+
+def _judge_family(
+    family: Family,
+    design: Design,
+    test: pd.DataFrame,
+    validation: pd.DataFrame,
+    lost: Mapping[tuple[str, int], str],
+) -> JudgedFamily:
+    values = [_at_seeds(contrast, test) for contrast in family.contrasts]
+    judgements = judge([value.to_numpy() for value in values], design.significance, design.equivalence)
+    comparisons = []
+    for contrast, value, judgement in zip(family.contrasts, values, judgements, strict=True):
+        on_validation = _at_seeds(contrast, validation).reindex(value.index)
+        verdict = WORDS.get(family.kind, {}).get(judgement.verdict, judgement.verdict)
+        comparisons.append(
+            Comparison(
+                contrast=contrast,
+                judgement=judgement,
+                validation=float(on_validation.mean()) if len(value) else None,
+                seeds=tuple(int(seed) for seed in value.index),
+                values=tuple(value.tolist()),
+                lost=tuple(
+                    reason
+                    for (arm, seed), reason in lost.items()
+                    if arm in contrast.weights and seed in test.columns
+                ),
+                verdict=verdict,
+                sentence=_sentence(verdict, judgement, design, len(family.contrasts)),
+            )
+        )
+    warnings = foresee_family(family.kind, len(family.contrasts), len(design.seeds), design.significance)
+    return JudgedFamily(family.kind, tuple(comparisons), warnings[:1] if _is_too_few(family, design) else ())
+
+
+def _at_seeds(contrast: Contrast, accuracies: pd.DataFrame) -> "pd.Series[float]":
+    """Return the contrast at each seed at which all its arms have a result."""
+    rows = accuracies.loc[list(contrast.weights)]
+    weights: npt.NDArray[np.float64] = np.array(list(contrast.weights.values()))
+    sums = rows.mul(weights, axis=0).sum(axis=0, skipna=False)
+    return sums.dropna().round(12)  # 1e-12 of an accuracy is rounding: equal arms must be equal
+
+
+def _sentence(verdict: str, judgement: Judgement, design: Design, family: int) -> str:
+    """Say in plain words what a comparison came to."""
+    margin = points(design.equivalence)
+    if judgement.verdict == "not decided":
+        if judgement.n < 2:
+            seeds = "no seed has all its arms" if judgement.n == 0 else "one seed tells nothing of chance"
+            return f"{verdict}: {seeds}"
+        if judgement.n < fewest_seeds(design.significance, family):
+            needed = fewest_seeds(design.significance, family)
+            among = counted(family, "comparison")
+            why = f"{counted(judgement.n, 'seed')} cannot tell among {among}, {needed} may"
+        else:
+            why = "neither a difference nor its absence is shown"
+        more = judgement.seeds_to_decide
+        if more is not None and more > judgement.n:
+            why += f"; if it is what it seems, some {more:,} seeds would tell"
+        return f"{verdict}: {why}"
+    if judgement.verdict == "equivalent":
+        return f"{verdict}: the difference is within ±{margin}"
+    mean = abs(judgement.mean or 0.0)
+    size = f", though by less than the {margin} that matter" if mean < design.equivalence else ""
+    return f"{verdict} by {points(mean)}{size}"
+
+
+def state_verdicts(run: Run) -> list[str]:
+    """Say what an ablation showed and which failure signs it has, a line each, for a terminal."""
+    lines = []
+    for evidence in gather_evidence(run):
+        for family in evidence.families:
+            lines += [f"{evidence.dataset}, {family.kind}:", *(f"  {warning}" for warning in family.warnings)]
+            lines += [f"  {row.contrast.name}: {row.sentence}" for row in family.comparisons]
+    signs = find_signs(run.trials, run.epochs)
+    counts = Counter(sign.kind for sign in signs)
+    if counts:
+        named = ", ".join(f"{kind} in {counted(number, 'arm')}" for kind, number in counts.items())
+        lines.append(f"failure signs: {named}; the report shows them with advice")
+    return lines
+
+
+def _is_too_few(family: Family, design: Design) -> bool:
+    return len(design.seeds) < fewest_seeds(design.significance, len(family.contrasts))
+
+
+def foresee(design: Design) -> tuple[str, ...]:
+    """Say what a design can show before anything is trained: its smallest p, and what it resolves."""
+    found: dict[str, None] = {}
+    for dataset in design.arms:
+        for family in families(design, dataset):
+            found |= dict.fromkeys(
+                foresee_family(family.kind, len(family.contrasts), len(design.seeds), design.significance)
+            )
+    if design.folds:
+        found[f"the {design.folds} folds of a seed are averaged: they are not independent runs"] = None
+    return tuple(found)
+
+
+def foresee_family(kind: Kind, contrasts: int, seeds: int, significance: float) -> tuple[str, ...]:
+    """Say what so many seeds can show of a family of so many contrasts; the first line warns if nothing."""
+    smallest = min(1.0, contrasts * smallest_p(seeds))
+    head = f"{kind}: {counted(contrasts, 'comparison')}, {counted(seeds, 'seed')}"
+    if smallest > significance:
+        return (
+            f"warning: {head}: no p value can be below {smallest:.2g} (two-sided sign-flip test, Holm), so "
+            f"nothing can be shown at {significance:g}: {fewest_seeds(significance, contrasts)} seeds are "
+            "the fewest that can",
+        )
+    effect = detectable_effect(seeds, significance, contrasts)
+    return (
+        f"{head}: the smallest p value is {smallest:.2g}; a difference of {effect:.1f} standard deviations "
+        "of the paired differences is found in 4 of 5 such experiments",
+    )

@@ -1,0 +1,131 @@
+"""What the page says of an ablation and of failure signs: evidence in words, rows and figures."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from analysis import notation
+from analysis.contrasts import Kind
+from analysis.evidence import Comparison, Evidence, JudgedFamily
+from analysis.evidence_figures import (
+    PAIRS_SHOWN,
+    forest_figure,
+    interaction_figure,
+    path_figure,
+    spread_figure,
+)
+
+TITLES: dict[Kind, str] = {
+    "differences": "Against base",
+    "main effects": "Main effects",
+    "interactions": "Interactions",
+    "steps": "The path, step by step",
+    "Shapley values": "Shapley values over all orders",
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure with what is said below it; its height goes with its rows."""
+
+    figure: go.Figure
+    label: str
+    caption: str
+    height_rem: float
+
+
+@dataclass(frozen=True)
+class FamilyPart:
+    """A family of comparisons on the page."""
+
+    title: str
+    finding: str
+    warnings: Sequence[str]
+    plots: Sequence[Plot]
+    rows: Sequence[Comparison]
+
+
+@dataclass(frozen=True)
+class EvidencePart:
+    """An ablation on one data set, on the page."""
+
+    title: str
+    families: Sequence[FamilyPart]
+    spread: Plot | None
+    evidence: Evidence
+    lost: Sequence[str]
+    """Why seeds have no result, a line each."""
+
+
+def lay_out_evidence(evidence: Evidence, place: str) -> EvidencePart:
+    """Put an ablation's evidence into words and figures; ``place`` tells it from others in headings."""
+    families = [_lay_out_family(evidence, family) for family in evidence.families]
+    arms = [arm for arm in evidence.arms if arm.mean is not None]
+    images = evidence.design.test_images.get(evidence.dataset)
+    spread = (
+        Plot(
+            spread_figure(evidence),
+            "Test accuracy of each arm at each seed; the table below has the numbers",
+            "Each dot is a seed (folds averaged). The diamond is the mean over seeds with its 95% interval: "
+            "what other seeds might give."
+            + (f" What other test sets of {images:,} images might give is in the table." if images else ""),
+            _height(len(arms)),
+        )
+        if arms
+        else None
+    )
+    lost = [reason for arm in evidence.arms for reason in arm.lost]
+    return EvidencePart(f"What each change is worth{place}", families, spread, evidence, lost)
+
+
+def _lay_out_family(evidence: Evidence, family: JudgedFamily) -> FamilyPart:
+    design = evidence.design
+    n = sorted({row.judgement.n for row in family.comparisons})
+    seeds = notation.counted(n[-1], "seed") if len(n) == 1 else f"{n[0]} to {n[-1]} seeds"
+    methods = sorted({row.judgement.interval.method for row in family.comparisons if row.judgement.interval})
+    caption = (
+        f"Mean over paired seeds (n = {seeds}; each small dot is one) with its 95% interval "
+        f"({'; '.join(methods) or 'none'}), for each comparison alone. In the grey band, "
+        f"±{notation.points(design.equivalence)}, a difference does not matter. Verdicts are by the "
+        f"two-sided sign-flip test at {design.significance:g}, Holm-corrected over the "
+        f"{notation.counted(len(family.comparisons), 'comparison')} here."
+    )
+    label, height = "Differences with intervals; the table has the numbers", _height(len(family.comparisons))
+    plots = [Plot(forest_figure(family, design.equivalence), label, caption, height)]
+    if family.kind in ("steps", "Shapley values"):
+        text = (
+            "From the net without any of the components to base: each bar is what a component adds to those "
+            "before it, every net trained anew. Error bars are the intervals of the steps."
+            if family.kind == "steps"
+            else "From the net without any of the components to base: each bar is a component’s share, "
+            "averaged over all orders in which they can come in; the shares sum to the whole difference."
+        )
+        plots.insert(0, Plot(path_figure(evidence, family), "The path as a waterfall", text, 26))
+    if family.kind == "interactions":
+        text = (
+            "Parallel lines: the two effects simply add up. A steeper line: one factor makes the other worth "
+            "more. Each point is a mean over the arms with these two levels, and over their seeds."
+        )
+        panels = min(PAIRS_SHOWN, math.comb(len(design.factors), 2))
+        height = 6 + 17 * math.ceil(panels / 3)
+        plots.insert(0, Plot(interaction_figure(evidence, family), "Interactions", text, height))
+    return FamilyPart(TITLES[family.kind], _finding(family), family.warnings, plots, family.comparisons)
+
+
+def _finding(family: JudgedFamily) -> str:
+    """Say how many comparisons came out how, and name those that are decided."""
+    counts = Counter(row.verdict for row in family.comparisons)
+    total = notation.counted(len(family.comparisons), "comparison")
+    parts = [f"{verdict} {count}" for verdict, count in counts.most_common()]
+    decided = [row for row in family.comparisons if row.judgement.verdict in ("helps", "hurts")]
+    decided.sort(key=lambda row: -abs(row.judgement.mean or 0.0))
+    named = [f"{row.contrast.name} ({notation.signed_points(row.judgement.mean)})" for row in decided[:5]]
+    largest = f" Largest: {', '.join(named)}." if named else ""
+    return f"{total}: {', '.join(parts)}.{largest}"
+
+
+def _height(rows: int) -> float:
+    return max(16.0, 7 + 3.2 * rows)

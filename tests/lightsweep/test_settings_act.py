@@ -1,0 +1,160 @@
+"""Every setting on its way from an ablation's arm in the sweep file into the trainer, where it must act.
+
+A tuner that loses a hyperparameter on the way compares base with itself. Here each setting is an arm; stages
+before the one that it concerns must be base's, bit for bit, and that one must not.
+"""
+
+from functools import cache
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from lightsweep.datasets import describe, load
+from lightsweep.pipeline import TrialResult, run_trial
+from lightsweep.plan import plan
+from lightsweep.spec import (
+    ArmSpec,
+    DatasetSpec,
+    ModelSpec,
+    PresetEpochs,
+    Spec,
+    StagePreset,
+    StageSpec,
+    TransformSpec,
+)  # fmt: skip
+from lightsweep.store import NoStore
+from lightsweep.sweepfile import load_sweep
+
+STAGES = [
+    {"name": "dual", "loss": "heads", "epochs": 2},
+    {"name": "fusion", "loss": "fused", "train": "last-2", "epochs": 2},
+    {"name": "finetune", "loss": "fused", "optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "epochs": 4},
+]
+TABLE = {"stages": STAGES}
+PRESET: dict[str, Any] = {
+    "stages": {"preset": "paper", "epochs": {"dual": 2, "fusion": 2, "finetune": 3}, "finetune_lr": 0.05}
+}
+# learning rates so high that the last epoch is not the best
+WILD_TABLE = {"stages": [*STAGES[:2], {**STAGES[2], "lr": 0.5}]}
+WILD_PRESET = {"stages": {**PRESET["stages"], "finetune_lr": 0.5}}
+TURN = {"augmentation": [{"transform": "rotate", "range": [-20, 20], "probability": 0.5}]}
+# (class, field) -> (base, key below base, its value in the arm, index of the first stage that it changes)
+Case = tuple[dict[str, Any], str, Any, int]
+CASES: dict[tuple[type[Spec], str], Case] = {
+    (DatasetSpec, "validation"): (TABLE, "dataset.validation", 40, 0),
+    (DatasetSpec, "train_limit"): (TABLE, "dataset.train_limit", 50, 0),
+    (DatasetSpec, "image_size"): (TABLE, "dataset.image_size", 12, 0),
+    (ModelSpec, "inputs"): (TABLE, "model.inputs", "single", 0),
+    (ModelSpec, "filters"): (TABLE, "model.filters", [3, 5], 0),
+    (ModelSpec, "kernel"): (TABLE, "model.kernel", 2, 0),
+    (ModelSpec, "batch_norm"): (TABLE, "model.batch_norm", True, 0),
+    (ModelSpec, "separable"): (TABLE, "model.separable", True, 0),
+    (ModelSpec, "head"): ({**TABLE, "model": {"filters": [3]}}, "model.head", "average", 0),
+    (ModelSpec, "fusion"): (TABLE, "model.fusion", "fresh", 1),
+    (ModelSpec, "hidden"): (TABLE, "model.hidden", 7, 1),
+    (ModelSpec, "dropout"): (TABLE, "model.dropout", 0.5, 1),
+    (ArmSpec, "augmentation"): (TABLE, "augmentation", "noise", 0),
+    (ArmSpec, "batch_size"): (TABLE, "batch_size", 20, 0),
+    (StageSpec, "train"): (TABLE, "stages.finetune.train", "last-3", 2),
+    (StageSpec, "loss"): (TABLE, "stages.dual.loss", "head-b", 0),
+    (StageSpec, "optimizer"): (TABLE, "stages.fusion.optimizer", "adam", 1),
+    (StageSpec, "lr"): (TABLE, "stages.finetune.lr", 0.02, 2),
+    (StageSpec, "momentum"): (TABLE, "stages.finetune.momentum", 0.5, 2),
+    (StageSpec, "weight_decay"): (TABLE, "stages.fusion.weight_decay", 0.1, 1),
+    (StageSpec, "schedule"): (TABLE, "stages.finetune.schedule", "cosine", 2),
+    (StageSpec, "warmup_epochs"): (TABLE, "stages.finetune.warmup_epochs", 1.5, 2),
+    (StageSpec, "epochs"): (TABLE, "stages.fusion.epochs", 3, 1),
+    (StageSpec, "patience"): (WILD_TABLE, "stages.finetune.patience", 1, 2),
+    (TransformSpec, "transform"): ({**TABLE, **TURN}, "augmentation.0.transform", "shear", 0),
+    (TransformSpec, "range"): ({**TABLE, **TURN}, "augmentation.0.range", [-20, 10], 0),
+    (TransformSpec, "probability"): ({**TABLE, **TURN}, "augmentation.0.probability", 1.0, 0),
+    (StagePreset, "preset"): (PRESET, "stages.preset", "all-at-once", 1),
+    (StagePreset, "patience"): (WILD_PRESET, "stages.patience", None, 2),
+    (StagePreset, "lr"): (PRESET, "stages.lr", 0.003, 0),
+    (StagePreset, "finetune_lr"): (PRESET, "stages.finetune_lr", 0.01, 2),
+    (PresetEpochs, "dual"): (PRESET, "stages.epochs.dual", 1, 0),
+    (PresetEpochs, "fusion"): (PRESET, "stages.epochs.fusion", 1, 1),
+    (PresetEpochs, "finetune"): (PRESET, "stages.epochs.finetune", 2, 2),
+}
+NO_HYPERPARAMETERS = {
+    (DatasetSpec, "name"): "another data set is no arm of an ablation",
+    (DatasetSpec, "path"): "another data set is no arm of an ablation",
+    (ArmSpec, "model"): "its fields stand here one by one",
+    (ArmSpec, "stages"): "its fields stand here one by one",
+    (StageSpec, "name"): "a name changes no result",
+    (StagePreset, "epochs"): "its fields stand here one by one",
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of noisy 10×10 images: bright left, bright right, bright top."""
+    random = np.random.default_rng(0)
+    path: Path = tmp_path_factory.mktemp("images") / "some.npz"
+    arrays = {}
+    for part, count in (("train", 120), ("test", 30)):
+        labels = np.arange(count) % 3
+        pixels = random.integers(0, 160, (count, 10, 10))
+        pixels[labels == 0, :, :5] += 60
+        pixels[labels == 1, :, 5:] += 60
+        pixels[labels == 2, :5] += 60
+        arrays |= {f"{part}_images": pixels.astype(np.uint8), f"{part}_labels": labels}
+    np.savez(path, **arrays)
+    return path
+
+
+@cache
+def base_and_arm(images: Path, base: str, key: str, value: str) -> tuple[TrialResult, TrialResult]:
+    """Write a sweep file whose ablation has one arm, read it, and train base and the arm."""
+    settings = {"model": {"filters": [3, 4], "hidden": 6, "dropout": 0.2}, "batch_size": 16}
+    tree = {
+        "name": "t",
+        "dataset": {"name": "npz", "path": str(images), "validation": 30},
+        "seeds": 1,
+        "base": {**settings, **YAML(typ="safe").load(base)},
+        "ablation": {"arms": {"arm": {key: YAML(typ="safe").load(value)}}},
+    }
+    tree["base"]["model"] = {**settings["model"], **tree["base"].get("model", {})}  # type: ignore[dict-item, index]
+    file = images.parent / "t.yaml"
+    with file.open("w") as stream:
+        YAML().dump(tree, stream)
+    planned = plan(load_sweep(file), lambda dataset: describe(dataset, images.parent))
+    trials = {trial.arm: trial for trial in planned.trials}
+    base_result, arm_result = (
+        run_trial(
+            trials[name], load(trials[name].dataset, images.parent, False), NoStore(), torch.device("cpu")
+        )
+        for name in ("base", "arm")
+    )
+    return base_result, arm_result
+
+
+def text(value: Any) -> str:
+    stream = StringIO()
+    YAML(typ="safe").dump(value, stream)
+    return stream.getvalue()
+
+
+def is_same_stage(one: TrialResult, other: TrialResult, index: int) -> bool:
+    first, second = one.stages[index].weights, other.stages[index].weights
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(("setting", "case"), CASES.items(), ids=lambda x: str(x)[:50])
+def test_a_setting_of_the_sweep_file_acts_in_the_trainer(
+    images: Path, setting: tuple[type[Spec], str], case: Case
+) -> None:
+    base, key, value, first = case
+    one, other = base_and_arm(images, text(base), key, text(value))
+    assert [is_same_stage(one, other, index) for index in range(first)] == [True] * first
+    assert not is_same_stage(one, other, first)
+
+
+def test_no_setting_is_forgotten() -> None:
+    specs = (DatasetSpec, ModelSpec, ArmSpec, StageSpec, TransformSpec, StagePreset, PresetEpochs)
+    assert {*CASES, *NO_HYPERPARAMETERS} == {(spec, name) for spec in specs for name in spec.model_fields}
