@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.curves import learning_curves
+    from analysis.evidence import Evidence, gather_evidence
     from analysis.figures import learning_curves_figure, pareto_figure
     from analysis.frame import Run, RunError, load_run, summarise_arms
     from analysis.pareto import mark_front, pareto_front
     from analysis.report import render_report, write_report
+    from analysis.signs import find_signs
 
 __all__ = [
+    "Evidence",
     "Run",
     "RunError",
+    "find_signs",
+    "gather_evidence",
     "learning_curves",
     "learning_curves_figure",
     "load_run",
@@ -29,8 +34,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Evidence": "evidence",
     "Run": "frame",
     "RunError": "frame",
+    "find_signs": "signs",
+    "gather_evidence": "evidence",
     "learning_curves": "curves",
     "learning_curves_figure": "figures",
     "load_run": "frame",

@@ -11,7 +11,8 @@ class LearningCurves:
 
     ``trials``: label, trial_id, seed, fold, trial_epoch (1-based over the trial), stage, val_accuracy
     (fraction), a row per trial and epoch. ``means``: label, trial_epoch, val_accuracy (mean over the arm's
-    trials), n; it ends where the arm's shortest trial ends. ``starts``: the rows of ``trials`` that begin a
+    seeds, folds averaged first), deviation (sample standard deviation over seeds, null for one), n (seeds);
+    it ends where the arm's shortest trial ends. ``starts``: the rows of ``trials`` that begin a
     stage, the first stage included. ``labels``: the arms, those on the front first; ``on_front``: how many of
     them are on it. ``shared_starts``: (trial_epoch, stage) if all trials agree on them, else None.
     """
@@ -46,9 +47,17 @@ def learning_curves(epochs: pd.DataFrame, trials: pd.DataFrame, arms: pd.DataFra
     ]
     shown = shown[columns].sort_values(["label", "run", "trial_id", "trial_epoch"], ignore_index=True)
 
-    by_epoch = shown.groupby(["label", "trial_epoch"])["val_accuracy"]
-    means = pd.DataFrame({"val_accuracy": by_epoch.mean(skipna=False), "n": by_epoch.size()}).reset_index()
-    whole = means["n"] == means["label"].map(shown.groupby("label")["trial_id"].nunique())
+    by_seed = shown.groupby(["label", "trial_epoch", "run", "seed"])["val_accuracy"].mean(skipna=False)
+    over_seeds = by_seed.groupby(level=["label", "trial_epoch"])
+    means = pd.DataFrame(
+        {
+            "val_accuracy": over_seeds.mean(skipna=False),
+            "deviation": over_seeds.std(ddof=1, skipna=False),
+            "n": over_seeds.size(),
+            "trials": shown.groupby(["label", "trial_epoch"]).size(),
+        }
+    ).reset_index()
+    whole = means.pop("trials") == means["label"].map(shown.groupby("label")["trial_id"].nunique())
 
     starts = shown[~shown.duplicated(["run", "trial_id", "stage_index"])]
     patterns = {

@@ -73,5 +73,5 @@ def parse_design(tree: Mapping[str, Any]) -> Design | None:
         folds=tree["folds"],
         factors=tuple(Factor(f["name"], f["is_component"], tuple(f["levels"])) for f in tree["factors"]),
         arms=arms,
-        test_images=tree["test_images"],
+        test_images=dict(tree["test_images"]),
     )

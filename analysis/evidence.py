@@ -20,6 +20,8 @@ from analysis.frame import Run
 from analysis.notation import counted, points
 from analysis.signs import find_signs
 from analysis.statistics import (
+    FLIPS,
+    MOST_EXACT,
     Interval,
     Judgement,
     detectable_effect,
@@ -156,12 +158,12 @@ def _lost(
             status = str(first["status"]).replace("_", " ")
             why = f": {first['error']}" if not pd.isna(first["error"]) else ""
             reasons[arm, seed] = f"{label} {status}{of}{why}"
-        elif design.folds and (arm, seed) in done.index:
-            reasons[arm, seed] = f"{label}: {done[arm, seed]} of {design.folds} folds have run"
-        elif (arm, seed) in done.index:
-            reasons[arm, seed] = f"{label} has no test accuracy"
-        else:
+        elif (arm, seed) not in done.index:
             reasons[arm, seed] = f"{label} has not run"
+        elif done[arm, seed] < (design.folds or 1):
+            reasons[arm, seed] = f"{label}: {done[arm, seed]} of {design.folds} folds have run"
+        else:
+            reasons[arm, seed] = f"{label} has no test accuracy"
     return reasons
 
 
@@ -230,8 +232,9 @@ def _judge_family(
                 sentence=_sentence(verdict, judgement, design, len(family.contrasts)),
             )
         )
-    warnings = foresee_family(family.kind, len(family.contrasts), len(design.seeds), design.significance)
-    return JudgedFamily(family.kind, tuple(comparisons), warnings[:1] if _is_too_few(family, design) else ())
+    foreseen = foresee_family(family.kind, len(family.contrasts), len(design.seeds), design.significance)
+    warnings = tuple(line for line in foreseen if line.startswith("warning"))
+    return JudgedFamily(family.kind, tuple(comparisons), warnings)
 
 
 def _at_seeds(contrast: Contrast, accuracies: pd.DataFrame) -> "pd.Series[float]":
@@ -281,10 +284,6 @@ def state_verdicts(run: Run) -> list[str]:
     return lines
 
 
-def _is_too_few(family: Family, design: Design) -> bool:
-    return len(design.seeds) < fewest_seeds(design.significance, len(family.contrasts))
-
-
 def foresee(design: Design) -> tuple[str, ...]:
     """Say what a design can show before anything is trained: its smallest p, and what it resolves."""
     found: dict[str, None] = {}
@@ -299,7 +298,7 @@ def foresee(design: Design) -> tuple[str, ...]:
 
 
 def foresee_family(kind: Kind, contrasts: int, seeds: int, significance: float) -> tuple[str, ...]:
-    """Say what so many seeds can show of a family of so many contrasts; the first line warns if nothing."""
+    """Say what so many seeds can show of a family of so many contrasts; it warns if nothing."""
     smallest = min(1.0, contrasts * smallest_p(seeds))
     head = f"{kind}: {counted(contrasts, 'comparison')}, {counted(seeds, 'seed')}"
     if smallest > significance:
@@ -309,6 +308,11 @@ def foresee_family(kind: Kind, contrasts: int, seeds: int, significance: float) 
             "the fewest that can",
         )
     effect = detectable_effect(seeds, significance, contrasts)
+    if effect is None:
+        return (
+            f"warning: {head}: nothing can be shown at {significance:g}: no p value of more than {MOST_EXACT} "
+            f"seeds is below {contrasts / (1 + FLIPS):.2g} ({FLIPS:,} random sign flips, Holm)",
+        )
     return (
         f"{head}: the smallest p value is {smallest:.2g}; a difference of {effect:.1f} standard deviations "
         "of the paired differences is found in 4 of 5 such experiments",

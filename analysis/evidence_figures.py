@@ -260,13 +260,13 @@ def _bars_of(arms: Sequence[ArmResult]) -> dict[str, object]:
 
 def _describe(row: Comparison) -> str:
     judged = row.judgement
-    lines = [f"<b>{escape(row.contrast.name)}</b>", *textwrap.wrap(escape(row.contrast.meaning), 60)]
+    lines = [f"<b>{escape(row.contrast.name)}</b>", _wrapped(row.contrast.meaning, 60)]
     lines.append(f"{notation.signed_points(judged.mean)} points, n = {notation.counted(judged.n, 'seed')}")
     if judged.interval:
         lines.append(f"95% interval {notation.interval_points(judged.interval)} ({judged.interval.method})")
     if judged.p_corrected is not None:
         lines.append(f"p = {judged.p:.2g}, corrected {judged.p_corrected:.2g} (sign-flip, Holm)")
-    return "<br>".join([*lines, *textwrap.wrap(escape(row.sentence), 60)])
+    return "<br>".join([*lines, _wrapped(row.sentence, 60)])
 
 
 def _describe_arm(arm: ArmResult) -> str:

@@ -55,7 +55,7 @@ def pareto_figure(arms: pd.DataFrame) -> go.Figure:
 
 
 def learning_curves_figure(curves: LearningCurves) -> go.Figure:
-    """Draw validation accuracy (percent) over a trial's epochs: trials thin, their mean thick.
+    """Draw validation accuracy (percent) over a trial's epochs: trials thin, their mean thick, seeds a band.
 
     ``meta["arm"]`` is an arm's place in ``curves.labels``; arms on the front are visible at first. Stages are
     bounded by vertical lines if all trials agree on their starts, else a diamond marks each start.
@@ -64,7 +64,7 @@ def learning_curves_figure(curves: LearningCurves) -> go.Figure:
     for place, label in enumerate(curves.labels):
         rows = [table[table["label"] == label] for table in (curves.trials, curves.means, curves.starts)]
         style = {"color": PALETTE[place % len(PALETTE)], "dash": DASHES[place // len(PALETTE) % len(DASHES)]}
-        traces = [_trial_lines(rows[0], style), _mean_line(rows[1], label, style)]
+        traces = [_trial_lines(rows[0], style), _seed_band(rows[1], style), _mean_line(rows[1], label, style)]
         if curves.shared_starts is None:
             traces.append(_start_marks(rows[2], style))
         for trace in traces:
@@ -192,8 +192,27 @@ def _trial_lines(rows: pd.DataFrame, style: dict[str, str]) -> go.Scatter:
     )
 
 
+def _seed_band(rows: pd.DataFrame, style: dict[str, str]) -> go.Scatter:
+    """Draw one standard deviation over seeds on both sides of the mean, where there are two or more."""
+    known = rows.dropna(subset=["deviation"])
+    x = known["trial_epoch"].tolist()
+    high = (100 * (known["val_accuracy"] + known["deviation"])).tolist()
+    low = (100 * (known["val_accuracy"] - known["deviation"])).tolist()
+    return go.Scatter(
+        x=[*x, *reversed(x)],
+        y=[*high, *reversed(low)],
+        mode="lines",
+        line={"width": 0},
+        fill="toself",
+        fillcolor=style["color"],
+        opacity=0.18,
+        showlegend=False,
+        hoverinfo="skip",
+    )
+
+
 def _mean_line(rows: pd.DataFrame, label: str, style: dict[str, str]) -> go.Scatter:
-    texts = [f"{escape(label)}<br>mean of n = {n}" for n in rows["n"]]
+    texts = [f"{escape(label)}<br>mean of n = {notation.counted(n, 'seed')}" for n in rows["n"]]
     return go.Scatter(
         x=rows["trial_epoch"].tolist(),
         y=(100 * rows["val_accuracy"]).tolist(),

@@ -207,7 +207,8 @@ def _caption_pareto(arms: pd.DataFrame, drawn: pd.DataFrame) -> str:
 def _caption_curves(curves: LearningCurves) -> str:
     sentences = [
         "Thin lines are single trials.",
-        "A thick line is the mean over an arm’s completed trials and ends with the shortest of them.",
+        "A thick line is the mean over an arm’s seeds and ends with the shortest trial; its band is one "
+        "sample standard deviation over seeds (of their folds’ means) to both sides.",
         "Diamonds mark where a trial’s next stage begins."
         if curves.shared_starts is None
         else "Dotted lines bound the stages.",

@@ -50,7 +50,8 @@ def arms(sweep: Sweep) -> list[Arm]:
     """Return a sweep's arms, of an ablation base first on each data set; costs are not matched yet.
 
     Raises:
-        InputError: A key or value is wrong, a value stands twice on an axis, two arms share a name.
+        InputError: A key or value is wrong, a value stands twice on an axis, two arms or two of what a design
+            varies share a name.
 
     """
     if sweep.ablation:
@@ -72,20 +73,10 @@ def _grid_arms(sweep: Sweep, grid: dict[str, list[Any]]) -> list[Arm]:
 
 
 def _ablation_arms(sweep: Sweep, ablation: Ablation) -> list[Arm]:
-    nests: dict[str, dict[str, Any]] = {"": {}}
-    if ablation.datasets:
-        nests = {
-            name: {"dataset.name": name, "dataset.path": None, **changes}
-            for name, changes in ablation.datasets.items()
-        }
+    all_in = {factor.name: 0 for factor in factors(ablation)}
     found: list[Arm] = []
-    for nest, nest_changes in nests.items():
-        place = f"ablation.datasets.{nest}" if nest else "base"
-        dataset, base = _apply(sweep, nest_changes, place)
-        own = sweep.model_copy(update={"dataset": dataset, "base": base})
-        on = f" on {nest}" if nest else ""
-        all_in = {factor.name: 0 for factor in factors(ablation)}
-        nested = [Arm(BASE, dataset, base, f"{BASE}{on}", levels=all_in)]
+    for on, own in _nests(sweep, ablation):
+        nested = {BASE: Arm(BASE, own.dataset, own.base, f"{BASE}{on}", levels=all_in)}
         for name, place, changes, levels in _cells(ablation):
             settings = {key: value for key, value in changes.items() if key not in ("match", "within")}
             for key in settings:
@@ -93,14 +84,26 @@ def _ablation_arms(sweep: Sweep, ablation: Ablation) -> list[Arm]:
                     raise InputError(
                         f"{place}.{key}: arms are compared on one data set; nest them in datasets"
                     )
-            spec = _apply(own, settings, place)
+            spec = _apply(own, settings, place, on)
             cost = (changes.get("match"), changes.get("within", 0.01))
-            nested.append(Arm(name, *spec, f"{place}{on}", settings, *cost, levels))
-        names = Counter(arm.name for arm in nested)
-        if twice := [name for name, number in names.items() if number > 1]:
-            raise InputError(f"ablation.arms.{twice[0]}: there is an arm of this name already; name it anew")
-        found += nested
+            if name in nested:
+                raise InputError(f"{place}: there is an arm {name} already; name this one anew")
+            nested[name] = Arm(name, *spec, f"{place}{on}", settings, *cost, levels)
+        found += nested.values()
     return found
+
+
+def _nests(sweep: Sweep, ablation: Ablation) -> Iterable[tuple[str, Sweep]]:
+    """Yield for each data set what messages add for it (on mnist) and the sweep with its base."""
+    if not ablation.datasets:
+        yield "", sweep
+    for name, changes in (ablation.datasets or {}).items():
+        place = f"ablation.datasets.{name}"
+        for key in changes:
+            if key in ("dataset", "dataset.name"):
+                raise InputError(f"{place}.{key}: the data set is {name}; drop this key")
+        dataset, base = _apply(sweep, {"dataset.name": name, "dataset.path": None, **changes}, place)
+        yield f" on {name}", sweep.model_copy(update={"dataset": dataset, "base": base})
 
 
 def factors(ablation: Ablation) -> list[Factor]:
@@ -115,6 +118,10 @@ def factors(ablation: Ablation) -> list[Factor]:
         _refuse_twice(f"ablation.alternatives.{key}", values)
         named = tuple((f"{short[key]} {value_name(values, value)}", {key: value}) for value in values)
         found.append(Factor(short[key], named, False, f"ablation.alternatives.{key}"))
+        if short[key] in (ablation.components or {}):
+            raise InputError(
+                f"ablation.components.{short[key]}: {key} of the alternatives is called so, too; name it anew"
+            )
     return found
 
 
@@ -132,7 +139,8 @@ def _cells(ablation: Ablation) -> Iterable[tuple[str, str, dict[str, Any], dict[
         name = ", ".join([*named, f"without {', '.join(out)}"] if out else named)
         changes: dict[str, Any] = {}
         for factor in changed:
-            changes |= factor.alternatives[levels[factor.name] - 1][1]
+            later = factor.alternatives[levels[factor.name] - 1][1]
+            changes = {key: value for key, value in changes.items() if key not in later} | later
         yield name, changed[0].place if len(changed) == 1 else f"arm {name}", changes, levels
     for name, changes in ablation.arms.items():
         yield name, f"ablation.arms.{name}", changes, None
@@ -159,24 +167,25 @@ def path_order(ablation: Ablation) -> tuple[str, ...]:
     return ablation.order if isinstance(ablation.order, tuple) else tuple(ablation.components or ())
 
 
-def _apply(sweep: Sweep, changes: dict[str, Any], place: str) -> tuple[DatasetSpec, ArmSpec]:
-    """Return the data set and settings of base with changes."""
+def _apply(sweep: Sweep, changes: dict[str, Any], place: str, on: str = "") -> tuple[DatasetSpec, ArmSpec]:
+    """Return the data set and settings of base with changes; messages begin with the place."""
+    keys = f"{place}: " if place.startswith("arm ") else f"{place}."
     tree = {**sweep.base.model_dump(mode="json"), "dataset": sweep.dataset.model_dump(mode="json")}
     for key, value in changes.items():
         if key.split(".")[0] not in tree:
             hint = f"write {key[5:]}" if key.startswith("base.") else nearest(key.split(".")[0], tree)
-            raise InputError(f"{place}.{key}: no such key below base (or dataset); {hint}")
+            raise InputError(f"{keys}{key}: no such key below base (or dataset); {hint}")
         try:
             assign(tree, key, value)
         except InputError as error:
-            raise InputError(f"{place}.{key} = {_text(value)}: {error}") from None
+            raise InputError(f"{keys}{key}{on} = {_text(value)}: {error}") from None
     dataset_tree = tree.pop("dataset")
     try:
         return DatasetSpec.model_validate(dataset_tree), ArmSpec.model_validate(tree)
     except ValidationError as error:
         trees = {**tree, **dataset_tree}
         shown = ", ".join(f"{key} = {_text(value)}" for key, value in changes.items())
-        raise InputError(f"{place} ({shown}): {describe_validation(error, trees)}") from None
+        raise InputError(f"{place}{on} ({shown}): {describe_validation(error, trees)}") from None
 
 
 def _refuse_twice(place: str, values: Sequence[Any]) -> None:
@@ -202,7 +211,7 @@ def value_name(values: Sequence[Any], value: Any) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return "-".join(_text(item) for item in value)
+        return "-".join(_text(item) for item in value) or "[]"
     if isinstance(value, dict):
         return " ".join(f"{key} {_text(item)}" for key, item in value.items())
     if value is None or isinstance(value, bool):

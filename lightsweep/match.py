@@ -3,51 +3,93 @@
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pydantic import ValidationError
 
 from lightsweep.arms import Arm
 from lightsweep.cost import cost, training_macs
-from lightsweep.spec import ArmSpec, InputError, StagePreset
+from lightsweep.imagefiles import DatasetInfo
+from lightsweep.spec import ArmSpec, DatasetSpec, InputError, StagePreset
+from lightsweep.sweepfile import describe_validation
 
-Shape = tuple[int, int, int]
-FARTHEST = 1.3  # how far a block's share of the filters may lie from the arm's own shape, as a factor
+FARTHEST = 1.3  # how far the first block's filters may lie from where the arm's own shape has them, a factor
 
 
-def matched(arm: Arm, base: ArmSpec, shape: Shape, classes: int) -> ArmSpec:
+@dataclass(frozen=True)
+class Task:
+    """What costs depend on beside the settings."""
+
+    shape: tuple[int, int, int]
+    """Of the images: channels, height, width."""
+    classes: int
+    images: int
+    """Number of training images."""
+
+
+def task_of(dataset: DatasetSpec, info: DatasetInfo, folds: int | None) -> Task:
+    """Return what costs depend on; the number of training images is that of `splits.split`, within one."""
+    held_out = dataset.validation
+    if folds:
+        held_out = info.train_count // folds
+    elif isinstance(held_out, float):
+        held_out = round(held_out * info.train_count)
+    images = max(1, info.train_count - held_out)  # what cannot be split is refused where it is split
+    return Task(
+        shape=(info.channels, info.height, info.width),
+        classes=len(info.classes),
+        images=images if dataset.train_limit is None else min(images, dataset.train_limit),
+    )
+
+
+def matched(arm: Arm, task: Task, base: ArmSpec, base_task: Task) -> ArmSpec:
     """Return an arm's settings with filters (for compute: epochs) such that it costs what base costs.
 
     Of the filter counts within the tolerance it is those nearest in shape to the arm's own.
 
     Args:
         arm: With `match` and `within`.
+        task: What the arm is trained on.
         base: What it must cost like.
-        shape: Of the images: channels, height, width.
-        classes: Their number.
+        base_task: What base is trained on.
 
     Raises:
         InputError: Nothing comes so near; the message says how near it can come.
 
     """
-    measure = _measure(str(arm.match), shape, classes)
-    target = measure(base)
-    candidates = list(_by_epochs(arm.spec, target / measure(arm.spec)) if arm.match == "compute" else ())
-    candidates = candidates or list(_by_filters(arm.spec, target, measure))
+    what = "epochs" if arm.match == "compute" else "filters"
+    measure = _measure(str(arm.match), task)
+    target = _measure(str(arm.match), base_task)(base)
+    if arm.match == "compute":
+        candidates = list(_by_epochs(arm.spec, target / measure(arm.spec)))
+    else:
+        candidates = list(_by_filters(arm.spec, target, measure))
     errors = [abs(measure(spec) - target) / target for spec, _ in candidates]
     near = [index for index, error in enumerate(errors) if error <= arm.within]
     if near:
-        return candidates[min(near, key=lambda index: (candidates[index][1], errors[index]))][0]
+        return _valid(arm, candidates[min(near, key=lambda index: (candidates[index][1], errors[index]))][0])
     best = min(range(len(errors)), key=errors.__getitem__)
-    spec, what = candidates[best][0], "epochs" if arm.match == "compute" else "filters"
+    spec, needed = candidates[best][0], math.ceil(1000 * errors[best]) / 1000
+    remedy = f"within: {needed:g} allows it" if needed < 1 else "its other settings cost too much for a match"
     raise InputError(
-        f"{arm.place}.match = {arm.match}: {what} {_shown(spec, str(arm.match))} come nearest, with "
-        f"{measure(spec):,} against base's {target:,}, {100 * errors[best]:.2g}% off and not within "
-        f"{100 * arm.within:g}%; within: {math.ceil(1000 * errors[best]) / 1000:g} allows it"
+        f"match = {arm.match}: {what} {_shown(spec, what)} come nearest, with {measure(spec):,} against "
+        f"base's {target:,}, {_percent(errors[best])} off and not within {100 * arm.within:g}%; {remedy}"
     )
 
 
-def _measure(what: str, shape: Shape, classes: int) -> Callable[[ArmSpec], int]:
+def _measure(what: str, task: Task) -> Callable[[ArmSpec], int]:
     if what == "compute":
-        return lambda spec: training_macs(spec, shape, classes)
-    return lambda spec: int(getattr(cost(spec.model, shape, classes), what))
+        return lambda spec: task.images * training_macs(spec, task.shape, task.classes)
+    return lambda spec: int(getattr(cost(spec.model, task.shape, task.classes), what))
+
+
+def _valid(arm: Arm, spec: ArmSpec) -> ArmSpec:
+    """Refuse counts that break a rule of the settings, such as warm-up longer than a stage that shrank."""
+    tree = spec.model_dump(mode="json")
+    try:
+        return ArmSpec.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(f"match = {arm.match}: {describe_validation(error, tree)}") from None
 
 
 def _by_filters(
@@ -114,4 +156,8 @@ def _with_epochs(spec: ArmSpec, epochs: tuple[int, ...]) -> ArmSpec:
 
 
 def _shown(spec: ArmSpec, what: str) -> str:
-    return ", ".join(map(str, _epochs(spec) if what == "compute" else spec.model.filters))
+    return ", ".join(map(str, _epochs(spec) if what == "epochs" else spec.model.filters))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g}%" if share < 1 else f"{100 * share:,.0f}%"

@@ -9,7 +9,7 @@ from typing import Any
 from lightsweep.arms import BASE, Arm, arms, factors, path_order
 from lightsweep.cost import Cost, cost
 from lightsweep.imagefiles import DatasetInfo
-from lightsweep.match import matched
+from lightsweep.match import matched, task_of
 from lightsweep.schedule import stage_table
 from lightsweep.spec import DatasetSpec, InputError, canonical_json
 from lightsweep.sweep import Sweep
@@ -77,20 +77,20 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
     trials: list[Trial] = []
     costs: dict[str, Cost] = {}
     infos: dict[DatasetSpec, DatasetInfo] = {}
-    base = sweep.base
     for arm in arms(sweep):
         info = infos.setdefault(arm.dataset, describe(arm.dataset))
-        shape, classes = (info.channels, info.height, info.width), len(info.classes)
+        task = task_of(arm.dataset, info, sweep.folds)
         place = f"{arm.place}: " if arm.place else ""
         _check_split(arm.dataset, info, place)
         try:
+            if arm.name == BASE:
+                base, base_task = arm.spec, task
             if arm.match:
-                arm = replace(arm, spec=matched(arm, base, shape, classes))
-            arm_cost = cost(arm.spec.model, shape, classes)
+                arm = replace(arm, spec=matched(arm, task, base, base_task))
+            arm_cost = cost(arm.spec.model, task.shape, task.classes)
             stage_table(arm.spec)  # says now what does not fit; each trial makes its own when it needs it
         except InputError as error:
             raise InputError(f"{place or 'base.'}{error}") from None
-        base = arm.spec if arm.name == BASE else base
         members = [
             Trial(arm.name, arm.dataset, arm.spec, seed, fold, sweep.folds, arm.changes)
             for seed in sweep.seed_list
@@ -142,16 +142,20 @@ def _refuse_idle_arms(planned: Iterable[Arm], keys: dict[Trial, tuple[str, ...]]
     """Refuse an ablation's arm that changes nothing: the same trials as base, or as another arm.
 
     Of a factorial's combinations some may coincide (a factor may act only with another one); what changes
-    one thing alone may not, nor may a step of a path.
+    one thing alone may not, nor may a step of a path, nor an arm outside the design with any other.
     """
     ends = {(trial.dataset, trial.arm): chain[-1] for trial, chain in keys.items()}
     seen: dict[str, Arm] = {}
-    for arm in planned:
+
+    def is_combination(arm: Arm) -> bool:
+        return not is_path and sum(map(bool, (arm.levels or {}).values())) > 1
+
+    for arm in sorted(planned, key=lambda arm: (arm.levels is None, is_combination(arm))):
         end = ends[arm.dataset, arm.name]
-        may_coincide = not is_path and sum(map(bool, (arm.levels or {}).values())) > 1
-        if not may_coincide and end in seen:
+        if end in seen and not is_combination(arm):
             other = "base" if seen[end].name == BASE else f"arm {seen[end].name}"
-            raise InputError(f"{arm.place}: arm {arm.name} changes nothing: its trials are those of {other}")
+            named = "" if arm.name in arm.place else f"arm {arm.name} "
+            raise InputError(f"{arm.place}: {named}changes nothing: its trials are those of {other}")
         seen.setdefault(end, arm)
 
 

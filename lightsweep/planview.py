@@ -111,12 +111,14 @@ def print_plan(tree: dict[str, Any], console: Console) -> None:
         f"stages: {stages['total']} in all, {stages['unique']} unique, {stages['total'] - stages['unique']} "
         f"shared, {stored} stored already",
         highlight=False,
+        soft_wrap=True,
     )
     left = stages["epochs_unique"] if stages["epochs_left"] is None else stages["epochs_left"]
     console.print(
         f"epochs at most: {left:,} to train, against {stages['epochs_alone']:,} if each trial trained alone: "
         f"{stages['epochs_alone'] - left:,} saved",
         highlight=False,
+        soft_wrap=True,
     )
     if stages["stored_unknown_because"]:
         console.print(stages["stored_unknown_because"], markup=False, highlight=False, soft_wrap=True)

@@ -43,13 +43,17 @@ def _check_changes(changes: dict[str, Any]) -> dict[str, Any]:
         raise complain("must change something: keys below base (model.hidden) with their values")
     _check_plain(changes, "changes")
     if "match" in changes and changes["match"] not in MATCHES:
-        raise complain(f"match = {changes['match']}: {nearest(changes['match'], MATCHES)}")
+        raise complain(f"match = {_text(changes['match'])}: {nearest(changes['match'], MATCHES)}")
     within = changes.get("within", 0.01)
     if "within" in changes and "match" not in changes:
         raise complain("within says how near a match must come, and there is no match here")
     if isinstance(within, bool) or not isinstance(within, (int, float)) or not 0 <= within < 1:
-        raise complain(f"within = {within}: must be a fraction, such as 0.01 for one percent")
+        raise complain(f"within = {_text(within)}: must be a fraction, such as 0.01 for one percent")
     return changes
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else canonical_json(value)
 
 
 def _check_plain(values: Any, name: str) -> None:
@@ -127,6 +131,10 @@ class Ablation(Spec):
     @classmethod
     def _alternatives_are_plain(cls, alternatives: dict[str, list[Any]] | None) -> Any:
         for key, values in (alternatives or {}).items():
+            if key in ("match", "within"):
+                raise complain(
+                    f"{key} is no key below base; it stands among the changes of a component or an arm"
+                )
             _check_plain(values, key)
         return alternatives
 

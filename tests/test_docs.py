@@ -1,6 +1,7 @@
 """The documentation says what the code does."""
 
 import re
+import shlex
 import subprocess
 import tomllib
 from pathlib import Path
@@ -9,6 +10,8 @@ import click
 import pytest
 
 from lightsweep.cli import cli
+from lightsweep.datasets import describe
+from lightsweep.plan import plan
 from lightsweep.sweepfile import load_sweep
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +41,23 @@ def test_every_shipped_sweep_loads_and_stands_in_the_readme():
     for file in files:
         assert load_sweep(file).name == file.stem
         assert f"sweeps/{file.name}" in README
+
+
+def test_every_shipped_ablation_has_a_full_form_that_can_be_planned():
+    files = sorted((ROOT / "sweeps").glob("*.yaml"))
+    ablations = [file for file in files if load_sweep(file).ablation]
+    assert {file.stem for file in ablations} >= {
+        "ablate-method",
+        "ablate-unfreezing",
+        "ablate-augmentation",
+        "path",
+    }
+    for file in ablations:
+        lines = re.findall(r"^# +(--set .*)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        forms = [shlex.split(line)[1::2] for line in lines]
+        assert any("dataset.train_limit=null" in form for form in forms)
+        for form in forms:
+            assert plan(load_sweep(file, form), lambda spec: describe(spec, Path("nowhere"))).trials
 
 
 def test_the_readmes_tree_is_the_real_one():

@@ -108,6 +108,18 @@ def test_curves_are_means_over_completed_trials(run, arms):
     assert (last["n"], last["val_accuracy"]) == (2, pytest.approx(0.931))
 
 
+def test_folds_are_averaged_within_their_seed(run, arms):
+    """Seeds 1 and 2 of an arm as folds of seed 1: two seeds, whose means differ by 0.003."""
+    is_second = run.trials["seed"] == 2
+    trials = run.trials.assign(
+        fold=run.trials["seed"].where(is_second, 0), seed=run.trials["seed"].clip(upper=1)
+    )
+    epochs = run.epochs.assign(seed=run.epochs["seed"].clip(upper=1))
+    last = learning_curves(epochs, trials, arms).means.query("label == 'tiny' and trial_epoch == 15").iloc[0]
+    assert (last["n"], last["val_accuracy"]) == (2, pytest.approx((0.9 + 0.903) / 2))
+    assert last["deviation"] == pytest.approx(0.003 / 2**0.5)
+
+
 def test_a_mean_ends_where_its_shortest_trial_ends(run, arms):
     shorter = run.epochs[~((run.epochs["trial_id"] == "00-1") & (run.epochs["trial_epoch"] > 12))]
     means = learning_curves(shorter, run.trials, arms).means
@@ -120,10 +132,14 @@ def test_first_only_the_front_is_visible_and_stages_are_bounded(run, arms):
     assert {trace.meta["arm"] for trace in figure.data if trace.visible} == {0, 1, 2}
     assert [shape.x0 for shape in figure.layout.shapes] == [6.5, 10.5]
     assert [note.text for note in figure.layout.annotations] == ["dual", "fusion", "finetune"]
-    thin, thick = figure.data[:2]
+    thin, band, thick = figure.data[:3]
     assert list(thin.x).count(None) == 3
     assert "seed 0, epoch 1, stage dual" in thin.hovertext[0]
-    assert thick.hovertext[0] == "tiny<br>mean of n = 3"
+    assert list(band.x) == [*range(1, 16), *range(15, 0, -1)]
+    assert [high - low for high, low in zip(band.y[:15], band.y[:14:-1], strict=True)] == pytest.approx(
+        [0.4] * 15
+    )
+    assert thick.hovertext[0] == "tiny<br>mean of n = 3 seeds"
     assert not any(NASTY in str(trace) for trace in figure.data)
 
 
@@ -137,4 +153,4 @@ def test_trials_whose_stages_differ_get_diamonds(run, arms):
     assert curves.shared_starts is None
     figure = learning_curves_figure(curves)
     assert figure.layout.shapes == ()
-    assert sorted(figure.data[2].x) == [7, 7, 8, 11, 11, 11]
+    assert sorted(figure.data[3].x) == [7, 7, 8, 11, 11, 11]

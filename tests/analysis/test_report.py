@@ -186,11 +186,11 @@ def test_the_page_works_in_a_browser(run_folder, tmp_path, browser):
     assert page.locator(".modebar-btn[data-attr=cloud], .modebar-btn[data-title*=Share]").count() == 0
 
     lines = page.locator("#curves-1 .scatterlayer .trace")
-    assert lines.count() == 6
+    assert lines.count() == 9
     page.get_by_label("Arms shown").select_option(NASTY)
-    page.wait_for_function("document.querySelectorAll('#curves-1 .scatterlayer .trace').length === 2")
+    page.wait_for_function("document.querySelectorAll('#curves-1 .scatterlayer .trace').length === 3")
     page.get_by_label("Arms shown").select_option("all")
-    page.wait_for_function("document.querySelectorAll('#curves-1 .scatterlayer .trace').length === 16")
+    page.wait_for_function("document.querySelectorAll('#curves-1 .scatterlayer .trace').length === 24")
 
     assert complaints == []
     assert all(url.startswith(("file:", "data:")) for url in requests)

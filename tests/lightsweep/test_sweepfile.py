@@ -171,7 +171,8 @@ WRONG_FILES = {
     # keys
     HEAD + "bass: {}\n": "t.yaml, line 3: bass: unknown key; did you mean base?",
     HEAD + "xyz: 3\n": (
-        "t.yaml, line 3: xyz: unknown key; there are ablation, base, dataset, folds, grid, name, resources, seeds"
+        "t.yaml, line 3: xyz: unknown key; there are ablation, base, dataset, folds, grid, name, "
+        "resources, seeds"
     ),
     HEAD + "base:\n  batch_siz: 3\n": "t.yaml, line 4: base.batch_siz: unknown key; did you mean batch_size?",
     HEAD + "\n# comment\nbase:\n  model:\n    inputs: dual\n    filtres: [3]\n": (
