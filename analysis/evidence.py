@@ -17,25 +17,16 @@ import pandas as pd
 from analysis.contrasts import Contrast, Family, Kind, families
 from analysis.design import Design
 from analysis.frame import Run
+from analysis.judgement import Judgement, judge
 from analysis.notation import counted, points
+from analysis.power import detectable_effect, fewest_seeds, smallest_p
 from analysis.signs import find_signs
-from analysis.statistics import (
-    FLIPS,
-    MOST_EXACT,
-    Interval,
-    Judgement,
-    detectable_effect,
-    fewest_seeds,
-    interval,
-    judge,
-    sampling_error,
-    smallest_p,
-)  # fmt: skip
+from analysis.statistics import FLIPS, MOST_EXACT, Interval, interval, sampling_error
 
 WORDS: Mapping[Kind, Mapping[str, str]] = {
     "interactions": {
-        "helps": "reinforce each other",
-        "hurts": "overlap",
+        "helps": "more together than apart",
+        "hurts": "less together than apart",
         "equivalent": "simply add up",
         "not decided": "not decided",
     }
@@ -252,10 +243,10 @@ def _sentence(verdict: str, judgement: Judgement, design: Design, family: int) -
         if judgement.n < 2:
             seeds = "no seed has all its arms" if judgement.n == 0 else "one seed tells nothing of chance"
             return f"{verdict}: {seeds}"
-        if judgement.n < fewest_seeds(design.significance, family):
-            needed = fewest_seeds(design.significance, family)
+        needed = fewest_seeds(design.significance, family)
+        if judgement.n < needed:
             among = counted(family, "comparison")
-            why = f"{counted(judgement.n, 'seed')} cannot tell among {among}, {needed} may"
+            why = f"{counted(judgement.n, 'seed')} are too few for {among}, {needed} may do"
         else:
             why = "neither a difference nor its absence is shown"
         more = judgement.seeds_to_decide
@@ -284,17 +275,37 @@ def state_verdicts(run: Run) -> list[str]:
     return lines
 
 
-def foresee(design: Design) -> tuple[str, ...]:
-    """Say what a design can show before anything is trained: its smallest p, and what it resolves."""
+def foresee(design: Design, recorded: pd.DataFrame | None = None) -> tuple[str, ...]:
+    """Say what a design can show before anything is trained: its smallest p, and what it resolves.
+
+    With trials recorded by an earlier run (``Run.trials``) also in points of accuracy.
+    """
     found: dict[str, None] = {}
     for dataset in design.arms:
         for family in families(design, dataset):
             found |= dict.fromkeys(
                 foresee_family(family.kind, len(family.contrasts), len(design.seeds), design.significance)
             )
+            if recorded is not None:
+                found |= dict.fromkeys(_resolved_points(family, design, dataset, recorded))
     if design.folds:
         found[f"the {design.folds} folds of a seed are averaged: they are not independent runs"] = None
     return tuple(found)
+
+
+def _resolved_points(family: Family, design: Design, dataset: str, recorded: pd.DataFrame) -> list[str]:
+    """Say what difference a family resolves if its seeds scatter as those recorded do."""
+    effect = detectable_effect(len(design.seeds), design.significance, len(family.contrasts))
+    test = _by_seed(recorded[recorded["dataset"] == dataset], design, dataset, "test_accuracy")
+    differences = [_at_seeds(contrast, test) for contrast in family.contrasts]
+    deviations = [values.std(ddof=1) for values in differences if len(values) > 1]
+    if effect is None or not deviations:
+        return []
+    resolved = points(effect * float(np.median(deviations)))
+    among = counted(len(deviations), "comparison")
+    return [
+        f"{dataset}, {family.kind}: by the seeds recorded so far that is some {resolved} (median of {among})"
+    ]
 
 
 def foresee_family(kind: Kind, contrasts: int, seeds: int, significance: float) -> tuple[str, ...]:
@@ -310,8 +321,8 @@ def foresee_family(kind: Kind, contrasts: int, seeds: int, significance: float) 
     effect = detectable_effect(seeds, significance, contrasts)
     if effect is None:
         return (
-            f"warning: {head}: nothing can be shown at {significance:g}: no p value of more than {MOST_EXACT} "
-            f"seeds is below {contrasts / (1 + FLIPS):.2g} ({FLIPS:,} random sign flips, Holm)",
+            f"warning: {head}: nothing can be shown at {significance:g}: no p value of more than "
+            f"{MOST_EXACT} seeds is below {contrasts / (1 + FLIPS):.2g} ({FLIPS:,} random sign flips, Holm)",
         )
     return (
         f"{head}: the smallest p value is {smallest:.2g}; a difference of {effect:.1f} standard deviations "

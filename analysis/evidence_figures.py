@@ -74,12 +74,15 @@ def path_figure(evidence: Evidence, family: JudgedFamily) -> go.Figure:
     """Draw what each component adds (percent of test accuracy) from the plain net to base.
 
     For a path in one order each bar ends where the next net's mean stands, drawn with its interval; Shapley
-    values are stacked in the same way, and end at base because they sum to the whole difference.
+    values are stacked in the same way, and end at base because they sum to the whole difference. Where seeds
+    have no result, steps and ends are means over different seeds, and need not meet.
     """
     plain, base = _ends(evidence)
     figure = go.Figure(layout=layout())
     if plain.mean is None or base.mean is None:
-        return figure
+        text = "not drawn: an end of the path has no result"
+        figure.add_annotation(x=0.5, y=0.5, xref="paper", yref="paper", text=text, showarrow=False)
+        return figure.update_xaxes(visible=False).update_yaxes(visible=False)
     level, names, heights, starts, colors, texts = plain.mean, [], [], [], [], []
     for row in family.comparisons:
         mean = row.judgement.mean or 0.0
@@ -146,6 +149,8 @@ def interaction_figure(evidence: Evidence, family: JudgedFamily) -> go.Figure:
     factors = {factor.name: factor for factor in design.factors}
     for place, (one, other) in enumerate(pairs):
         cell = {"row": place // columns + 1, "col": place % columns + 1}
+        last = len(factors[one].levels) - 1
+        figure.update_xaxes(range=[-0.3 * last, 2.1 * last], **cell)  # the right half is for the lines' names
         for second in range(len(factors[other].levels)):
             means = []
             for first in range(len(factors[one].levels)):
@@ -170,12 +175,13 @@ def interaction_figure(evidence: Evidence, family: JudgedFamily) -> go.Figure:
                 ),
                 **cell,
             )  # fmt: skip
-            if means[-1] is not None:
+            ends = [(tick, mean) for tick, mean in zip(ticks, means, strict=True) if mean is not None][-1:]
+            for tick, mean in ends:
                 figure.add_annotation(
-                    x=_wrapped(ticks[-1], 14), y=means[-1], text=_wrapped(level, 18), showarrow=False,
+                    x=_wrapped(tick, 14), y=mean, text=_wrapped(level, 18), showarrow=False,
                     xanchor="left", xshift=8, font_size=11, **cell,
                 )  # fmt: skip
-    figure.update_xaxes(showgrid=False, linecolor=INK, showline=True, automargin=True, range=[-0.3, 2.1])
+    figure.update_xaxes(showgrid=False, linecolor=INK, showline=True, automargin=True)
     figure.update_yaxes(gridcolor=RULE, zeroline=False, automargin=True)
     figure.update_yaxes(title="test accuracy (%)", col=1)
     return figure

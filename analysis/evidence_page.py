@@ -58,6 +58,8 @@ class EvidencePart:
     evidence: Evidence
     lost: Sequence[str]
     """Why seeds have no result, a line each."""
+    sampling: str
+    """What the test set's size leaves open of differences; empty where it is not known."""
 
 
 def lay_out_evidence(evidence: Evidence, place: str) -> EvidencePart:
@@ -78,7 +80,25 @@ def lay_out_evidence(evidence: Evidence, place: str) -> EvidencePart:
         else None
     )
     lost = [reason for arm in evidence.arms for reason in arm.lost]
-    return EvidencePart(f"What each change is worth{place}", families, spread, evidence, lost)
+    title = f"What each change is worth{place}"
+    return EvidencePart(title, families, spread, evidence, lost, _sampling_of_differences(evidence))
+
+
+def _sampling_of_differences(evidence: Evidence) -> str:
+    """Say how far another test set of the same size could move a difference of two arms.
+
+    Twice the variance of an accuracy p over n images, p (1 − p) / n, at the arm where it is largest: an upper
+    bound, since two arms are tested on the same images and mostly fail on the same ones.
+    """
+    images = evidence.design.test_images.get(evidence.dataset)
+    means = [arm.mean for arm in evidence.arms if arm.mean is not None]
+    if not images or not means:
+        return ""
+    reach = 1.96 * math.sqrt(2 * max(mean * (1 - mean) for mean in means) / images)
+    return (
+        f"All of this is of one test set: another {images:,} images could move a difference by up to "
+        f"±{notation.points(reach)} (95%, were the arms’ errors independent; on the same images it is less)."
+    )
 
 
 def _lay_out_family(evidence: Evidence, family: JudgedFamily) -> FamilyPart:
@@ -103,13 +123,20 @@ def _lay_out_family(evidence: Evidence, family: JudgedFamily) -> FamilyPart:
             else "From the net without any of the components to base: each bar is a component’s share, "
             "averaged over all orders in which they can come in; the shares sum to the whole difference."
         )
+        if any(row.lost for row in family.comparisons):
+            text += (
+                " Bars are of the seeds at which their arms have results, so they may not meet base’s mark."
+            )
         plots.insert(0, Plot(path_figure(evidence, family), "The path as a waterfall", text, 26))
     if family.kind == "interactions":
         text = (
             "Parallel lines: the two effects simply add up. A steeper line: one factor makes the other worth "
             "more. Each point is a mean over the arms with these two levels, and over their seeds."
         )
-        panels = min(PAIRS_SHOWN, math.comb(len(design.factors), 2))
+        pairs = math.comb(len(design.factors), 2)
+        panels = min(PAIRS_SHOWN, pairs)
+        if panels < pairs:
+            text += f" Drawn are the {panels} strongest of {pairs} pairs; the table has all."
         height = 6 + 17 * math.ceil(panels / 3)
         plots.insert(0, Plot(interaction_figure(evidence, family), "Interactions", text, height))
     return FamilyPart(TITLES[family.kind], _finding(family), family.warnings, plots, family.comparisons)
@@ -119,12 +146,15 @@ def _finding(family: JudgedFamily) -> str:
     """Say how many comparisons came out how, and name those that are decided."""
     counts = Counter(row.verdict for row in family.comparisons)
     total = notation.counted(len(family.comparisons), "comparison")
-    parts = [f"{verdict} {count}" for verdict, count in counts.most_common()]
+    parts = [f"{count} {verdict}" for verdict, count in counts.most_common()]
+    short = sum(bool(row.lost) for row in family.comparisons)
     decided = [row for row in family.comparisons if row.judgement.verdict in ("helps", "hurts")]
     decided.sort(key=lambda row: -abs(row.judgement.mean or 0.0))
     named = [f"{row.contrast.name} ({notation.signed_points(row.judgement.mean)})" for row in decided[:5]]
     largest = f" Largest: {', '.join(named)}." if named else ""
-    return f"{total}: {', '.join(parts)}.{largest}"
+    lacking = notation.counted(short, "comparison")
+    lost = f" Some seeds of {lacking} have no result: see what was left out." if short else ""
+    return f"{total}: {', '.join(parts)}.{largest}{lost}"
 
 
 def _height(rows: int) -> float:

@@ -53,7 +53,7 @@ for (const button of document.querySelectorAll("table.sortable th button")) {
 
 // Paper is narrower than most windows.
 addEventListener("beforeprint", () => {
-  for (const box of document.querySelectorAll("[data-figure]")) Plotly.relayout(box, { width: 660, height: 400 });
+  for (const box of document.querySelectorAll("[data-figure]")) Plotly.relayout(box, { width: 660, height: Math.max(400, box.clientHeight) });
 });
 addEventListener("afterprint", () => {
   for (const box of document.querySelectorAll("[data-figure]"))

@@ -14,7 +14,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from analysis.statistics import interval, sign_flip_p, verdicts
+from analysis.judgement import verdicts
+from analysis.statistics import interval, sign_flip_p
 
 SIGNIFICANCE = 0.05
 Floats = npt.NDArray[np.float64]

@@ -79,10 +79,11 @@ def run(
     from analysis.report import write_report
     from lightsweep.run import run_sweep
 
-    console = _console()
-    done = run_sweep(
-        _plan(sweep_file, overrides, data_dir), out, data_dir, address, fresh, not offline, console
-    )
+    console, planned = _console(), _plan(sweep_file, overrides, data_dir)
+    for line in _foresee(planned, out):
+        if line.startswith("warning"):  # now, not after hours of training
+            _say(console, line)
+    done = run_sweep(planned, out, data_dir, address, fresh, not offline, console)
     left = done.planned - done.completed - len(done.failed)
     _say(
         console,
@@ -110,13 +111,10 @@ def run(
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def plan(sweep_file: Path, overrides: Sequence[str], out: Path, data_dir: Path, as_json: bool) -> None:
     """Show every trial with its costs, and which stages are shared and stored, without training."""
-    from analysis.design import parse_design
-    from analysis.evidence import foresee
     from lightsweep.planview import plan_tree, print_plan
 
-    tree = plan_tree(_plan(sweep_file, overrides, data_dir), out, data_dir)
-    design = parse_design(tree["design"])
-    tree["foreseen"] = foresee(design) if design else ()
+    planned = _plan(sweep_file, overrides, data_dir)
+    tree = {**plan_tree(planned, out, data_dir), "foreseen": _foresee(planned, out)}
     if as_json:
         click.echo(json.dumps(tree, indent=1))
     else:
@@ -319,6 +317,21 @@ def _plan(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Plan":
         return plan(sweep, lambda spec: describe(spec, data_dir))
     except InputError as error:
         raise InputError(f"{sweep_file}: {error}") from None
+
+
+def _foresee(planned: "Plan", out: Path) -> Sequence[str]:
+    """Say what an ablation's seeds can show; from an earlier run's records also in points of accuracy."""
+    from analysis.design import parse_design
+    from analysis.evidence import foresee
+    from analysis.frame import RunError, load_run
+    from lightsweep.plan import design_tree
+
+    design = parse_design(design_tree(planned))
+    try:
+        recorded = load_run(out / planned.sweep.name).trials
+    except RunError:
+        recorded = None
+    return foresee(design, recorded) if design else ()
 
 
 def _find_trial(folder: Path, trial: str, records: Collection[str]) -> str:

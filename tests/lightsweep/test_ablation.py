@@ -47,10 +47,14 @@ class TestAblation:
             "test, Holm), so nothing can be shown at 0.05: 8 seeds are the fewest that can"
         )
         done = lightsweep("plan", "abl.yaml", "--set", "seeds=10", "--json", cwd=folder)
-        assert json.loads(done.stdout)["foreseen"] == [
+        first, *points = json.loads(done.stdout)["foreseen"]
+        assert first == (
             "differences: 4 comparisons, 10 seeds: the smallest p value is 0.0078; a difference of 1.3 "
             "standard deviations of the paired differences is found in 4 of 5 such experiments"
-        ]
+        )
+        assert len(points) == 1
+        assert points[0].startswith("digits, differences: by the seeds recorded so far that is some ")
+        assert points[0].endswith(" points (median of 3 comparisons)")
 
     def test_the_matched_arm_costs_what_base_costs(self, folder: Path) -> None:
         trials = pd.read_parquet(folder / "runs/abl/trials.parquet").set_index("arm")
@@ -65,7 +69,7 @@ class TestAblation:
         found = dict(line.strip().split(": ", 1) for line in lines[start + 2 : start + 6])
         assert list(found) == ["dual input", "tie", "dead", "matched"]
         assert found["dead"] == "not decided: no seed has all its arms"
-        assert found["tie"].startswith("not decided: 2 seeds cannot tell among 4 comparisons, 8 may")
+        assert found["tie"].startswith("not decided: 2 seeds are too few for 4 comparisons, 8 may do")
         assert sum("dead (seed" in line and "failed: " in line for line in lines) == 2
 
     def test_the_report_shows_the_tie_and_the_failures(self, folder: Path) -> None:
