@@ -13,6 +13,7 @@ from lightsweep.sweep import Ablation, Sweep
 from lightsweep.sweepfile import assign, describe_validation
 
 BASE = "base"
+WITHIN = 0.01
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Arm:
     """Keys below base (or of the data set) and their values that make the arm."""
     match: str | None = None
     """What it must cost like base: parameters, macs or compute."""
-    within: float = 0.01
+    within: float = WITHIN
     """How near, as a share of base's cost."""
     levels: dict[str, int] | None = None
     """Of an ablation's design: for each factor 0 for what base has, else which alternative, from 1; for a
@@ -81,11 +82,10 @@ def _ablation_arms(sweep: Sweep, ablation: Ablation) -> list[Arm]:
             settings = {key: value for key, value in changes.items() if key not in ("match", "within")}
             for key in settings:
                 if key in ("dataset", "dataset.name", "dataset.path"):
-                    raise InputError(
-                        f"{place}.{key}: arms are compared on one data set; nest them in datasets"
-                    )
+                    rule = "arms are compared on one data set; nest them in datasets"
+                    raise InputError(f"{_at(place, key)}: {rule}")
             spec = _apply(own, settings, place, on)
-            cost = (changes.get("match"), changes.get("within", 0.01))
+            cost = (changes.get("match"), changes.get("within", WITHIN))
             if name in nested:
                 raise InputError(f"{place}: there is an arm {name} already; name this one anew")
             nested[name] = Arm(name, *spec, f"{place}{on}", settings, *cost, levels)
@@ -102,7 +102,8 @@ def _nests(sweep: Sweep, ablation: Ablation) -> Iterable[tuple[str, Sweep]]:
         for key in changes:
             if key in ("dataset", "dataset.name"):
                 raise InputError(f"{place}.{key}: the data set is {name}; drop this key")
-        dataset, base = _apply(sweep, {"dataset.name": name, "dataset.path": None, **changes}, place)
+        there = sweep.dataset.model_copy(update={"name": name, "path": None})
+        dataset, base = _apply(sweep.model_copy(update={"dataset": there}), changes, place)
         yield f" on {name}", sweep.model_copy(update={"dataset": dataset, "base": base})
 
 
@@ -140,6 +141,7 @@ def _cells(ablation: Ablation) -> Iterable[tuple[str, str, dict[str, Any], dict[
         changes: dict[str, Any] = {}
         for factor in changed:
             later = factor.alternatives[levels[factor.name] - 1][1]
+            later = {"within": WITHIN, **later} if "match" in later else later
             changes = {key: value for key, value in changes.items() if key not in later} | later
         yield name, changed[0].place if len(changed) == 1 else f"arm {name}", changes, levels
     for name, changes in ablation.arms.items():
@@ -169,23 +171,30 @@ def path_order(ablation: Ablation) -> tuple[str, ...]:
 
 def _apply(sweep: Sweep, changes: dict[str, Any], place: str, on: str = "") -> tuple[DatasetSpec, ArmSpec]:
     """Return the data set and settings of base with changes; messages begin with the place."""
-    keys = f"{place}: " if place.startswith("arm ") else f"{place}."
     tree = {**sweep.base.model_dump(mode="json"), "dataset": sweep.dataset.model_dump(mode="json")}
     for key, value in changes.items():
         if key.split(".")[0] not in tree:
             hint = f"write {key[5:]}" if key.startswith("base.") else nearest(key.split(".")[0], tree)
-            raise InputError(f"{keys}{key}: no such key below base (or dataset); {hint}")
+            raise InputError(f"{_at(place, key)}: no such key below base (or dataset); {hint}")
         try:
             assign(tree, key, value)
         except InputError as error:
-            raise InputError(f"{keys}{key}{on} = {_text(value)}: {error}") from None
+            raise InputError(f"{_at(place, key)}{on} = {_text(value)}: {error}") from None
     dataset_tree = tree.pop("dataset")
     try:
         return DatasetSpec.model_validate(dataset_tree), ArmSpec.model_validate(tree)
     except ValidationError as error:
         trees = {**tree, **dataset_tree}
         shown = ", ".join(f"{key} = {_text(value)}" for key, value in changes.items())
-        raise InputError(f"{place}{on} ({shown}): {describe_validation(error, trees)}") from None
+        rule = describe_validation(error, trees).removeprefix("the file: ")
+        raise InputError(f"{place}{on}{f' ({shown})' if shown else ''}: {rule}") from None
+
+
+def _at(place: str, key: str) -> str:
+    """Return the place of a key among the changes at a place, which may be the key's own."""
+    if place.startswith("arm "):
+        return f"{place}: {key}"
+    return place if place.endswith(f".{key}") else f"{place}.{key}"
 
 
 def _refuse_twice(place: str, values: Sequence[Any]) -> None:

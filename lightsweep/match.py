@@ -14,6 +14,7 @@ from lightsweep.spec import ArmSpec, DatasetSpec, InputError, StagePreset
 from lightsweep.sweepfile import describe_validation
 
 FARTHEST = 1.3  # how far the first block's filters may lie from where the arm's own shape has them, a factor
+TRIED = 64  # about so many counts of the first block's filters; below twice as many, each
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def task_of(dataset: DatasetSpec, info: DatasetInfo, folds: int | None) -> Task:
 def matched(arm: Arm, task: Task, base: ArmSpec, base_task: Task) -> ArmSpec:
     """Return an arm's settings with filters (for compute: epochs) such that it costs what base costs.
 
-    Of the filter counts within the tolerance it is those nearest in shape to the arm's own.
+    Of the filter counts tried (`_by_filters`) that are within the tolerance it is those nearest in shape to
+    the arm's own.
 
     Args:
         arm: With `match` and `within`.
@@ -109,7 +111,8 @@ def _by_filters(
         return tuple(max(1, round(width * count / own[0])) for width in own)
 
     first = _highest(lambda count: measure(having(scaled(count))) <= target)
-    for count in range(max(1, math.floor(first / FARTHEST)), math.ceil((first + 1) * FARTHEST) + 1):
+    lowest, highest = max(1, math.floor(first / FARTHEST)), math.ceil((first + 1) * FARTHEST)
+    for count in range(lowest, highest + 1, max(1, (highest - lowest) // TRIED)):
         front = scaled(count)[:-1] if len(own) > 1 else ()
         last = _highest(lambda width, front=front: measure(having((*front, width))) <= target)  # type: ignore[misc]
         for filters in ((*front, max(last, 1)), (*front, last + 1)):

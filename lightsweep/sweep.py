@@ -85,7 +85,7 @@ class Ablation(Spec):
     key, the later one's value holds."""
     alternatives: Annotated[dict[str, Values], Field(min_length=1)] | None = None
     """A key below base -> values to try in place of base's."""
-    order: Literal["all"] | Annotated[tuple[ArmName, ...], Field(min_length=1)] | None = None
+    order: Literal["all"] | tuple[ArmName, ...] | None = None
     """Of a path: the components in the order in which they come in; null for that of `components`; all:
     every order, averaged as Shapley values, which trains every combination."""
     arms: dict[ArmName, Changes] = Field(default={})
