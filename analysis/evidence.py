@@ -5,23 +5,23 @@ arms were fixed before. Folds are averaged within their seed: they share most of
 are never counted as independent runs.
 """
 
-import itertools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from analysis.contrasts import Contrast, Family, Kind, families
 from analysis.design import Design
+from analysis.foresight import foresee_family
 from analysis.frame import Run
 from analysis.judgement import Judgement, judge
 from analysis.notation import counted, points
-from analysis.power import detectable_effect, fewest_seeds, smallest_p
+from analysis.pairing import accuracies_by_seed, contrast_by_seed, reasons_lost
+from analysis.power import fewest_seeds
 from analysis.signs import find_signs
-from analysis.statistics import FLIPS, MOST_EXACT, Interval, interval, sampling_error
+from analysis.statistics import Interval, interval, sampling_error
 
 WORDS: Mapping[Kind, Mapping[str, str]] = {
     "interactions": {
@@ -108,9 +108,9 @@ def gather_evidence(run: Run) -> tuple[Evidence, ...]:
 
 def _on_dataset(run: Run, design: Design, dataset: str) -> Evidence:
     trials = run.trials[run.trials["dataset"] == dataset]
-    test = _by_seed(trials, design, dataset, "test_accuracy")
-    validation = _by_seed(trials, design, dataset, "val_accuracy")
-    lost = _lost(trials, design, dataset, test)
+    test = accuracies_by_seed(trials, design, dataset, "test_accuracy")
+    validation = accuracies_by_seed(trials, design, dataset, "val_accuracy")
+    lost = reasons_lost(trials, design, dataset, test)
     return Evidence(
         run=run.name,
         dataset=dataset,
@@ -120,42 +120,6 @@ def _on_dataset(run: Run, design: Design, dataset: str) -> Evidence:
             _judge_family(family, design, test, validation, lost) for family in families(design, dataset)
         ),
     )
-
-
-def _by_seed(trials: pd.DataFrame, design: Design, dataset: str, metric: str) -> pd.DataFrame:
-    """Return an accuracy per arm and seed, [arms, seeds], NaN unless all folds completed."""
-    completed = trials[trials["status"] == "completed"]
-    groups = completed.groupby(["arm", "seed"])[metric]
-    whole = groups.mean()[groups.count() == (design.folds or 1)]
-    return whole.unstack("seed").reindex(index=list(design.arms[dataset]), columns=list(design.seeds))
-
-
-def _lost(
-    trials: pd.DataFrame, design: Design, dataset: str, accuracies: pd.DataFrame
-) -> dict[tuple[str, int], str]:
-    """Say for each arm and seed without a result why it has none."""
-    others = trials[trials["status"] != "completed"]
-    ended = {key: rows for key, rows in others.groupby(["arm", "seed"])}
-    done = trials.groupby(["arm", "seed"]).size()
-    reasons = {}
-    is_missing = accuracies.isna().to_numpy()
-    pairs = itertools.product(enumerate(design.arms[dataset]), enumerate(design.seeds))
-    for arm, seed in ((arm, seed) for (row, arm), (column, seed) in pairs if is_missing[row, column]):
-        label = f"{arm}, seed {seed}"
-        rows = ended.get((arm, seed))
-        if rows is not None:
-            first = rows.iloc[0]
-            of = f" ({len(rows)} of {design.folds} folds)" if design.folds else ""
-            status = str(first["status"]).replace("_", " ")
-            why = f": {first['error']}" if not pd.isna(first["error"]) else ""
-            reasons[arm, seed] = f"{label} {status}{of}{why}"
-        elif (arm, seed) not in done.index:
-            reasons[arm, seed] = f"{label} has not run"
-        elif done[arm, seed] < (design.folds or 1):
-            reasons[arm, seed] = f"{label}: {done[arm, seed]} of {design.folds} folds have run"
-        else:
-            reasons[arm, seed] = f"{label} has no test accuracy"
-    return reasons
 
 
 def _arm(
@@ -201,11 +165,11 @@ def _judge_family(
     validation: pd.DataFrame,
     lost: Mapping[tuple[str, int], str],
 ) -> JudgedFamily:
-    values = [_at_seeds(contrast, test) for contrast in family.contrasts]
+    values = [contrast_by_seed(contrast, test) for contrast in family.contrasts]
     judgements = judge([value.to_numpy() for value in values], design.significance, design.equivalence)
     comparisons = []
     for contrast, value, judgement in zip(family.contrasts, values, judgements, strict=True):
-        on_validation = _at_seeds(contrast, validation).reindex(value.index)
+        on_validation = contrast_by_seed(contrast, validation).reindex(value.index)
         verdict = WORDS.get(family.kind, {}).get(judgement.verdict, judgement.verdict)
         comparisons.append(
             Comparison(
@@ -226,14 +190,6 @@ def _judge_family(
     foreseen = foresee_family(family.kind, len(family.contrasts), len(design.seeds), design.significance)
     warnings = tuple(line for line in foreseen if line.startswith("warning"))
     return JudgedFamily(family.kind, tuple(comparisons), warnings)
-
-
-def _at_seeds(contrast: Contrast, accuracies: pd.DataFrame) -> "pd.Series[float]":
-    """Return the contrast at each seed at which all its arms have a result."""
-    rows = accuracies.loc[list(contrast.weights)]
-    weights: npt.NDArray[np.float64] = np.array(list(contrast.weights.values()))
-    sums = rows.mul(weights, axis=0).sum(axis=0, skipna=False)
-    return sums.dropna().round(12)  # 1e-12 of an accuracy is rounding: equal arms must be equal
 
 
 def _sentence(verdict: str, judgement: Judgement, design: Design, family: int) -> str:
@@ -273,58 +229,3 @@ def state_verdicts(run: Run) -> list[str]:
         named = ", ".join(f"{kind} in {counted(number, 'arm')}" for kind, number in counts.items())
         lines.append(f"failure signs: {named}; the report shows them with advice")
     return lines
-
-
-def foresee(design: Design, recorded: pd.DataFrame | None = None) -> tuple[str, ...]:
-    """Say what a design can show before anything is trained: its smallest p, and what it resolves.
-
-    With trials recorded by an earlier run (``Run.trials``) also in points of accuracy.
-    """
-    found: dict[str, None] = {}
-    for dataset in design.arms:
-        for family in families(design, dataset):
-            found |= dict.fromkeys(
-                foresee_family(family.kind, len(family.contrasts), len(design.seeds), design.significance)
-            )
-            if recorded is not None:
-                found |= dict.fromkeys(_resolved_points(family, design, dataset, recorded))
-    if design.folds:
-        found[f"the {design.folds} folds of a seed are averaged: they are not independent runs"] = None
-    return tuple(found)
-
-
-def _resolved_points(family: Family, design: Design, dataset: str, recorded: pd.DataFrame) -> list[str]:
-    """Say what difference a family resolves if its seeds scatter as those recorded do."""
-    effect = detectable_effect(len(design.seeds), design.significance, len(family.contrasts))
-    test = _by_seed(recorded[recorded["dataset"] == dataset], design, dataset, "test_accuracy")
-    differences = [_at_seeds(contrast, test) for contrast in family.contrasts]
-    deviations = [values.std(ddof=1) for values in differences if len(values) > 1]
-    if effect is None or not deviations:
-        return []
-    resolved = points(effect * float(np.median(deviations)))
-    among = counted(len(deviations), "comparison")
-    return [
-        f"{dataset}, {family.kind}: by the seeds recorded so far that is some {resolved} (median of {among})"
-    ]
-
-
-def foresee_family(kind: Kind, contrasts: int, seeds: int, significance: float) -> tuple[str, ...]:
-    """Say what so many seeds can show of a family of so many contrasts; it warns if nothing."""
-    smallest = min(1.0, contrasts * smallest_p(seeds))
-    head = f"{kind}: {counted(contrasts, 'comparison')}, {counted(seeds, 'seed')}"
-    if smallest > significance:
-        return (
-            f"warning: {head}: no p value can be below {smallest:.2g} (two-sided sign-flip test, Holm), so "
-            f"nothing can be shown at {significance:g}: {fewest_seeds(significance, contrasts)} seeds are "
-            "the fewest that can",
-        )
-    effect = detectable_effect(seeds, significance, contrasts)
-    if effect is None:
-        return (
-            f"warning: {head}: nothing can be shown at {significance:g}: no p value of more than "
-            f"{MOST_EXACT} seeds is below {contrasts / (1 + FLIPS):.2g} ({FLIPS:,} random sign flips, Holm)",
-        )
-    return (
-        f"{head}: the smallest p value is {smallest:.2g}; a difference of {effect:.1f} standard deviations "
-        "of the paired differences is found in 4 of 5 such experiments",
-    )

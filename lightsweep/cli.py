@@ -322,7 +322,7 @@ def _plan(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Plan":
 def _foresee(planned: "Plan", out: Path) -> Sequence[str]:
     """Say what an ablation's seeds can show; from an earlier run's records also in points of accuracy."""
     from analysis.design import parse_design
-    from analysis.evidence import foresee
+    from analysis.foresight import foresee
     from analysis.frame import RunError, load_run
     from lightsweep.plan import design_tree
 

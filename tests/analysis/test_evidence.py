@@ -10,7 +10,8 @@ import pytest
 from imitation_ablation import WITHOUT_TEST, Outcome, Tree, design_tree, imitate, table
 
 from analysis.design import parse_design
-from analysis.evidence import Comparison, Evidence, foresee, foresee_family, gather_evidence, state_verdicts
+from analysis.evidence import Comparison, Evidence, gather_evidence, state_verdicts
+from analysis.foresight import foresee, foresee_family
 from analysis.frame import Run
 from analysis.power import detectable_effect
 
