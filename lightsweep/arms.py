@@ -4,7 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -164,9 +164,9 @@ def _levels(ablation: Ablation, varied: Sequence[Factor]) -> Iterable[dict[str, 
                 yield {name: level if name == factor.name else 0 for name in names}
 
 
-def path_order(ablation: Ablation) -> tuple[str, ...]:
-    """Return a path's components in the order in which they come in."""
-    return ablation.order if isinstance(ablation.order, tuple) else tuple(ablation.components or ())
+def path_order(ablation: Ablation) -> tuple[str, ...] | Literal["all"]:
+    """Return a path's components in the order in which they come in, or that it is all orders."""
+    return ablation.order or tuple(ablation.components or ())
 
 
 def _apply(sweep: Sweep, changes: dict[str, Any], place: str, on: str = "") -> tuple[DatasetSpec, ArmSpec]:

@@ -78,7 +78,9 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
     costs: dict[str, Cost] = {}
     infos: dict[DatasetSpec, DatasetInfo] = {}
     for arm in arms(sweep):
-        info = infos.setdefault(arm.dataset, describe(arm.dataset))
+        if arm.dataset not in infos:
+            infos[arm.dataset] = describe(arm.dataset)
+        info = infos[arm.dataset]
         task = task_of(arm.dataset, info, sweep.folds)
         place = f"{arm.place}: " if arm.place else ""
         _check_split(arm.dataset, info, place)
@@ -206,11 +208,7 @@ def design_tree(planned: Plan) -> dict[str, Any]:
         "base": BASE if ablation else None,
         "significance": ablation.significance if ablation else None,
         "equivalence": ablation.equivalence if ablation else None,
-        "order": "all"
-        if ablation and ablation.order == "all"
-        else path_order(ablation)
-        if ablation
-        else None,
+        "order": path_order(ablation) if ablation and ablation.design == "path" else None,
         "seeds": sweep.seed_list,
         "folds": sweep.folds,
         "factors": [

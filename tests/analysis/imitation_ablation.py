@@ -42,7 +42,7 @@ def design_tree(
         "base": "base",
         "significance": options.get("significance", 0.05),
         "equivalence": options.get("equivalence", 0.005),
-        "order": order if order == "all" else list(order),
+        "order": None if kind != "path" else order if order == "all" else list(order),
         "seeds": list(options.get("seeds", range(6))),
         "folds": options.get("folds"),
         "factors": [

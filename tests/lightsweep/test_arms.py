@@ -646,7 +646,7 @@ def test_the_design_by_hand() -> None:
         "base": "base",
         "significance": 0.05,
         "equivalence": 0.01,
-        "order": ["dual input"],
+        "order": None,
         "seeds": [0, 1],
         "folds": None,
         "factors": [
