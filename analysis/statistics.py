@@ -13,7 +13,7 @@ from itertools import product
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,6 +62,8 @@ def interval(values: npt.ArrayLike, confidence: float = 0.95) -> Interval | None
     if n < FEWEST_FOR_BOOTSTRAP or tail * RESAMPLES < 10:
         reach = quantile * deviation / math.sqrt(n)
         return Interval(mean - reach, mean + reach, "Student's t")
+    from scipy import stats  # takes a second to import, and runs that are no ablation need none of it
+
     result = stats.bootstrap(
         ((values - mean) / deviation,), np.mean, method="BCa", n_resamples=RESAMPLES, rng=0,
         vectorized=True, confidence_level=1 - 2 * tail,
@@ -151,6 +153,8 @@ def sampling_error(accuracy: float, images: int, confidence: float = 0.95) -> tu
     require_fraction("confidence", confidence)
     if not 0 <= accuracy <= 1 or images < 1:
         raise ValueError(f"accuracy must be in [0, 1], images at least 1; got {accuracy} on {images} images")
+    from scipy import stats
+
     test = stats.binomtest(round(accuracy * images), images)
     low, high = test.proportion_ci(confidence_level=confidence, method="wilson")
     return float(low), float(high)

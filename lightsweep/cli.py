@@ -322,16 +322,19 @@ def _plan(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Plan":
 def _foresee(planned: "Plan", out: Path) -> Sequence[str]:
     """Say what an ablation's seeds can show; from an earlier run's records also in points of accuracy."""
     from analysis.design import parse_design
-    from analysis.foresight import foresee
-    from analysis.frame import RunError, load_run
     from lightsweep.plan import design_tree
 
     design = parse_design(design_tree(planned))
+    if design is None:
+        return ()
+    from analysis.foresight import foresee
+    from analysis.frame import RunError, load_run
+
     try:
         recorded = load_run(out / planned.sweep.name).trials
     except RunError:
         recorded = None
-    return foresee(design, recorded) if design else ()
+    return foresee(design, recorded)
 
 
 def _find_trial(folder: Path, trial: str, records: Collection[str]) -> str:
