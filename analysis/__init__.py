@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from analysis.evidence import Evidence, gather_evidence
     from analysis.figures import learning_curves_figure, pareto_figure
     from analysis.frame import Run, RunError, load_run, summarise_arms
-    from analysis.pareto import mark_front, pareto_front
+    from analysis.pareto import best_per_budget, hypervolume, mark_front, mark_membership, pareto_front
     from analysis.report import render_report, write_report
     from analysis.signs import find_signs
 
@@ -20,12 +20,15 @@ __all__ = [
     "Evidence",
     "Run",
     "RunError",
+    "best_per_budget",
     "find_signs",
     "gather_evidence",
+    "hypervolume",
     "learning_curves",
     "learning_curves_figure",
     "load_run",
     "mark_front",
+    "mark_membership",
     "pareto_figure",
     "pareto_front",
     "render_report",
@@ -37,12 +40,15 @@ _HOMES = {
     "Evidence": "evidence",
     "Run": "frame",
     "RunError": "frame",
+    "best_per_budget": "pareto",
     "find_signs": "signs",
     "gather_evidence": "evidence",
+    "hypervolume": "pareto",
     "learning_curves": "curves",
     "learning_curves_figure": "figures",
     "load_run": "frame",
     "mark_front": "pareto",
+    "mark_membership": "pareto",
     "pareto_figure": "figures",
     "pareto_front": "pareto",
     "render_report": "report",

@@ -21,23 +21,26 @@ from analysis.evidence import gather_evidence
 from analysis.evidence_page import EvidencePart, lay_out_evidence
 from analysis.figures import learning_curves_figure, pareto_figure
 from analysis.frame import STATUSES, Run, RunError, differing_settings, load_run, summarise_arms
-from analysis.pareto import mark_front
+from analysis.pareto import best_per_budget, mark_front, mark_membership
+from analysis.pareto_page import caption_pareto, explain_probability, state_finding
 from analysis.signs import find_signs
 
 
 @dataclass(frozen=True)
 class Section:
-    """What the page shows of one data set; the figures and captions are None if no trial completed."""
+    """What the page shows of one data set; there is no figure if no trial completed."""
 
     dataset: str
     finding: str
-    pareto: Markup | None
-    has_test: bool
-    caption: str
-    front: Sequence[Mapping[str, Any]]
-    curves: Markup | None
-    curve_labels: Sequence[str]
-    curves_caption: str
+    pareto: Markup | None = None
+    has_test: bool = False
+    caption: str = ""
+    front: Sequence[Mapping[str, Any]] = ()
+    front_note: str = ""
+    budgets: Sequence[Mapping[str, Any]] = ()
+    curves: Markup | None = None
+    curve_labels: Sequence[str] = ()
+    curves_caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def render_report(runs: Sequence[Run]) -> str:
     """
     trials = pd.concat([run.trials for run in runs], ignore_index=True)
     epochs = pd.concat([run.epochs for run in runs], ignore_index=True)
-    arms = mark_front(summarise_arms(trials))
+    arms = mark_membership(mark_front(summarise_arms(trials)), trials)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -159,49 +162,21 @@ def _build_section(dataset: str, arms: pd.DataFrame, trials: pd.DataFrame, epoch
     front = arms[arms["on_front"]].sort_values("front_rank")
     if drawn.empty:
         finding = f"No arm has a completed trial on {dataset} yet, so there is no front to show."
-        return Section(dataset, finding, None, False, "", [], None, [], "")
+        return Section(dataset, finding)
     curves = learning_curves(epochs, trials, arms)
     return Section(
         dataset=dataset,
-        finding=_state_finding(dataset, drawn, front),
+        finding=state_finding(dataset, drawn, front),
         pareto=_figure_json(pareto_figure(arms)),
         has_test=bool(drawn["test_mean"].notna().any()),
-        caption=_caption_pareto(arms, drawn),
+        caption=caption_pareto(arms, drawn),
         front=_records(front),
+        front_note=explain_probability(drawn),
+        budgets=_records(best_per_budget(drawn)),
         curves=_figure_json(learning_curves_figure(curves)) if curves.labels else None,
         curve_labels=curves.labels,
         curves_caption=_caption_curves(curves),
     )
-
-
-def _state_finding(dataset: str, drawn: pd.DataFrame, front: pd.DataFrame) -> str:
-    ends = [
-        f"{notation.count(arm['parameters'])} parameters with "
-        f"{notation.percent_spread(arm['val_mean'], arm['val_std'])} validation accuracy"
-        for arm in _records(front.iloc[[0, -1]])
-    ]
-    span = f"from {ends[0]} to {ends[1]}" if len(front) > 1 else ends[0]
-    front_size = f"{len(front):,} of {notation.counted(len(drawn), 'arm')}"
-    return f"On {dataset}, {front_size} {'form' if len(front) > 1 else 'is'} the Pareto front: {span}."
-
-
-def _caption_pareto(arms: pd.DataFrame, drawn: pd.DataFrame) -> str:
-    n = sorted(drawn["n_completed"].unique())
-    trials = (
-        notation.counted(n[0], "completed trial") if len(n) == 1 else f"{n[0]} to {n[-1]} completed trials"
-    )
-    sentences = [
-        "Up and to the left is better. An arm is on the front if no other is at least as good in both "
-        "parameters and mean validation accuracy and better in one. Test accuracy took no part in that: in "
-        "both views the line joins the same arms, numbered as in the table below.",
-        f"Each point is the mean of an arm’s {trials} (seeds, and folds if any).",
-        "Bars are one sample standard deviation over seeds (of their folds’ means), where there are two or "
-        "more.",
-    ]
-    if len(arms) > len(drawn):
-        undrawn = notation.counted(len(arms) - len(drawn), "arm")
-        sentences.append(f"Not drawn: {undrawn} without a completed trial.")
-    return " ".join(sentences)
 
 
 def _caption_curves(curves: LearningCurves) -> str:

@@ -245,9 +245,10 @@ def evaluate(net: Net, source: Source) -> Evaluation:
         losses.append(torch.stack([functional.cross_entropy(o, labels, reduction="sum") for o in outputs]))
         predictions.append(outputs.argmax(2))
     predicted = torch.cat(predictions, 1)
-    right = (predicted == split.labels[split.index]).float().mean(1)
+    hits = (predicted == split.labels[split.index]).sum(1)
     loss = torch.stack(losses).sum(0) / len(split)
-    return Evaluation(tuple(loss.tolist()), tuple(right.tolist()), predicted.cpu())
+    accuracies = tuple(count / len(split) for count in hits.tolist())  # float64: equal counts tie exactly
+    return Evaluation(tuple(loss.tolist()), accuracies, predicted.cpu())
 
 
 def _trained_heads(stage: StageSpec, heads: int) -> slice:

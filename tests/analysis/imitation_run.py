@@ -1,7 +1,10 @@
 """The rows of a small imitation of what `lightsweep run` writes: 8 arms × 3 seeds, 3 stages each."""
 
 import json
+from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 NASTY = "</script><img src=x onerror=alert(1)>"
 
@@ -68,3 +71,18 @@ def epoch_rows(trial: dict[str, Any]) -> list[dict[str, Any]]:
                 | {"seconds": 0.5, "is_kept": epoch == length}
             )
     return rows
+
+
+def plant_partial_trials(folder: Path) -> None:
+    """Add to a run trials that reached 99.9%, but did not complete: of new small arms, and of an old one."""
+    trials = pd.read_parquet(folder / "trials.parquet")
+    model = trials[trials["arm"] == "slow"].iloc[[0]].assign(val_accuracy=0.999, test_accuracy=0.999)
+    planted = [
+        model.assign(arm="stopped", trial_id="p0", status="early_stopped", parameters=1_200, seed=0),
+        model.assign(arm="stopped", trial_id="p1", status="early_stopped", parameters=1_200, seed=1),
+        model.assign(arm="crashed", trial_id="p2", status="failed", parameters=1_100, seed=0),
+        model.assign(arm="crashed", trial_id="p3", status="failed", parameters=1_100, seed=1),
+        model.assign(trial_id="p4", status="early_stopped", seed=7),
+        model.assign(trial_id="p5", status="failed", seed=8),
+    ]
+    pd.concat([trials, *planted], ignore_index=True).to_parquet(folder / "trials.parquet")

@@ -1,4 +1,6 @@
-from itertools import pairwise
+import shutil
+import time
+from itertools import pairwise, product
 
 import numpy as np
 import numpy.typing as npt
@@ -7,8 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from imitation_run import plant_partial_trials
 
-from analysis import mark_front, pareto_front
+from analysis import load_run, mark_front, pareto_front, summarise_arms
+from analysis.pareto import (
+    BUDGETS,
+    best_per_budget,
+    covered_share,
+    hypervolume,
+    mark_membership,
+    membership_probability,
+)
 
 FLOATS = st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 1.0, 2.0, np.inf, np.nan])
 DIRECTIONS = st.sampled_from(["minimise", "maximise"])
@@ -114,3 +125,282 @@ def test_ranks_go_up_with_parameters_and_accuracy():
     assert front["front_rank"].tolist() == list(range(1, len(front) + 1))
     rows = list(zip(front["parameters"], front["val_mean"], strict=True))
     assert all(small[0] < large[0] and small[1] < large[1] for small, large in pairwise(rows))
+
+
+def test_means_that_differ_by_rounding_only_are_equal():
+    """Accuracies are often float32: means of equally many hits then differ in the eighth digit."""
+    hits = np.array([[281, 285], [282, 284], [284, 284]])
+    accuracies = (hits / 288).astype(np.float32).astype(np.float64)
+    means = accuracies.mean(axis=1)
+    assert means[0] < means[1]
+    arms = arms_table(dataset=["a"] * 3, parameters=[100, 200, 300], val_mean=means)
+    assert mark_front(arms)["on_front"].tolist() == [True, False, True]
+    assert best_per_budget(arms, (250,))["label"].tolist() == ["arm 0"]
+    noise = np.array([[0, 0, 0], [3e-8, 6e-8, 0], [1, 1, 1]])
+    assert membership_probability(np.array([1, 2, 3]), 0.9 + 0.05 * noise).tolist() == [1, 0, 1]
+
+
+COORDINATES = st.sampled_from([-1.0, 0.0, 0.25, 0.5, 1.0, 2.0, 3.5, np.nan])
+
+
+@st.composite
+def volumes(draw):
+    m = draw(st.integers(1, 3))
+    values = draw(arrays(np.float64, (draw(st.integers(0, 10)), m), elements=COORDINATES))
+    reference = draw(arrays(np.float64, m, elements=st.sampled_from([0.0, 1.0, 2.5])))
+    return values, draw(st.lists(DIRECTIONS, min_size=m, max_size=m)), reference
+
+
+def volume_by_cells(values, directions, reference) -> float:
+    """Cut the space at every coordinate, and add up the cells that some point is better than."""
+    is_down = [direction == "minimise" for direction in directions]
+    points = [
+        row
+        for row in values
+        if all(x < r if down else x > r for x, r, down in zip(row, reference, is_down, strict=True))
+    ]
+    cuts = [sorted({float(row[j]) for row in points} | {float(reference[j])}) for j in range(len(directions))]
+    total = 0.0
+    for cell in product(*(pairwise(cut) for cut in cuts)):
+        is_covered = any(
+            all(
+                x <= low if down else x >= high for x, (low, high), down in zip(p, cell, is_down, strict=True)
+            )
+            for p in points
+        )
+        total += is_covered * float(np.prod([high - low for low, high in cell]))
+    return total
+
+
+@given(volumes())
+def test_hypervolume_is_the_sum_of_the_cells_covered(problem):
+    assert hypervolume(*problem) == pytest.approx(volume_by_cells(*problem), abs=1e-12)
+
+
+@given(volumes())
+def test_hypervolume_is_that_of_the_front(problem):
+    values, directions, reference = problem
+    front = values[pareto_front(values, directions)]
+    twice = np.concatenate([front, front])
+    assert hypervolume(twice, directions, reference) == pytest.approx(hypervolume(*problem), abs=1e-12)
+
+
+def sweep_area(points) -> float:
+    """Add up the rectangles under the steps of points (x to minimise, y to maximise), from (1, 0)."""
+    area = height = 0.0
+    for (x, y), (after, _) in pairwise([*sorted(points, key=lambda p: (p[0], -p[1])), (1.0, 0.0)]):
+        height = max(height, y)
+        area += (after - x) * height
+    return area
+
+
+@given(st.lists(st.tuples(st.floats(0, 0.999), st.floats(0.001, 1)), max_size=20))
+def test_hypervolume_is_the_area_under_the_steps(points):
+    values = np.array(points).reshape(-1, 2)
+    area = hypervolume(values, ["minimise", "maximise"], [1.0, 0.0])
+    assert area == pytest.approx(sweep_area(points) if points else 0.0)
+
+
+def test_hypervolume_by_hand():
+    down_up = ["minimise", "maximise"]
+    values = np.array([[1, 0.5], [3, 0.9], [3, 0.9], [4, 0.9], [2, np.nan], [5, 1], [0, 0], [9, -1]])
+    assert hypervolume(values, down_up, (5, 0)) == pytest.approx(2 * 0.5 + 2 * 0.9)
+    assert hypervolume(np.empty((0, 2)), down_up, (5, 0)) == 0
+    assert hypervolume(np.array([[-np.inf, 0.5], [1, 0.7]]), down_up, (5, 0)) == np.inf
+    with pytest.raises(ValueError, match=r"the reference must be 2 finite numbers; got \[5\.0\]"):
+        hypervolume(values, down_up, [5])
+    with pytest.raises(ValueError, match=r"got \[5\.0, nan\]"):
+        hypervolume(values, down_up, [5, np.nan])
+    with pytest.raises(ValueError, match="unknown direction"):
+        hypervolume(values, ["minimise", "up"], (5, 0))
+
+
+def test_covered_share_by_hand():
+    """1,000 parameters are at 3/5 of the log scale, 10 at 1/5: 0.8 · 0.5 + 0.4 · (0.9 - 0.5)."""
+    arms = arms_table(
+        parameters=[1_000, 10, 2_000, 100_000, 200_000, None, 50],
+        val_mean=[0.9, 0.5, 0.9, 1.0, 1.0, 1.0, np.nan],
+    )
+    assert covered_share(arms) == pytest.approx(0.56)
+    assert covered_share(arms_table(parameters=[1], val_mean=[1.0])) == 1
+    assert covered_share(arms.iloc[3:]) == 0
+    assert covered_share(arms.iloc[:0]) == 0
+
+
+ACCURACIES = st.sampled_from([0.5, 0.6, 0.7, 0.9, np.nan])
+
+
+@st.composite
+def replicated_arms(draw):
+    n = draw(st.integers(0, 8))
+    sizes = st.sampled_from([10.0, 20.0, 30.0, np.nan] if draw(st.booleans()) else [1.0, 2.0])
+    accuracies = draw(arrays(np.float64, (n, draw(st.integers(0, 5))), elements=ACCURACIES))
+    return draw(arrays(np.float64, n, elements=sizes)), accuracies
+
+
+def probability_by_loops(parameters, accuracies, resamples, seed):
+    competing = [i for i in range(len(parameters)) if parameters[i] > 0 and not np.isnan(accuracies[i]).all()]
+    seeds = [s for s in range(accuracies.shape[1]) if not np.isnan(accuracies[competing, s]).all()]
+    random, times = np.random.default_rng(seed), np.zeros(len(parameters))
+    for _ in range(resamples if seeds else 0):
+        drawn = np.repeat(seeds, random.multinomial(len(seeds), [1 / len(seeds)] * len(seeds)))
+        means = np.full(len(parameters), np.nan)
+        for i in competing:
+            found = [accuracies[i, s] for s in drawn if not np.isnan(accuracies[i, s])]
+            means[i] = round(sum(found) / len(found), 9) if found else np.nan
+        times += pareto_front(np.column_stack([parameters, means]), ["minimise", "maximise"])
+    is_known = (np.count_nonzero(~np.isnan(accuracies), axis=1) > 1) & ~np.isnan(parameters)
+    return np.where(is_known, times / resamples, np.nan)
+
+
+@given(replicated_arms(), st.integers(1, 30), st.integers(0, 3))
+def test_membership_agrees_with_loops_over_the_same_resamples(problem, resamples, seed):
+    expected = probability_by_loops(*problem, resamples, seed)
+    np.testing.assert_allclose(membership_probability(*problem, resamples, seed), expected, rtol=1e-12)
+
+
+def test_membership_by_hand():
+    """Of two seeds, the larger arm is worse, equal or better in 1/4, 1/2 and 1/4 of the resamples."""
+    probabilities = membership_probability(np.array([100, 200]), np.array([[0.9, 0.9], [0.8, 1.0]]))
+    assert probabilities[0] == 1
+    assert probabilities[1] == pytest.approx(0.25, abs=0.03)
+    assert membership_probability(np.array([2, 1]), np.array([[0.9, 0.9], [0.8, 0.8]])).tolist() == [1, 1]
+    twins = membership_probability(np.array([5, 5, 5]), np.array([[0.7, 0.9], [0.7, 0.9], [0.9, 0.7]]))
+    assert twins[0] == twins[1]
+    assert twins.tolist() == pytest.approx([0.75, 0.75, 0.75], abs=0.03)
+
+
+def test_one_replicate_says_nothing():
+    sizes = np.array([100, 200, 300])
+    assert np.isnan(membership_probability(sizes, np.array([[0.9], [0.95], [np.nan]]))).all()
+    assert np.isnan(membership_probability(sizes, np.empty((3, 0)))).all()
+    nan = np.nan
+    found = membership_probability(sizes, np.array([[0.9, nan, nan], [0.8, nan, 0.8], [nan, nan, nan]]))
+    assert np.isnan(found).tolist() == [True, False, True]
+    assert found[1] == pytest.approx(0.25, abs=0.03)  # where the first arm's only seed was not drawn
+
+
+@given(replicated_arms())
+def test_without_variance_membership_is_the_front(problem):
+    parameters, accuracies = problem
+    means = np.nan_to_num(accuracies[:, 0], nan=0.4) if accuracies.shape[1] else np.full(len(parameters), 0.4)
+    expected = pareto_front(np.column_stack([parameters, means]), ["minimise", "maximise"])
+    found = membership_probability(parameters, np.repeat(means[:, np.newaxis], 3, axis=1), resamples=20)
+    np.testing.assert_array_equal(found, np.where(np.isnan(parameters), np.nan, expected))
+
+
+def test_membership_has_one_answer_per_seed_and_is_fast():
+    random = np.random.default_rng(0)
+    sizes = random.integers(1_000, 50_000, 500).astype(np.float64)
+    accuracies = random.uniform(0.9, 0.98, (500, 1)) + random.normal(0, 0.005, (500, 10))
+    start = time.perf_counter()
+    found = membership_probability(sizes, accuracies)
+    assert time.perf_counter() - start < 10  # 0.2 s on a laptop
+    np.testing.assert_array_equal(found, membership_probability(sizes, accuracies))
+    other = membership_probability(sizes, accuracies, seed=1)
+    assert (found != other).any()
+    np.testing.assert_allclose(found, other, atol=0.08)
+
+
+def test_membership_in_blocks_is_the_same(monkeypatch):
+    random = np.random.default_rng(0)
+    sizes, accuracies = random.integers(1, 9, 20).astype(np.float64), random.uniform(0, 1, (20, 4))
+    whole = membership_probability(sizes, accuracies)
+    monkeypatch.setattr("analysis.pareto.BLOCK", 333)
+    np.testing.assert_array_equal(membership_probability(sizes, accuracies), whole)
+
+
+def test_membership_refuses_what_does_not_fit():
+    for sizes, accuracies, resamples in (
+        (np.ones(2), np.ones((3, 2)), 9),
+        (np.ones(2), np.ones(2), 9),
+        (np.ones(2), np.ones((2, 2)), 0),
+    ):
+        with pytest.raises(
+            ValueError, match=r"parameters must be \[n\], accuracies \[n, seeds\] and resamples"
+        ):
+            membership_probability(sizes, accuracies, resamples)
+
+
+def test_budgets_by_hand():
+    arms = arms_table(
+        parameters=[1_500, 9_000, 4_000, 9_000, 30_000, 99_000, 500],
+        val_mean=[0.90, 0.95, 0.93, 0.95, 0.94, 0.99, np.nan],
+        test_mean=[0.1, 0.2, 0.9, 0.9, 0.9, 0.9, 0.9],
+    )
+    best = best_per_budget(arms)
+    assert best[["label", "budget_low", "budget_high"]].to_numpy().tolist() == [
+        ["arm 0", 2_000, 2_000],
+        ["arm 2", 5_000, 5_000],
+        ["arm 1", 10_000, 50_000],
+    ]
+    assert best["val_mean"].tolist() == [0.90, 0.93, 0.95]
+    assert best_per_budget(arms, (1_499, 1_500))["budget_low"].tolist() == [1_500]
+    assert best_per_budget(arms, (100,)).empty
+    assert best_per_budget(arms, ()).empty
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 12), st.sampled_from([0.5, 0.6, 0.7, 0.8, np.nan])), max_size=12),
+    st.lists(st.integers(0, 13), max_size=6, unique=True),
+)
+def test_budgets_agree_with_loops(pairs, budgets):
+    arms = arms_table(
+        dataset=["a"] * len(pairs), parameters=[p for p, _ in pairs], val_mean=[v for _, v in pairs]
+    ).astype({"val_mean": "float64", "label": "str"})
+    best = best_per_budget(arms, budgets)
+    chosen = {}
+    for budget in budgets:
+        fitting = [(-v, p, f"arm {i}") for i, (p, v) in enumerate(pairs) if p <= budget and v == v]
+        row = best[(best["budget_low"] <= budget) & (best["budget_high"] >= budget)]
+        if fitting:
+            chosen.setdefault(min(fitting)[2], []).append(budget)
+            assert row["label"].tolist() == [min(fitting)[2]]
+        else:
+            assert row.empty
+    spans = best[["budget_low", "budget_high"]].to_numpy().tolist()
+    assert sorted(spans) == sorted([min(span), max(span)] for span in chosen.values())
+    assert mark_front(arms).loc[best.index, "on_front"].all()
+
+
+def test_only_completed_trials_count(run_folder, tmp_path):
+    other = shutil.copytree(run_folder, tmp_path / "planted" / run_folder.name)
+    plant_partial_trials(other)
+    (clean_trials, clean), (_, planted) = [
+        (trials, mark_membership(mark_front(summarise_arms(trials)), trials).set_index("arm"))
+        for trials in (load_run(folder).trials for folder in (run_folder, other))
+    ]
+    columns = ["on_front", "front_rank", "front_probability", "val_mean"]
+    pd.testing.assert_frame_equal(planted.loc[clean.index, columns], clean[columns])
+    assert not planted.loc[["stopped", "crashed"], "on_front"].any()
+    assert planted.loc[["stopped", "crashed"], "front_probability"].isna().all()
+    assert covered_share(planted) == covered_share(clean) > 0
+    assert best_per_budget(planted).index.tolist() == best_per_budget(clean).index.tolist()
+    assert clean["front_probability"].to_dict() == pytest.approx(
+        dict.fromkeys(clean.index, 0.0) | {"tiny": 1.0, "small": 1.0, "paper": 1.0}
+    )
+    assert len(clean_trials) == 24
+
+
+def test_membership_takes_each_data_set_for_itself_and_averages_folds_within_their_seed(run_folder):
+    trials = load_run(run_folder).trials
+    trials = trials[trials["arm"].isin(["tiny", "small"]) & (trials["seed"] < 2)]
+    both = pd.concat(
+        [
+            trials.assign(fold=0, val_accuracy=trials["val_accuracy"] - 0.05),
+            trials.assign(fold=1, val_accuracy=trials["val_accuracy"] + 0.05),
+            trials[trials["arm"] == "small"].assign(dataset="mnist", seed=5, fold=0),
+        ]
+    )
+    arms = mark_membership(mark_front(summarise_arms(both)), both)
+    assert arms[["dataset", "arm"]].to_numpy().tolist() == [
+        ["digits", "tiny"],
+        ["digits", "small"],
+        ["mnist", "small"],
+    ]
+    assert arms["front_probability"].tolist()[:2] == [1, 1]
+    assert np.isnan(arms["front_probability"].iloc[2])
+
+
+def test_the_budgets_go_up():
+    assert list(BUDGETS) == sorted(set(BUDGETS))

@@ -1,13 +1,17 @@
+import json
+import math
 import os
 import re
 import shutil
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pandas as pd
 import pytest
-from imitation_run import NASTY
+from imitation_run import NASTY, plant_partial_trials
 
-from analysis import RunError, load_run, render_report, write_report
+from analysis import RunError, load_run, mark_front, render_report, summarise_arms, write_report
+from analysis.pareto import mark_membership
 
 
 class Page(HTMLParser):
@@ -53,6 +57,106 @@ def test_trials_that_have_not_run_are_counted(run_folder):
     (run_folder / "plan.json").write_text("[{")
     with pytest.raises(RunError, match=r"plan\.json: not JSON"):
         load_run(run_folder)
+
+
+def table_under(page: str, heading: str) -> list[list[str]]:
+    """Return the cells of the first table under a heading."""
+    table = page.split(f"<h3>{heading}</h3>", 1)[1].split("</table>", 1)[0]
+    rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
+    return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
+
+
+def text_of(page: str) -> str:
+    return " ".join(Page(page).text.split())
+
+
+def test_the_front_is_shown_with_its_certainty_its_hypervolume_and_the_best_per_budget(run_folder):
+    page = render_report([load_run(run_folder)])
+    header, *rows = table_under(page, "The front")
+    assert header[7] == "On the front, probability"
+    assert [(row[1], row[7]) for row in rows] == [("tiny", "100%"), ("small", "100%"), ("paper", "100%")]
+    header, *rows = table_under(page, "Best net per parameter budget")
+    assert header == ["Budget", "Arm", "Parameters", "Validation", "Test", "n"]
+    assert rows == [
+        ["5,000", "tiny", "2,350", "90.20 ± 0.20%", "89.20 ± 0.20%", "3"],
+        ["10,000", "small", "6,930", "95.20 ± 0.20%", "94.20 ± 0.20%", "3"],
+        ["15,000 to 50,000", "paper", "14,862", "98.20 ± 0.20%", "97.20 ± 0.20%", "3"],
+    ]
+    steps = [(2_350, 0.902), (6_930, 0.952), (14_862, 0.982)]
+    gains = [later - earlier for (_, earlier), (_, later) in pairwise([(0, 0.0), *steps])]
+    share = sum(gain * (5 - math.log10(size)) / 5 for gain, (size, _) in zip(gains, steps, strict=True))
+    text = text_of(page)
+    assert (
+        f"Hypervolume of the front: {share:.4f}. That is the share of the area between the reference point "
+        "(100,000 parameters, accuracy 0%) and the best conceivable net (1 parameter, accuracy 100%)"
+    ) in text
+    assert "Of each run’s own front" not in text
+    assert "the share of 2,000 bootstrap resamples of the seeds" in text
+    assert "With fewer than 5 seeds it is too sure of itself." in text
+    assert "likeliest" not in text
+
+
+def test_each_run_has_its_own_hypervolume(run_folder, tmp_path):
+    other = shutil.copytree(run_folder, tmp_path / "small")
+    trials = pd.read_parquet(other / "trials.parquet")
+    trials[trials["arm"] == "tiny"].to_parquet(other / "trials.parquet")
+    text = text_of(render_report([load_run(run_folder), load_run(other)]))
+    shares = re.search(r"the front: (0\.\d{4})\. .*own front: imitation (0\.\d{4}), small (0\.\d{4})\.", text)
+    assert shares[1] == shares[2]
+    assert shares[3] == f"{0.902 * (5 - math.log10(2_350)) / 5:.4f}" < shares[2]
+
+
+def test_the_likeliest_arms_off_the_front_are_named(run_folder):
+    trials = pd.read_parquet(run_folder / "trials.parquet")
+    lucky = {"wide": 0.985, NASTY: 0.9849, "wider": 0.9848, "slow": 0.9535}
+    for arm, accuracy in lucky.items():  # better than the front at seed 0, far worse at the others
+        trials.loc[trials["arm"] == arm, "val_accuracy"] = [accuracy, 0.8, 0.8]
+    trials.to_parquet(run_folder / "trials.parquet")
+    run = load_run(run_folder)
+    arms = mark_membership(mark_front(summarise_arms(run.trials)), run.trials).set_index("arm")
+    chances = arms.loc[list(lucky), "front_probability"]
+    assert chances.between(0.005, 0.2).sum() == 3  # "wider" needs seed 0 only, and there "wide" beats it
+    text = text_of(render_report([run]))
+    named = text.split("Off the front, but likeliest to be on it: ")[1].split("%.")[0] + "%"
+    assert sorted(named.split("; ")) == sorted(
+        f"{arm} ({arms.loc[arm, 'parameters']:,} parameters) {100 * chances[arm]:.0f}%"
+        for arm in ("wide", NASTY, "slow")
+    )
+
+
+def test_one_seed_has_no_probability(run_folder):
+    trials = pd.read_parquet(run_folder / "trials.parquet")
+    trials[trials["seed"] == 0].to_parquet(run_folder / "trials.parquet")
+    page = render_report([load_run(run_folder)])
+    assert [row[7] for row in table_under(page, "The front")[1:]] == ["–"] * 3
+    text = text_of(page)
+    assert "so the probability that it is on the front cannot be said (–)" in text
+    assert "bootstrap" not in text
+
+
+def test_no_net_within_the_budgets_no_table_of_budgets(run_folder):
+    trials = pd.read_parquet(run_folder / "trials.parquet")
+    trials.assign(parameters=trials["parameters"] + 100_000).to_parquet(run_folder / "trials.parquet")
+    page = render_report([load_run(run_folder)])
+    assert "Best net per parameter budget" not in page
+    assert "Hypervolume of the front: 0.0000." in text_of(page)
+
+
+def test_partial_results_are_in_no_front_table_hypervolume_or_probability(run_folder, tmp_path):
+    other = shutil.copytree(run_folder, tmp_path / "planted" / run_folder.name)
+    plant_partial_trials(other)
+    clean, planted = [render_report([load_run(folder)]) for folder in (run_folder, other)]
+    for heading in ("The front", "Best net per parameter budget"):
+        assert table_under(planted, heading) == table_under(clean, heading)
+    for start, end in (("Hypervolume of", "add nothing."), ("On the front, probability: ", "itself.")):
+        found = [text_of(page).split(start)[1].split(end)[0] for page in (clean, planted)]
+        assert found[0] == found[1]
+    figure = json.loads(planted.split('id="pareto-data-1">')[1].split("</script>")[0])
+    drawn = "".join(text for trace in figure["data"] for text in trace.get("hovertext", []))
+    assert "<b>slow</b>" in drawn
+    for absent in ("<b>stopped</b>", "<b>crashed</b>", "99.9"):
+        assert absent not in drawn
+    assert "Not drawn: 2 arms without a completed trial." in text_of(planted)
 
 
 def test_nothing_from_files_becomes_markup(run_folder):

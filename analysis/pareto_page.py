@@ -1,0 +1,81 @@
+"""What the page says of accuracy against parameters, in words. Tables are ``mark_membership``'s rows."""
+
+import pandas as pd
+
+from analysis import notation
+from analysis.pareto import REFERENCE_PARAMETERS, RESAMPLES, covered_share
+
+FEW_SEEDS = 5  # below, an arm that is on the front for certain is off it in truth in some percent of cases
+
+
+def state_finding(dataset: str, drawn: pd.DataFrame, front: pd.DataFrame) -> str:
+    """Say in a sentence how many of the arms drawn form the front, and what its ends are."""
+    ends = [
+        f"{notation.count(arm['parameters'])} parameters with "
+        f"{notation.percent_spread(arm['val_mean'], arm['val_std'])} validation accuracy"
+        for arm in front.iloc[[0, -1]].to_dict("records")
+    ]
+    span = f"from {ends[0]} to {ends[1]}" if len(front) > 1 else ends[0]
+    front_size = f"{len(front):,} of {notation.counted(len(drawn), 'arm')}"
+    return f"On {dataset}, {front_size} {'form' if len(front) > 1 else 'is'} the Pareto front: {span}."
+
+
+def caption_pareto(arms: pd.DataFrame, drawn: pd.DataFrame) -> str:
+    """Say how the figure is to be read, and what the front covers."""
+    n = sorted(drawn["n_completed"].unique())
+    trials = (
+        notation.counted(n[0], "completed trial") if len(n) == 1 else f"{n[0]} to {n[-1]} completed trials"
+    )
+    sentences = [
+        "Up and to the left is better. An arm is on the front if no other is at least as good in both "
+        "parameters and mean validation accuracy and better in one. Test accuracy took no part in that: in "
+        "both views the line joins the same arms, numbered as in the table below.",
+        f"Each point is the mean of an arm’s {trials} (seeds, and folds if any).",
+        "Bars are one sample standard deviation over seeds (of their folds’ means), where there are two or "
+        "more.",
+    ]
+    if len(arms) > len(drawn):
+        undrawn = notation.counted(len(arms) - len(drawn), "arm")
+        sentences.append(f"Not drawn: {undrawn} without a completed trial.")
+    return " ".join([*sentences, *_state_hypervolume(drawn)])
+
+
+def _state_hypervolume(drawn: pd.DataFrame) -> list[str]:
+    reference = notation.count(REFERENCE_PARAMETERS)
+    sentences = [
+        f"Hypervolume of the front: {covered_share(drawn):.4f}. That is the share of the area between the "
+        f"reference point ({reference} parameters, accuracy 0%) and the best conceivable net (1 parameter, "
+        "accuracy 100%) in which some arm is as good or better, parameters on a log scale, accuracy by "
+        f"validation; arms with {reference} parameters or more add nothing."
+    ]
+    runs = drawn.groupby("run", sort=False)
+    if len(runs) > 1:
+        shares = ", ".join(f"{run} {covered_share(rows):.4f}" for run, rows in runs)
+        sentences.append(f"Of each run’s own front: {shares}.")
+    return sentences
+
+
+def explain_probability(drawn: pd.DataFrame) -> str:
+    """Say what the column of probabilities means, and which arms off the front might be on it."""
+    if drawn["front_probability"].isna().all():
+        return (
+            "No arm has results at two seeds or more, so the probability that it is on the front cannot be "
+            f"said ({notation.MISSING})."
+        )
+    sentences = [
+        f"On the front, probability: the share of {notation.count(RESAMPLES)} bootstrap resamples of the "
+        "seeds, drawn for all arms together, in which the arm’s mean validation accuracy puts it on the "
+        f"front; {notation.MISSING} for an arm with a single seed."
+    ]
+    if drawn["n_seeds"].min() < FEW_SEEDS:
+        sentences.append(f"With fewer than {FEW_SEEDS} seeds it is too sure of itself.")
+    off = drawn[~drawn["on_front"] & (drawn["front_probability"] >= 0.005)]
+    likeliest = off.sort_values(["front_probability", "label"], ascending=[False, True]).head(3)
+    if not likeliest.empty:
+        named = "; ".join(
+            f"{arm['label']} ({notation.count(arm['parameters'])} parameters) "
+            f"{notation.share(arm['front_probability'])}"
+            for arm in likeliest.to_dict("records")
+        )
+        sentences.append(f"Off the front, but likeliest to be on it: {named}.")
+    return " ".join(sentences)
