@@ -62,7 +62,7 @@ def forest_figure(family: JudgedFamily, margin: float) -> go.Figure:
                 hovertemplate="%{hovertext}<extra></extra>",
             )
         )
-    figure.update_xaxes(title="difference in test accuracy (points)", zeroline=False)
+    figure.update_xaxes(title="difference (points)", zeroline=False)
     figure.update_yaxes(
         tickvals=list(places), ticktext=[_wrapped(row.contrast.name) for row in rows],
         range=[-0.6, len(rows) - 0.4], showgrid=False,

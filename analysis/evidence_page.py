@@ -35,6 +35,8 @@ class Plot:
     label: str
     caption: str
     height_rem: float
+    is_wide: bool = False
+    """Whether it is drawn no narrower than several panels need, and scrolls on a narrow screen."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,9 @@ def _lay_out_family(evidence: Evidence, family: JudgedFamily) -> FamilyPart:
         if panels < pairs:
             text += f" Drawn are the {panels} strongest of {pairs} pairs; the table has all."
         height = 6 + 17 * math.ceil(panels / 3)
-        plots.insert(0, Plot(interaction_figure(evidence, family), "Interactions", text, height))
+        plots.insert(
+            0, Plot(interaction_figure(evidence, family), "Interactions", text, height, is_wide=True)
+        )
     return FamilyPart(TITLES[family.kind], _finding(family), family.warnings, plots, family.comparisons)
 
 
