@@ -333,3 +333,15 @@ def test_headings_sort_by_number_and_keep_missing_last(run_folder, tmp_path, bro
     assert heading.get_attribute("aria-sort") is None
     page.get_by_role("button", name="Arm").click()
     assert column("Arm") == sorted(column("Arm"), key=str.lower)
+
+
+@pytest.mark.browser
+def test_the_page_fits_a_narrow_screen(run_folder, tmp_path, browser):
+    """Wide tables and panels scroll within themselves, and a long arm's name widens nothing."""
+    for file in (run_folder / "trials.parquet", run_folder / "epochs.parquet"):
+        table = pd.read_parquet(file)
+        table.assign(arm=table["arm"].replace("tiny", "a very long name " * 6)).to_parquet(file)
+    page = browser.new_page(viewport={"width": 400, "height": 800})
+    page.goto(write_report([run_folder], tmp_path / "report.html").as_uri())
+    page.locator("#curves-1 .main-svg").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
