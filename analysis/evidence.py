@@ -178,17 +178,13 @@ def _judge_family(
                 validation=float(on_validation.mean()) if len(value) else None,
                 seeds=tuple(int(seed) for seed in value.index),
                 values=tuple(value.tolist()),
-                lost=tuple(
-                    reason
-                    for (arm, seed), reason in lost.items()
-                    if arm in contrast.weights and seed in test.columns
-                ),
+                lost=tuple(reason for (arm, _), reason in lost.items() if arm in contrast.weights),
                 verdict=verdict,
                 sentence=_sentence(verdict, judgement, design, len(family.contrasts)),
             )
         )
     foreseen = foresee_family(family.kind, len(family.contrasts), len(design.seeds), design.significance)
-    warnings = tuple(line for line in foreseen if line.startswith("warning"))
+    warnings = (foreseen,) if foreseen.startswith("warning") else ()
     return JudgedFamily(family.kind, tuple(comparisons), warnings)
 
 

@@ -19,9 +19,8 @@ def foresee(design: Design, recorded: pd.DataFrame | None = None) -> tuple[str, 
     found: dict[str, None] = {}
     for dataset in design.arms:
         for family in families(design, dataset):
-            found |= dict.fromkeys(
-                foresee_family(family.kind, len(family.contrasts), len(design.seeds), design.significance)
-            )
+            count, seeds = len(family.contrasts), len(design.seeds)
+            found[foresee_family(family.kind, count, seeds, design.significance)] = None
             if recorded is not None:
                 found |= dict.fromkeys(_resolved_points(family, design, dataset, recorded))
     if design.folds:
@@ -44,7 +43,7 @@ def _resolved_points(family: Family, design: Design, dataset: str, recorded: pd.
     ]
 
 
-def foresee_family(kind: Kind, contrasts: int, seeds: int, significance: float) -> tuple[str, ...]:
+def foresee_family(kind: Kind, contrasts: int, seeds: int, significance: float) -> str:
     """Say what so many seeds can show of a family of so many contrasts; it warns if nothing."""
     smallest = min(1.0, contrasts * smallest_p(seeds))
     head = f"{kind}: {counted(contrasts, 'comparison')}, {counted(seeds, 'seed')}"
@@ -52,15 +51,15 @@ def foresee_family(kind: Kind, contrasts: int, seeds: int, significance: float) 
         return (
             f"warning: {head}: no p value can be below {smallest:.2g} (two-sided sign-flip test, Holm), so "
             f"nothing can be shown at {significance:g}: {fewest_seeds(significance, contrasts)} seeds are "
-            "the fewest that can",
+            "the fewest that can"
         )
     effect = detectable_effect(seeds, significance, contrasts)
     if effect is None:
         return (
             f"warning: {head}: nothing can be shown at {significance:g}: no p value of more than "
-            f"{MOST_EXACT} seeds is below {contrasts / (1 + FLIPS):.2g} ({FLIPS:,} random sign flips, Holm)",
+            f"{MOST_EXACT} seeds is below {contrasts / (1 + FLIPS):.2g} ({FLIPS:,} random sign flips, Holm)"
         )
     return (
         f"{head}: the smallest p value is {smallest:.2g}; a difference of {effect:.1f} standard deviations "
-        "of the paired differences is found in 4 of 5 such experiments",
+        "of the paired differences is found in 4 of 5 such experiments"
     )

@@ -21,7 +21,7 @@ from analysis.statistics import (
     require_fraction,
     require_margin,
     sign_flip_p,
-)  # fmt: skip
+)
 
 Verdict = Literal["helps", "hurts", "equivalent", "not decided"]
 

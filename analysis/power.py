@@ -16,7 +16,7 @@ from analysis.statistics import (
     mean_of,
     require_fraction,
     require_margin,
-)  # fmt: skip
+)
 
 MOST_SEEDS = 10_000
 

@@ -5,6 +5,7 @@ import json
 import sys
 import warnings
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,7 @@ def run(
     from lightsweep.run import run_sweep
 
     console, planned = _console(), _plan(sweep_file, overrides, data_dir)
-    for line in _foresee(planned, out):
+    for line in _foresee(planned):
         if line.startswith("warning"):  # now, not after hours of training
             _say(console, line)
     done = run_sweep(planned, out, data_dir, address, fresh, not offline, console)
@@ -319,8 +320,8 @@ def _plan(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Plan":
         raise InputError(f"{sweep_file}: {error}") from None
 
 
-def _foresee(planned: "Plan", out: Path) -> Sequence[str]:
-    """Say what an ablation's seeds can show; from an earlier run's records also in points of accuracy."""
+def _foresee(planned: "Plan", out: Path | None = None) -> Sequence[str]:
+    """Say what an ablation's seeds can show; with an earlier run's records under `out` also in points."""
     from analysis.design import parse_design
     from lightsweep.plan import design_tree
 
@@ -330,10 +331,10 @@ def _foresee(planned: "Plan", out: Path) -> Sequence[str]:
     from analysis.foresight import foresee
     from analysis.frame import RunError, load_run
 
-    try:
-        recorded = load_run(out / planned.sweep.name).trials
-    except RunError:
-        recorded = None
+    recorded = None
+    if out is not None:
+        with suppress(RunError):
+            recorded = load_run(out / planned.sweep.name).trials
     return foresee(design, recorded)
 
 

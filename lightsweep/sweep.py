@@ -17,7 +17,7 @@ from lightsweep.spec import (
     canonical_json,
     complain,
     nearest,
-)  # fmt: skip
+)
 
 
 class Resources(Spec):
@@ -44,7 +44,7 @@ def _check_changes(changes: dict[str, Any]) -> dict[str, Any]:
     _check_plain(changes, "changes")
     if "match" in changes and changes["match"] not in MATCHES:
         raise complain(f"match = {_text(changes['match'])}: {nearest(changes['match'], MATCHES)}")
-    within = changes.get("within", 0.01)
+    within = changes.get("within", 0)
     if "within" in changes and "match" not in changes:
         raise complain("within says how near a match must come, and there is no match here")
     if isinstance(within, bool) or not isinstance(within, (int, float)) or not 0 <= within < 1:

@@ -26,7 +26,7 @@ from lightsweep.spec import (
     StagePreset,
     StageSpec,
     TransformSpec,
-)  # fmt: skip
+)
 from lightsweep.store import NoStore
 from lightsweep.sweepfile import load_sweep
 
