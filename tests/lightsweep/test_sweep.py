@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from sweep_texts import load
 
 from lightsweep.datasets import describe
 from lightsweep.plan import plan
@@ -25,11 +26,6 @@ FREE = ABLATION + "  arms:\n    x: "
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def load(text: str, *overrides: str) -> Sweep:
-    Path("t.yaml").write_text(text, encoding="utf-8")
-    return load_sweep(Path("t.yaml"), overrides)
 
 
 def refusal(text: str, *overrides: str) -> str:
