@@ -1,9 +1,11 @@
-"""What a run's arms are to one another: `design.json`, as `lightsweep run` writes it, checked."""
+"""What a run is, an ablation or a search: `design.json`, as `lightsweep run` writes it, checked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+Direction = Literal["minimise", "maximise"]
 
 
 @dataclass(frozen=True)
@@ -74,4 +76,56 @@ def parse_design(tree: Mapping[str, Any]) -> Design | None:
         factors=tuple(Factor(f["name"], f["is_component"], tuple(f["levels"])) for f in tree["factors"]),
         arms=arms,
         test_images=dict(tree["test_images"]),
+    )
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search: what was looked for, within what, and for how long."""
+
+    objectives: Mapping[str, Direction]
+    """val_accuracy (a fraction), parameters, macs, weight_bytes or latency_ms -> its direction."""
+    limits: Mapping[str, float]
+    """Cost -> what no net may exceed, in its unit."""
+    sampler: str
+    """tpe, nsga2, gp, qmc or random."""
+    seed: int
+    """Of the sampler, and that nets are trained with while searching."""
+    trials: int | None
+    """How many were asked for; None with a budget."""
+    budget: Mapping[str, float]
+    """How many epochs or minutes were asked for; empty with a number of trials."""
+    keys: tuple[str, ...]
+    """The settings that were searched."""
+    early_stopping: str | None
+    """What trials were compared by: rank or accuracy; None if all were trained to their end."""
+    margin: float | None
+    """Accuracy, a fraction, by which a confirmed net may miss the front; None for no confirmation."""
+    seeds: tuple[int, ...]
+    """The fresh ones that the confirmation trains with."""
+
+
+def parse_search(tree: Mapping[str, Any]) -> Search | None:
+    """Return the search that `design.json`'s content describes; None if the run is no search.
+
+    Folders older than searches do not name it. Raises KeyError, TypeError, ValueError or AttributeError for
+    what no run writes.
+    """
+    search = tree.get("search")
+    if search is None:
+        return None
+    unknown = set(search["objectives"].values()) - set(get_args(Direction))
+    if unknown:
+        raise ValueError(f"unknown direction {sorted(unknown)}")
+    return Search(
+        objectives=dict(search["objectives"]),
+        limits={key: float(limit) for key, limit in search["limits"].items()},
+        sampler=str(search["sampler"]),
+        seed=int(search["seed"]),
+        trials=search["trials"],
+        budget={unit: float(size) for unit, size in (search["budget"] or {}).items() if size is not None},
+        keys=tuple(search["keys"]),
+        early_stopping=search["early_stopping"],
+        margin=search["margin"],
+        seeds=tuple(search["seeds"]),
     )

@@ -14,9 +14,10 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis import notation
-from analysis.design import Design, parse_design
+from analysis.design import Design, Search, parse_design, parse_search
 
 STATUSES = ("completed", "early_stopped", "failed")
+PHASES = ("search", "confirmation")
 
 # Columns that must be there, with the dtype they get: str and float64 hold NaN, Int64 holds NA for missing.
 TRIAL_COLUMNS: Mapping[str, str] = {
@@ -26,6 +27,8 @@ TRIAL_COLUMNS: Mapping[str, str] = {
     **dict.fromkeys(("epochs_trained", "stages_total", "stages_reused"), "Int64"),
     **dict.fromkeys(("val_accuracy", "test_accuracy", "train_accuracy", "seconds"), "float64"),
 }
+# Columns that folders older than searches lack: null there, and in runs that are no search.
+SEARCH_COLUMNS: Mapping[str, str] = {"phase": "str", "study_number": "Int64", "latency_ms": "float64"}
 EPOCH_COLUMNS: Mapping[str, str] = {
     **dict.fromkeys(("trial_id", "arm", "stage"), "str"),
     **dict.fromkeys(("seed", "fold", "stage_index", "epoch", "trial_epoch"), "Int64"),
@@ -47,8 +50,9 @@ class Run:
     """One run folder, read and checked.
 
     ``trials`` has a row per trial and ``epochs`` a row per trial, stage and epoch, with the columns of
-    ``TRIAL_COLUMNS`` and ``EPOCH_COLUMNS``, a column ``run`` (this run's name) and, in ``trials``, a column
-    ``config.<key>`` per hyperparameter. Accuracies are fractions, times seconds.
+    ``TRIAL_COLUMNS`` and ``EPOCH_COLUMNS``, a column ``run`` (this run's name) and, in ``trials``, those of
+    ``SEARCH_COLUMNS`` and a column ``config.<key>`` per hyperparameter. Accuracies are fractions, times
+    seconds.
     """
 
     name: str
@@ -61,6 +65,8 @@ class Run:
     """Trials of the plan, those without a record included; None if the folder does not say."""
     design: Design | None = None
     """What its arms are to one another; None if it is no ablation."""
+    search: Search | None = None
+    """What was searched; None if it is no search."""
 
 
 def load_run(folder: Path | str, name: str | None = None) -> Run:
@@ -75,7 +81,7 @@ def load_run(folder: Path | str, name: str | None = None) -> Run:
             f"{folder}: no such run folder; name a folder that `lightsweep run` wrote, as runs/NAME"
         )
     name = name or folder.resolve().name
-    trials = _read_table(folder / "trials.parquet", TRIAL_COLUMNS).assign(run=name)
+    trials = _read_table(folder / "trials.parquet", TRIAL_COLUMNS, SEARCH_COLUMNS).assign(run=name)
     epochs = _read_table(folder / "epochs.parquet", EPOCH_COLUMNS).assign(run=name)
     _check_trials(folder / "trials.parquet", trials)
     try:
@@ -87,17 +93,18 @@ def load_run(folder: Path | str, name: str | None = None) -> Run:
     if not isinstance(environment, dict):
         raise RunError(f"{folder / 'environment.json'}: not a JSON object; repeat the run to rewrite it")
     sweep_text = _read_text(folder / "sweep.yaml")
-    design = _load_design(folder / "design.json")
+    design, search = _load_design(folder / "design.json")
     n_planned = _count_planned(folder / "plan.json")
-    return Run(name, folder, trials, epochs, sweep_text, environment, n_planned, design)
+    return Run(name, folder, trials, epochs, sweep_text, environment, n_planned, design, search)
 
 
-def _load_design(path: Path) -> Design | None:
-    """Read what the arms are to one another; None where the folder does not say, or it is no ablation."""
+def _load_design(path: Path) -> tuple[Design | None, Search | None]:
+    """Read what an ablation or a search is of; None for what the run is not, or the folder does not say."""
     if not path.is_file():
-        return None
+        return None, None
     try:
-        return parse_design(json.loads(_read_text(path)))
+        tree = json.loads(_read_text(path))
+        return parse_design(tree), parse_search(tree)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path}: not a run's design ({error!r}); repeat the run to rewrite it") from error
 
@@ -185,7 +192,10 @@ def _read_text(path: Path) -> str:
         raise RunError(f"{path}: unreadable ({error}); repeat the run to rewrite it") from error
 
 
-def _read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+def _read_table(
+    path: Path, columns: Mapping[str, str], optional: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """Read a table and give its columns their dtypes; ``optional`` ones are null where there are none."""
     try:
         with path.open("rb") as file:  # a path would be searched for partitions, such as a folder "lr=0.1"
             table = pd.read_parquet(file)
@@ -202,7 +212,10 @@ def _read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         raise RunError(
             f"{path}: no column {', '.join(missing)}; was it written by another version? Repeat the run"
         )
-    return table.assign(**{column: _cast(path, table[column], dtype) for column, dtype in columns.items()})
+    optional = optional or {}
+    table = table.assign(**{column: None for column in optional if column not in table})
+    dtypes = {**columns, **optional}
+    return table.assign(**{column: _cast(path, table[column], dtype) for column, dtype in dtypes.items()})
 
 
 def _cast(path: Path, column: "pd.Series[Any]", dtype: str) -> "pd.Series[Any]":
@@ -232,6 +245,7 @@ def _check_trials(path: Path, trials: pd.DataFrame) -> None:
     rules = {
         "trial_id stands in more than one row": trials["trial_id"].duplicated(),
         f"status is none of {', '.join(STATUSES)}": ~trials["status"].isin(STATUSES),
+        f"phase is none of {', '.join(PHASES)}": ~(trials["phase"].isin(PHASES) | trials["phase"].isna()),
         "an accuracy lies outside [0, 1] (accuracies are fractions)": (
             accuracies.lt(0) | accuracies.gt(1)
         ).any(axis=1),

@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.design import Direction
 from analysis.frame import ARM_KEY
 
-Direction = Literal["minimise", "maximise"]
 Floats = npt.NDArray[np.float64]
 
 ARM_OBJECTIVES: dict[str, Direction] = {"parameters": "minimise", "val_mean": "maximise"}

@@ -69,7 +69,7 @@ def _grid_arms(sweep: Sweep, grid: dict[str, list[Any]]) -> list[Arm]:
         changes = dict(zip(grid, combination, strict=True))
         names = {key: value_name(grid[key], value) for key, value in changes.items()}
         name = ", ".join(f"{short[key]} {names[key]}" for key in changes)
-        found.append(Arm(name, *_apply(sweep, changes, "grid"), f"arm {name}", changes))
+        found.append(Arm(name, *apply_changes(sweep, changes, "grid"), f"arm {name}", changes))
     return found
 
 
@@ -84,7 +84,7 @@ def _ablation_arms(sweep: Sweep, ablation: Ablation) -> list[Arm]:
                 if key in ("dataset", "dataset.name", "dataset.path"):
                     rule = "arms are compared on one data set; nest them in datasets"
                     raise InputError(f"{_at(place, key)}: {rule}")
-            spec = _apply(own, settings, place, on)
+            spec = apply_changes(own, settings, place, on)
             cost = (changes.get("match"), changes.get("within", WITHIN))
             if name in nested:
                 raise InputError(f"{place}: there is an arm {name} already; name this one anew")
@@ -103,7 +103,7 @@ def _nests(sweep: Sweep, ablation: Ablation) -> Iterable[tuple[str, Sweep]]:
             if key in ("dataset", "dataset.name"):
                 raise InputError(f"{place}.{key}: the data set is {name}; drop this key")
         there = sweep.dataset.model_copy(update={"name": name, "path": None})
-        dataset, base = _apply(sweep.model_copy(update={"dataset": there}), changes, place)
+        dataset, base = apply_changes(sweep.model_copy(update={"dataset": there}), changes, place)
         yield f" on {name}", sweep.model_copy(update={"dataset": dataset, "base": base})
 
 
@@ -169,8 +169,15 @@ def path_order(ablation: Ablation) -> tuple[str, ...] | Literal["all"]:
     return ablation.order or tuple(ablation.components or ())
 
 
-def _apply(sweep: Sweep, changes: dict[str, Any], place: str, on: str = "") -> tuple[DatasetSpec, ArmSpec]:
-    """Return the data set and settings of base with changes; messages begin with the place."""
+def apply_changes(
+    sweep: Sweep, changes: dict[str, Any], place: str, on: str = ""
+) -> tuple[DatasetSpec, ArmSpec]:
+    """Return the data set and settings of base with changes.
+
+    Raises:
+        InputError: A key is none of base's, or a value is wrong; the message begins with the place.
+
+    """
     tree = {**sweep.base.model_dump(mode="json"), "dataset": sweep.dataset.model_dump(mode="json")}
     for key, value in changes.items():
         if key.split(".")[0] not in tree:

@@ -3,20 +3,22 @@
 import platform
 import time
 from collections.abc import Callable, Generator
+from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 import torch
 
 from lightsweep.datasets import Dataset
 from lightsweep.pipeline import StageEntry, trial_steps
-from lightsweep.records import Outcome, completed, failed
+from lightsweep.records import Outcome, completed, early_stopped, failed
 from lightsweep.spec import InputError, WriteError
 from lightsweep.store import NotStoredError, StageStore
-from lightsweep.train import DivergedError, EpochRecord
+from lightsweep.train import DivergedError
 from lightsweep.trial import Trial
 
-Attempt = Callable[[Trial, Dataset, StageStore, torch.device], Generator[object, None, Outcome]]
-"""Runs a trial step by step and returns what became of it."""
+Attempt = Callable[[Trial, Dataset, StageStore, torch.device], Generator[Outcome, None, Outcome]]
+"""Runs a trial, yielding after each epoch what becomes of it if it ends there; returns what became of it."""
 
 
 def make_repeatable() -> None:
@@ -28,8 +30,10 @@ def make_repeatable() -> None:
 
 def attempt(
     trial: Trial, dataset: Dataset, store: StageStore, device: torch.device
-) -> Generator[EpochRecord, None, Outcome]:
-    """Run a trial epoch by epoch and return what became of it; its failure is an outcome, with the reason.
+) -> Generator[Outcome, None, Outcome]:
+    """Run a trial, yielding after each epoch what becomes of it if it is stopped there.
+
+    Its failure is an outcome, with the reason.
 
     Raises:
         WriteError: The store cannot be written, so that no trial has a chance.
@@ -38,6 +42,7 @@ def attempt(
     """
     started_at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     entries: list[StageEntry] = []
+    epochs: list[dict[str, Any]] = []
 
     def where() -> tuple[str, float, str, str]:
         return started_at, time.perf_counter() - started, platform.node(), device.type
@@ -49,7 +54,9 @@ def attempt(
             if isinstance(step, StageEntry):
                 entries.append(step)
             else:
-                yield step
+                place = {"stage_index": len(entries), "trial_epoch": len(epochs) + 1, "is_kept": False}
+                epochs.append({**asdict(step), **place})
+                yield early_stopped(epochs, *where(), entries)
     except StopIteration as end:
         return completed(end.value, *where())
     except (WriteError, NotStoredError):

@@ -19,7 +19,7 @@ from lightsweep.augment import transforms
 from lightsweep.datasets import load
 from lightsweep.imagefiles import Images, as_tensor
 from lightsweep.images import Source, Split, freeze
-from lightsweep.models import Convolution, Net, build
+from lightsweep.models import Block, Net, build
 from lightsweep.schedule import trainable_blocks
 from lightsweep.spec import DatasetSpec, ModelSpec, RecipeName, StageSpec
 from lightsweep.torchvision_import import import_torchvision
@@ -153,9 +153,9 @@ def _make_usual(net: nn.Module) -> None:
     net.used = None  # type: ignore[assignment]
     net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     for module in net.modules():
-        if isinstance(module, Convolution):
+        if isinstance(module, Block):
             module.forward = _relu_first.__get__(module)  # type: ignore[method-assign]
 
 
-def _relu_first(block: Convolution, x: Tensor) -> Tensor:
+def _relu_first(block: Block, x: Tensor) -> Tensor:
     return functional.max_pool2d(functional.relu(block.convolution(x)), 2)

@@ -85,12 +85,14 @@ def run(
         if line.startswith("warning"):  # now, not after hours of training
             _say(console, line)
     done = run_sweep(planned, out, data_dir, address, fresh, not offline, console)
-    left = done.planned - done.completed - len(done.failed)
+    ended = done.completed + done.stopped + len(done.failed)
+    stopped = f"{done.stopped} stopped early, " if done.stopped else ""
     _say(
         console,
-        f"{done.completed} completed, {len(done.failed)} failed, {left} left; records in {done.folder}",
+        f"{done.completed} completed, {stopped}{len(done.failed)} failed, {done.planned - ended} left; "
+        f"records in {done.folder}",
     )
-    if done.completed + len(done.failed):
+    if ended:
         report_file = write_report([done.folder], done.folder / "report.html")
         for line in state_verdicts(load_run(done.folder)):
             _say(console, line)

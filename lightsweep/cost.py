@@ -1,5 +1,6 @@
 """What a net costs, known before it is trained: parameters, multiply-accumulates, bytes."""
 
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,6 +10,8 @@ from torch import nn
 from lightsweep.models import Net, PointwiseHead, build
 from lightsweep.schedule import block_names, network_of, stage_table, trainable_blocks
 from lightsweep.spec import ArmSpec, ModelSpec, Network
+
+TIMED = 30
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,30 @@ def cost(model: ModelSpec, shape: tuple[int, int, int], classes: int) -> Cost:
     parameters = sum(parameter.numel() for parameter in net.parameters())
     macs = sum(_block_macs(net, shape).values())
     return Cost(parameters, macs, 4 * parameters, 12 * parameters)
+
+
+@lru_cache(maxsize=4096)
+def latency_ms(model: ModelSpec, shape: tuple[int, int, int], classes: int) -> float:
+    """Measure the final net on one image on one thread of this machine's processor, in milliseconds.
+
+    The least of `TIMED` times, in seconds of the thread: others at work on the machine can only add to it.
+
+    Raises:
+        InputError: The filters are too many for the image.
+
+    """
+    net = build(model, shape, classes, "fused", seed=0).eval()
+    image, threads, least = torch.zeros(1, *shape), torch.get_num_threads(), float("inf")
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for _ in range(TIMED):
+                began = time.thread_time()
+                net(image, image)
+                least = min(least, time.thread_time() - began)
+    finally:
+        torch.set_num_threads(threads)
+    return 1000 * least
 
 
 def training_macs(spec: ArmSpec, shape: tuple[int, int, int], classes: int) -> int:
@@ -85,9 +112,11 @@ def _block_macs(net: Net, shape: tuple[int, int, int]) -> dict[str, int]:
             continue
         rows, columns = shape[1:]
         for name, block in zip(submodel.blocks, submodel.convolutions(), strict=True):
-            rows, columns = rows - block.kernel + 1, columns - block.kernel + 1
-            weights = sum(p.numel() for p in block.parameters() if p.dim() == 4)
-            counts[f"{letter}.{name}"] = rows * columns * weights
+            counts[f"{letter}.{name}"] = 0
+            for layer in block.layers():
+                rows, columns = rows - layer.kernel + 1, columns - layer.kernel + 1
+                parts = (part for part in (layer.depthwise, layer.convolution) if part is not None)
+                counts[f"{letter}.{name}"] += rows * columns * sum(part.weight.numel() for part in parts)
             rows, columns = rows // 2, columns // 2
     for name, module in net.named_modules():
         if isinstance(module, (nn.Linear, PointwiseHead)):

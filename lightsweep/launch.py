@@ -12,12 +12,12 @@ import signal
 import socket
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 # Read by Ray when it is imported: no phoning home, no result files, no snapshots, no handler of
@@ -38,6 +38,7 @@ import ray
 import torch
 from ray import tune
 from ray.tune import Callback, TuneError
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -125,8 +126,15 @@ class Listener:
     """A trial has ended, whatever became of it; an InputError ends the run."""
 
 
+Source = Callable[[], Trial | Literal["wait"] | None]
+"""Gives the next trial to train, "wait" while it depends on trials under way, or None after the last one."""
+
+GoesOn = Callable[[Trial, Outcome], bool]
+"""Says of a trial at a rung, with its outcome if it ends there, whether it goes on."""
+
+
 def run_trials(
-    trials: Sequence[Trial],
+    source: Source,
     datasets: dict[DatasetSpec, Dataset],
     store_folder: Path,
     scratch: Path,
@@ -135,11 +143,13 @@ def run_trials(
     fresh: bool,
     listener: Listener,
     attempt: Attempt,
+    rungs: Sequence[int] = (),
+    goes_on: GoesOn | None = None,
 ) -> None:
-    """Run trials in parallel on the attached cluster, in their order.
+    """Run trials in parallel on the attached cluster, in the order in which they are given.
 
     Args:
-        trials: What to train.
+        source: What to train.
         datasets: Loaded data sets by their spec.
         store_folder: The stage store of this process.
         scratch: Folder for Tune's own files, of which none is needed afterwards.
@@ -148,10 +158,12 @@ def run_trials(
         fresh: Train everything anew, whatever is stored.
         listener: Hears of the trials.
         attempt: Runs one trial in a worker.
+        rungs: Numbers of epochs after which a trial asks whether it goes on.
+        goes_on: Answers.
 
     Raises:
-        InputError: The store cannot be written, or the listener cannot keep an outcome; trials under way
-            are stopped.
+        InputError: The store cannot be written, the listener cannot keep an outcome, or the source has
+            nothing to give; trials under way are stopped.
         KeyboardInterrupt: Ctrl-C; trials under way are stopped.
 
     """
@@ -160,15 +172,18 @@ def run_trials(
     broker = options.remote(str(store_folder.absolute()), fresh)
     share = resources.gpus if gpus else 0
     trainable = tune.with_parameters(
-        _Worker, trials=list(trials), datasets=datasets, broker=broker,
-        checkpoint_seconds=resources.checkpoint_seconds, attempt=attempt,
+        _Worker, datasets=datasets, broker=broker,
+        checkpoint_seconds=resources.checkpoint_seconds, attempt=attempt, rungs=frozenset(rungs),
     )  # fmt: skip
-    reporter = _Reporter(trials, broker, listener)
+    reporter = _Reporter(broker, listener)
     with warnings.catch_warnings(action="ignore"):
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": share}),
             tune_config=tune.TuneConfig(
-                search_alg=_InOrder(len(trials)), num_samples=len(trials), reuse_actors=True
+                search_alg=_Searcher(source, reporter),
+                scheduler=_Scheduler(goes_on),
+                num_samples=-1,
+                reuse_actors=True,
             ),
             run_config=tune.RunConfig(
                 name="trials",
@@ -187,19 +202,29 @@ def run_trials(
             raise reporter.fault from None
 
 
-class _InOrder(Searcher):
-    """Hands out trials by their index, when there is room for one more.
+class _Searcher(Searcher):
+    """Hands out trials when there is room for one more.
 
-    Tune's own grid search copies the whole list for every trial.
+    Tune's own grid search copies the whole list for every trial, and its OptunaSearch tells a stopped trial's
+    accuracy as a final one.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, source: Source, reporter: "_Reporter") -> None:
         super().__init__()
-        self.left = iter(range(count))
+        self.source, self.reporter = source, reporter
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        index = next(self.left, None)
-        return None if index is None else {"trial": index}
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune writes it down, for a restore that we do not use
+
+    def suggest(self, trial_id: str) -> Any:
+        try:
+            given = self.source()
+        except InputError as error:
+            self.reporter.fault = error
+            raise
+        if given is None:
+            return Searcher.FINISHED
+        return None if given == "wait" else {"trial": _Handed(given)}
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         pass
@@ -209,6 +234,37 @@ class _InOrder(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         pass
+
+
+@dataclass(frozen=True)
+class _Handed:
+    """A trial as a value of Tune's configuration, of which it makes names and copies."""
+
+    trial: Trial
+
+    def __repr__(self) -> str:
+        return self.trial.trial_id
+
+    def __deepcopy__(self, memo: Any) -> "_Handed":
+        return self
+
+
+class _Scheduler(FIFOScheduler):
+    """Stops trials that do not go on from a rung."""
+
+    def __init__(self, goes_on: GoesOn | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.goes_on = goes_on
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if self.goes_on is None or "at_rung" not in result:
+            return TrialScheduler.CONTINUE
+        ours: Trial = trial.config["trial"].trial
+        stays = self.goes_on(ours, Outcome(**json.loads(result["at_rung"])))
+        return TrialScheduler.CONTINUE if stays else TrialScheduler.STOP
 
 
 _Broker = ray.remote(num_cpus=0)(Broker)
@@ -252,35 +308,41 @@ class _Worker(tune.Trainable):
     def setup(  # type: ignore[override]
         self,
         config: dict[str, Any],
-        trials: list[Trial],
         datasets: dict[DatasetSpec, Dataset],
         broker: Any,
         checkpoint_seconds: float,
         attempt: Attempt,
+        rungs: frozenset[int],
     ) -> None:
-        self.trials, self.datasets, self.attempt = trials, datasets, attempt
+        self.datasets, self.attempt, self.rungs = datasets, attempt, rungs
+        self.steps: Generator[Outcome, None, Outcome] | None = None
         self.broker, self.checkpoint_seconds = broker, checkpoint_seconds
         make_repeatable()
         os.chdir("/")  # nothing is read or written where Ray started the worker; that folder may go
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        trial = self.trials[new_config["trial"]]
+        trial: Trial = new_config["trial"].trial
+        if self.steps is not None:
+            self.steps.close()  # of a trial that was stopped: it gives its claims back
         self.epochs = 0
         store = _RemoteStore(self.broker, trial.trial_id, self.checkpoint_seconds)
         self.steps = self.attempt(trial, self.datasets[trial.dataset], store, pick_device())
         return True
 
     def step(self) -> dict[str, Any]:
+        assert self.steps is not None  # setup and reset_config make them
         until = time.monotonic() + REPORT_SECONDS
         while time.monotonic() < until:
             try:
-                next(self.steps)
+                so_far = next(self.steps)
             except StopIteration as end:
                 return {"outcome": json.dumps(asdict(end.value)), "done": True}
             except WriteError as error:
                 return {"fault": str(error)}
-            self.epochs += 1
+            self.epochs = len(so_far.epochs)
+            if self.epochs in self.rungs:
+                return {"epochs": self.epochs, "at_rung": json.dumps(asdict(so_far))}
         return {"epochs": self.epochs}
 
 
@@ -294,13 +356,13 @@ def pick_device() -> torch.device:
 class _Reporter(Callback):
     """Hands what Tune learns of trials to the launching process's own functions."""
 
-    def __init__(self, trials: Sequence[Trial], broker: Any, listener: Listener) -> None:
-        self.trials, self.broker, self.listener = trials, broker, listener
+    def __init__(self, broker: Any, listener: Listener) -> None:
+        self.broker, self.listener = broker, listener
         self.fault: InputError | None = None
         """Why nothing more can be kept; raising it ends Tune's loop, which wraps it up."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune writes its callbacks down, for a restore that we do not use
+        return {}
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self.listener.on_epochs(self._of(trial), 0)
@@ -319,7 +381,10 @@ class _Reporter(Callback):
         self.listener.on_lost(self._of(trial))
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self._end(trial, Outcome(**json.loads(trial.last_result["outcome"])))
+        last = trial.last_result
+        if "outcome" not in last:  # the scheduler stopped it
+            self._drop_claims(trial)
+        self._end(trial, Outcome(**json.loads(last.get("outcome") or last["at_rung"])))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self._drop_claims(trial)
@@ -338,7 +403,7 @@ class _Reporter(Callback):
             raise
 
     def _of(self, trial: Any) -> Trial:
-        ours: Trial = self.trials[trial.config["trial"]]
+        ours: Trial = trial.config["trial"].trial
         return ours
 
     def _drop_claims(self, trial: Any) -> None:

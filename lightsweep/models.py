@@ -21,11 +21,12 @@ def feature_side(model: ModelSpec, side: int) -> int:
     """
     left = side
     for index in range(len(model.filters)):
-        left = (left - model.kernel + 1) // 2
+        left = (left - model.convolutions * (model.kernel - 1)) // 2
         if left < 1:
+            several = f"{model.convolutions} convolutions of " if model.convolutions > 1 else ""
             raise InputError(
                 f"model.filters = {list(model.filters)}: {len(model.filters)} blocks are too many for images "
-                f"of {side} pixels with kernel {model.kernel}: at most {index} fit"
+                f"of {side} pixels with {several}kernel {model.kernel}: at most {index} fit"
             )
     return left
 
@@ -37,15 +38,12 @@ def used_side(model: ModelSpec, side: int) -> int:
     """
     used = feature_side(model, side)
     for _ in model.filters:
-        used = 2 * used + model.kernel - 1
+        used = 2 * used + model.convolutions * (model.kernel - 1)
     return used
 
 
 class Convolution(nn.Module):
-    """A block: convolution without padding, batch normalisation or none, 2×2 max-pooling, ReLU.
-
-    ReLU after pooling equals ReLU before it (both are monotone) on a quarter of the values.
-    """
+    """A convolution without padding, depthwise-separable or not, and batch normalisation or none."""
 
     def __init__(self, spec: ModelSpec, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -58,13 +56,34 @@ class Convolution(nn.Module):
         self.norm = nn.BatchNorm2d(outputs) if spec.batch_norm else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [batch, inputs, h, w] to [batch, outputs, (h − kernel + 1) // 2, (w − kernel + 1) // 2]."""
+        """Map [batch, inputs, h, w] to [batch, outputs, h − kernel + 1, w − kernel + 1]."""
         if self.depthwise is not None:
             x = self.depthwise(x)
         x = self.convolution(x)
-        if self.norm is not None:
-            x = self.norm(x)
-        return functional.relu(_max_pool(x))
+        return x if self.norm is None else self.norm(x)
+
+
+class Block(Convolution):
+    """Convolutions, each followed by ReLU and the last one by 2×2 max-pooling.
+
+    ReLU after pooling equals ReLU before it (both are monotone) on a quarter of the values.
+    """
+
+    def __init__(self, spec: ModelSpec, inputs: int, outputs: int) -> None:
+        count = spec.convolutions
+        super().__init__(spec, inputs if count == 1 else outputs, outputs)
+        sizes = [inputs] + [outputs] * (count - 1)
+        self.before = nn.ModuleList(Convolution(spec, size, outputs) for size in sizes[: count - 1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [batch, inputs, h, w] to [batch, outputs, …]; c · (kernel − 1) less a side, then half."""
+        for convolution in self.before:
+            x = functional.relu(convolution(x))
+        return functional.relu(_max_pool(super().forward(x)))
+
+    def layers(self) -> list[Convolution]:
+        """Return the block's convolutions, from the images on."""
+        return [*self.before, self]
 
 
 def _max_pool(x: Tensor) -> Tensor:
@@ -107,7 +126,7 @@ class Submodel(nn.Module):
         sizes = [channels, *spec.filters]
         self.blocks = [f"conv{index}" for index in range(1, len(sizes))]
         for name, inputs, outputs in zip(self.blocks, sizes, sizes[1:], strict=False):
-            self.add_module(name, Convolution(spec, inputs, outputs))
+            self.add_module(name, Block(spec, inputs, outputs))
         if network == "heads":
             self.add_module("head", nn.Linear(self.features, classes))
         elif spec.fusion != "concatenate":
@@ -128,7 +147,7 @@ class Submodel(nn.Module):
             x = block(x)
         return x
 
-    def convolutions(self) -> list[Convolution]:
+    def convolutions(self) -> list[Block]:
         """Return the blocks, from the images on."""
         return [self.get_submodule(name) for name in self.blocks]  # type: ignore[misc]
 

@@ -82,7 +82,10 @@ def run_trial(trial: Trial, dataset: Dataset, store: StageStore, device: torch.d
 def trial_steps(
     trial: Trial, dataset: Dataset, store: StageStore, device: torch.device
 ) -> Generator[EpochRecord | StageEntry, None, TrialResult]:
-    """Do what `run_trial` does, yielding each trained epoch's record as it ends and each stage's entry."""
+    """Do what `run_trial` does, yielding each epoch's record as it ends and each stage's entry.
+
+    Epochs that are looked up, with their stage or with a checkpoint of it, are yielded, too.
+    """
     keys = stage_keys(trial, dataset.fingerprint, device.type)
     chain = _Chain(trial, dataset, device, keys)
     results: list[StageResult] = []
@@ -90,6 +93,8 @@ def trial_steps(
     for index, key in enumerate(keys):
         answer = store.claim(key)
         result, trained = answer.result, 0
+        for known in (answer.result, answer.checkpoint):
+            yield from map(EpochRecord.from_plain, known.epochs if known else ())
         if result is None:
             try:
                 result = yield from chain.make(index, results, answer.checkpoint, store)

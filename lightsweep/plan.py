@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
 
-from lightsweep.arms import BASE, Arm, arms, factors, path_order
+from lightsweep.arms import BASE, Arm, apply_changes, arms, factors, path_order
 from lightsweep.cost import Cost, cost
 from lightsweep.imagefiles import DatasetInfo
 from lightsweep.match import matched, task_of
 from lightsweep.schedule import stage_table
+from lightsweep.searchspec import Search
 from lightsweep.spec import DatasetSpec, InputError, canonical_json
 from lightsweep.sweep import Sweep
 from lightsweep.trial import Trial, stage_keys
@@ -62,7 +63,7 @@ class StageNode:
 
 
 def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
-    """Enumerate a sweep's trials, in an order in which few wait for one another.
+    """Enumerate a sweep's trials, in an order in which few wait for one another; a search has none yet.
 
     Args:
         sweep: The sweep.
@@ -77,6 +78,10 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
     trials: list[Trial] = []
     costs: dict[str, Cost] = {}
     infos: dict[DatasetSpec, DatasetInfo] = {}
+    if sweep.search:
+        infos[sweep.dataset] = describe(sweep.dataset)
+        _check_split(sweep.dataset, infos[sweep.dataset], "")
+        return Plan(sweep, (), (), costs, infos)
     for arm in arms(sweep):
         if arm.dataset not in infos:
             infos[arm.dataset] = describe(arm.dataset)
@@ -108,6 +113,24 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
         is_path = sweep.ablation.design == "path" and sweep.ablation.order != "all"
         _refuse_idle_arms(planned, keys, is_path)
     return Plan(sweep, tuple(planned), tuple(_apart(keys)), costs, infos)
+
+
+def with_trials(planned: Plan, entries: Iterable[dict[str, Any]]) -> Plan:
+    """Return a search's plan with the trials that it had before.
+
+    Args:
+        planned: The plan, which of itself has no trials.
+        entries: Of plan.json: arm, seed and changes of each trial.
+
+    """
+    trials: list[Trial] = []
+    costs: dict[str, Cost] = {}
+    for entry in entries:
+        dataset, spec = apply_changes(planned.sweep, entry["changes"], "search.space")
+        trials.append(Trial(entry["arm"], dataset, spec, entry["seed"], changes=entry["changes"]))
+        task = task_of(dataset, planned.infos[dataset], None)
+        costs[trials[-1].trial_id] = cost(spec.model, task.shape, task.classes)
+    return replace(planned, trials=tuple(trials), costs=costs)
 
 
 def _check_split(dataset: DatasetSpec, info: DatasetInfo, place: str) -> None:
@@ -231,7 +254,20 @@ def design_tree(planned: Plan) -> dict[str, Any]:
             }
             for arm in planned.arms
         ],
+        "search": _search_tree(sweep.search, sweep.seed_list) if sweep.search else None,
         "test_images": {spec.name: info.test_count for spec, info in planned.infos.items()},
+    }
+
+
+def _search_tree(search: Search, seeds: tuple[int, ...]) -> dict[str, Any]:
+    """Return what the analysis must know of a search."""
+    kept = {"objectives", "limits", "sampler", "seed", "trials", "budget"}
+    return {
+        **search.model_dump(mode="json", include=kept),
+        "keys": list(search.space),
+        "early_stopping": search.early_stopping.compare if search.early_stopping else None,
+        "margin": search.confirmation.margin if search.confirmation else None,
+        "seeds": seeds,
     }
 
 

@@ -1,7 +1,7 @@
 """Live progress of a run: a bar in a terminal, plain lines elsewhere, and every line in `log.txt`."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -19,21 +19,29 @@ QUIET_SECONDS = 60.0  # at most without a line, where there is no terminal
 class Progress:
     """Counts trials that are done, running and failed, and says what is best and how long is left."""
 
-    def __init__(self, trials: Sequence[Trial], log: Path, console: Console) -> None:
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        log: Path,
+        console: Console,
+        share_done: Callable[[], float] | None = None,
+    ) -> None:
         """Start counting.
 
         Args:
-            trials: What is to run.
+            trials: What is to run, as far as it is known.
             log: File that lines are appended to.
             console: Where the progress is shown.
+            share_done: Of a search, tells how much of it is over, 0 to 1.
 
         """
-        self.total = len(trials)
         self.console = console
-        self.done = self.failed = 0
+        self.share_done, self.share_before = share_done, share_done() if share_done else 0.0
+        self.done = self.failed = self.stopped = 0
         self.best: tuple[float, str] | None = None
-        self.epochs = {trial.trial_id: sum(stage.epochs for stage in trial.stages) for trial in trials}
-        self.epochs_total = sum(self.epochs.values())
+        self.epochs: dict[str, int] = {}
+        for trial in trials:
+            self.add(trial)
         self.made = self.reused = 0
         self.waited_seconds = self.worker_seconds = 0.0
         self.epochs_ended = 0  # at most, of trials that have ended
@@ -59,6 +67,23 @@ class Progress:
             self._bar.stop()
         self._log.close()
 
+    def begin_list(self, trials: Sequence[Trial]) -> None:
+        """Go on from a search to a list of trials, all of which are known."""
+        self.share_done, self.share_before = None, 0.0
+        self.started, self.epochs_ended = time.monotonic(), 0
+        self.epochs = {trial_id: 0 for trial_id in list(self.epochs)[: self.done]}
+        for trial in trials:
+            self.add(trial)
+
+    @property
+    def total(self) -> int:
+        """Number of the trials known so far."""
+        return len(self.epochs)
+
+    def add(self, trial: Trial) -> None:
+        """Count a trial to what is to run."""
+        self.epochs[trial.trial_id] = sum(stage.epochs for stage in trial.stages)
+
     def say(self, text: str) -> None:
         """Show a line and log it."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -74,7 +99,7 @@ class Progress:
                 f"{running.label} {done} of {self.epochs[running.trial_id]} epochs"
                 for running, done in self.running.values()
             )
-            self.say(f"[{self.done}/{self.total}] running: {under_way}; {self.time_left()}")
+            self.say(f"[{self.place()}] running: {under_way}; {self.time_left()}")
         self._update()
 
     def lose(self, trial: Trial) -> None:
@@ -99,12 +124,23 @@ class Progress:
             stored = sum(stage["origin"] == "stored" for stage in outcome.stages[:-1])
             reused = f", {stored} of {len(outcome.stages) - 1} stages reused" if stored else ""
             text = f"validation {accuracy:.2%}, {outcome.seconds:.1f} s{reused}"
+        elif outcome.status == "early_stopped":
+            self.stopped += 1
+            best = max(epoch["val_accuracy"] for epoch in outcome.epochs)
+            text = (
+                f"stopped early after {len(outcome.epochs)} epochs, best {best:.2%}, {outcome.seconds:.1f} s"
+            )
         else:
             self.failed += 1
             text = f"FAILED: {outcome.error}"
-        width = len(str(self.total))
-        self.say(f"[{self.done:{width}}/{self.total}] {trial.label}: {text}; {self.summary()}")
+        self.say(f"[{self.place()}] {trial.label}: {text}; {self.summary()}")
         self._update()
+
+    def place(self) -> str:
+        """Return how many trials are done, of how many or of what share of the search."""
+        if self.share_done is not None:
+            return f"{self.done}, {self.share_done():.0%}"
+        return f"{self.done:{len(str(self.total))}}/{self.total}"
 
     def ledger(self) -> str:
         """Return how many stages and assessments were made and reused, and how long workers waited."""
@@ -117,19 +153,25 @@ class Progress:
     def summary(self) -> str:
         """Return what is running, failed and best, and the time left, in words."""
         best = f", best {self.best[0]:.2%}" if self.best else ""
-        return f"{len(self.running)} running, {self.failed} failed{best}, {self.time_left()}"
+        stopped = f"{self.stopped} stopped early, " if self.stopped else ""
+        return f"{len(self.running)} running, {stopped}{self.failed} failed{best}, {self.time_left()}"
 
     def time_left(self) -> str:
-        """Return an estimate of the time left, from the share of the epochs that are done."""
-        if self.done == self.total:
+        """Return an estimate of the time left, from the share of the search or the epochs that is done."""
+        if self.share_done is not None:
+            share = self.share_done()
+        else:
+            done = self.epochs_ended + sum(epochs for _, epochs in self.running.values())
+            share = done / sum(self.epochs.values()) if self.done < self.total else 1.0
+        if share >= 1 and not self.running:
             return "done"
-        done = self.epochs_ended + sum(epochs for _, epochs in self.running.values())
-        if not done:
+        if share <= self.share_before:
             return "time left unknown"
-        left = (time.monotonic() - self.started) * (self.epochs_total / done - 1)
+        left = (time.monotonic() - self.started) * (1 - share) / (share - self.share_before)
         return f"about {left:.0f} s left" if left < 90 else f"about {left / 60:.0f} min left"
 
     def _update(self) -> None:
         if self._bar and self._task is not None:
             best = f" ({self.best[1]})" if self.best else ""
-            self._bar.update(self._task, completed=self.done, description=self.summary() + best)
+            description = self.summary() + best
+            self._bar.update(self._task, completed=self.done, total=self.total, description=description)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from lightsweep.cost import Cost
 from lightsweep.pipeline import StageEntry, TrialResult
@@ -17,7 +17,7 @@ TRIAL_COLUMNS = {
     "epochs_trained": "Int64", "seconds": "float64", "training_seconds": "float64",
     "stages_total": "Int64", "stages_reused": "Int64", "waited_seconds": "float64",
     "host": "str", "device": "str", "spec_hash": "str", "result_key": "str", "commit": "str",
-    "started_at": "str",
+    "started_at": "str", "phase": "str", "study_number": "Int64", "latency_ms": "float64",
 }  # fmt: skip
 STAGE_COLUMNS = {
     "trial_id": "str", "arm": "str", "seed": "int64", "fold": "Int64", "stage": "str",
@@ -56,6 +56,11 @@ class Outcome:
     """One per epoch, with `stage_index`, `trial_epoch` and `is_kept`."""
 
     @property
+    def epochs_behind(self) -> int:
+        """Epochs that the trial's results hold, as far as it came."""
+        return len(self.epochs) or sum(stage["epochs"] for stage in self.stages)
+
+    @property
     def warnings(self) -> list[str]:
         """What was found damaged in the store, and discarded."""
         return [stage["warning"] for stage in self.stages if stage["warning"]]
@@ -77,6 +82,24 @@ def completed(result: TrialResult, started_at: str, seconds: float, host: str, d
     )  # fmt: skip
 
 
+def early_stopped(
+    epochs: Sequence[dict[str, Any]],
+    started_at: str,
+    seconds: float,
+    host: str,
+    device: str,
+    entries: Sequence[StageEntry],
+) -> Outcome:
+    """Return the outcome of a trial that ends after these epochs, as `Outcome.epochs` has them.
+
+    It has no accuracies: those of its epochs are not the final net's.
+    """
+    return Outcome(
+        "early_stopped", None, started_at, seconds, host, device,
+        stages=[_plain(entry) for entry in entries], epochs=list(epochs),
+    )  # fmt: skip
+
+
 def failed(
     error: str, started_at: str, seconds: float, host: str, device: str, entries: Sequence[StageEntry] = ()
 ) -> Outcome:
@@ -93,6 +116,17 @@ def _plain(entry: StageEntry) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class SearchPart:
+    """What part a trial has in a search."""
+
+    phase: Literal["search", "confirmation"] | None = None
+    study_number: int | None = None
+    """Number of the Optuna trial that drew its configuration."""
+    latency_ms: float | None = None
+    """Where it is an objective or has a limit."""
+
+
+@dataclass(frozen=True)
 class Record:
     """One trial's journal line: its row of `trials.parquet`, its rows of the other two tables."""
 
@@ -101,15 +135,15 @@ class Record:
     epochs: list[dict[str, Any]]
 
 
-def record(trial: Trial, cost: Cost, outcome: Outcome, commit: str) -> Record:
-    """Return the record of a trial."""
+def record(trial: Trial, cost: Cost, outcome: Outcome, commit: str, part: SearchPart | None = None) -> Record:
+    """Return the record of a trial; of a search's also what part it has in it."""
     identity = {"trial_id": trial.trial_id, "arm": trial.arm, "seed": trial.seed, "fold": trial.fold}
     is_completed = outcome.status == "completed"
     trained = [stage for stage in outcome.stages if stage["stage_index"] < len(trial.stages)]
     row = {
         **identity, "dataset": trial.dataset.name, "status": outcome.status, "error": outcome.error,
         **asdict(cost), **outcome.accuracies,
-        "epochs_trained": len(outcome.epochs) if is_completed else None,
+        "epochs_trained": len(outcome.epochs) or None,
         "seconds": outcome.seconds,
         "training_seconds": sum(stage["seconds"] for stage in outcome.stages) if is_completed else None,
         "stages_total": len(trial.stages),
@@ -118,6 +152,7 @@ def record(trial: Trial, cost: Cost, outcome: Outcome, commit: str) -> Record:
         "host": outcome.host, "device": outcome.device, "spec_hash": trial.spec_hash,
         "result_key": outcome.stages[-1]["key"] if is_completed else None,
         "commit": commit, "started_at": outcome.started_at,
+        **asdict(part or SearchPart()),
         **config_columns(trial),
     }  # fmt: skip
     names = [*(stage.name for stage in trial.stages), "assessment"]
@@ -130,6 +165,18 @@ def record(trial: Trial, cost: Cost, outcome: Outcome, commit: str) -> Record:
         for stage in outcome.stages
     ]
     return Record(row, stages, [{**identity, **_epoch_row(trial, epoch)} for epoch in outcome.epochs])
+
+
+def outcome_of(found: Record) -> Outcome:
+    """Return the outcome that a record was made of."""
+    trial = found.trial
+    names = ("val_accuracy", "test_accuracy", "train_accuracy")
+    return Outcome(
+        trial["status"], trial["error"], trial["started_at"], trial["seconds"],
+        trial["host"], trial["device"],
+        accuracies={name: trial[name] for name in names if name in trial},
+        stages=found.stages, epochs=found.epochs,
+    )  # fmt: skip
 
 
 def config_columns(trial: Trial) -> dict[str, Any]:

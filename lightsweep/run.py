@@ -1,11 +1,11 @@
 """The whole job of `lightsweep run`: plan, load, train what is not done yet, record."""
 
 import itertools
-from collections.abc import Collection, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from rich.console import Console
@@ -13,16 +13,21 @@ from rich.console import Console
 from lightsweep import datasets
 from lightsweep.attempt import Attempt, attempt
 from lightsweep.environment import commit
-from lightsweep.plan import Plan, design_tree, plan_keys
+from lightsweep.plan import Plan, design_tree, plan_keys, with_trials
 from lightsweep.progress import Progress
-from lightsweep.records import Outcome, Record, record
+from lightsweep.records import Outcome, Record, SearchPart, outcome_of, record
 from lightsweep.runfolder import RunFolder
+from lightsweep.searchspec import ACCURACY
 from lightsweep.spec import DatasetSpec, InputError, WriteError
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LookUps, NotStoredError
 from lightsweep.storekeeping import cut_to_limit
 from lightsweep.sweep import Resources
 from lightsweep.trial import Trial, stage_keys
+
+if TYPE_CHECKING:
+    from lightsweep.halving import Rungs
+    from lightsweep.search import Draw, Study
 
 STORE = ".stages"
 
@@ -33,7 +38,10 @@ class RunSummary:
 
     folder: Path
     planned: int
+    """Of a search as far as it came."""
     completed: int
+    stopped: int
+    """Early, of a search."""
     failed: tuple[Record, ...]
     interrupted: bool
 
@@ -48,7 +56,7 @@ def run_sweep(
     console: Console,
     attempt: Attempt = attempt,
 ) -> RunSummary:
-    """Run a plan's trials that are not done yet; running again continues.
+    """Run a plan's trials that are not done yet, or go on with its search; running again continues.
 
     Args:
         planned: What to run.
@@ -67,8 +75,6 @@ def run_sweep(
     loaded = load_all(planned, data_dir, download)
     store = FolderStore(out / STORE)  # a folder that cannot be written is said before Ray starts
     run = RunFolder.create(out, planned.sweep)
-    device_type = likely_device(planned.sweep.resources)
-    keys = plan_keys(planned, {spec: data.fingerprint for spec, data in loaded.items()}, device_type)
 
     def say_waiting() -> None:
         console.print(
@@ -76,19 +82,29 @@ def run_sweep(
         )
 
     with run.alone(say_waiting):
-        run.describe(planned.sweep, design_tree(planned), planned.trials, keys)
+        study = None
+        if planned.sweep.search:
+            from lightsweep.search import Study  # Optuna takes a second to import
+
+            outcomes = {trial_id: outcome_of(found) for trial_id, found in run.records().items()}
+            study = Study(planned, run.folder, outcomes)
+            planned = with_trials(planned, run.planned() if run.is_planned() else ())
+        work = _Work(planned, loaded, run, store, out, address, fresh, attempt)
+        run.describe(planned.sweep, design_tree(planned), planned.trials, work.keys)
         store.remove_leftovers()
-        done = {} if fresh else _done(planned.trials, run.records(), loaded, keys)
+        done = set() if fresh else work.done(planned.trials)
         left = [trial for trial in planned.trials if trial.trial_id not in done]
-        with Progress(left, run.folder / "log.txt", console) as progress:
-            progress.say(_headline(planned, len(done)))
+        share_done = study.share_done if study else None
+        with Progress([] if study else left, run.folder / "log.txt", console, share_done) as progress:
+            work.progress = progress
+            progress.say(_headline(planned, len(done), study))
             interrupted = False
             try:
-                _keep_to_limit(store, out, {key for chain in keys.values() for key in chain}, progress)
-                if not fresh:
-                    left = _look_up(left, planned, loaded, keys, device_type, store, run, progress)
-                if left:
-                    _train(left, planned, loaded, run, out / STORE, address, fresh, progress, attempt)
+                _keep_to_limit(store, out, work.all_keys(), progress)
+                with work:
+                    if study:
+                        left = work.confirmation(work.search(study))
+                    work.train(left)
                 _keep_to_limit(store, out, (), progress)
             except KeyboardInterrupt:
                 interrupted = True
@@ -98,12 +114,15 @@ def run_sweep(
                 raise WriteError(f"{error}; what was recorded stays, and the same command goes on") from None
             finally:
                 run.clear_scratch()
+                if study:
+                    study.leave(run.folder)
             if progress.done:
                 progress.say(progress.ledger())
             final = run.compact()
-    failures = tuple(r for r in final.values() if r.trial["status"] == "failed")
-    completed = sum(r.trial["status"] == "completed" for r in final.values())
-    return RunSummary(run.folder, len(planned.trials), completed, failures, interrupted)
+    statuses = [found.trial["status"] for found in final.values()]
+    failures = tuple(found for found in final.values() if found.trial["status"] == "failed")
+    completed, stopped = (statuses.count(status) for status in ("completed", "early_stopped"))
+    return RunSummary(run.folder, len(work.planned.trials), completed, stopped, failures, interrupted)
 
 
 def likely_device(resources: Resources) -> str:
@@ -129,102 +148,239 @@ def _keep_to_limit(
         )
 
 
-def _headline(planned: Plan, done: int) -> str:
+def _headline(planned: Plan, done: int, study: "Study | None") -> str:
+    already = f", {done} of them done already" if done else ""
+    if study:
+        return f"{planned.sweep.name}: a search, {study.share_done():.0%} of it done already"
     sizes = sorted({cost.parameters for cost in planned.costs.values()})
     span = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
-    already = f", {done} of them done already" if done else ""
     return f"{planned.sweep.name}: {len(planned.trials)} trials of {span} parameters{already}"
 
 
-def _done(
-    trials: Sequence[Trial],
-    records: dict[str, Record],
-    loaded: dict[DatasetSpec, datasets.Dataset],
-    keys: dict[str, tuple[str, ...]],
-) -> set[str]:
-    """Return the ids of trials whose record is of a completed trial with the same content as now."""
-    done = set()
-    for trial in trials:
-        found = records.get(trial.trial_id)
-        if found is not None and found.trial["status"] == "completed":
-            key = found.trial["result_key"]
-            device, fingerprint = found.trial["device"], loaded[trial.dataset].fingerprint
-            if key == keys[trial.trial_id][-1] or key == stage_keys(trial, fingerprint, device)[-1]:
-                done.add(trial.trial_id)
-    return done
+class _Work:
+    """One run's trials on their way from the plan to the records, on a Ray cluster from the first need on."""
 
+    progress: Progress
 
-def _look_up(
-    trials: list[Trial],
-    planned: Plan,
-    loaded: dict[DatasetSpec, datasets.Dataset],
-    keys: dict[str, tuple[str, ...]],
-    device_type: str,
-    store: FolderStore,
-    run: RunFolder,
-    progress: Progress,
-) -> list[Trial]:
-    """Record the trials whose every stage is stored, without Ray, and return the others."""
-    code, look_ups, left = commit(), LookUps(store), []
+    def __init__(
+        self,
+        planned: Plan,
+        loaded: dict[DatasetSpec, datasets.Dataset],
+        run: RunFolder,
+        store: FolderStore,
+        out: Path,
+        address: str | None,
+        fresh: bool,
+        attempt: Attempt,
+    ) -> None:
+        self.planned, self.loaded, self.run, self.store, self.out = planned, loaded, run, store, out
+        self.address, self.fresh, self.attempt = address, fresh, attempt
+        self.resources = planned.sweep.resources
+        self.device_type = likely_device(self.resources)
+        self.fingerprints = {spec: data.fingerprint for spec, data in loaded.items()}
+        self.keys = plan_keys(planned, self.fingerprints, self.device_type)
+        self.parts: dict[str, SearchPart] = {}
+        """Of a search's trials, by trial id."""
+        self.code = commit()
+        self._stack = ExitStack()
+        self._gpus: float | None = None
 
-    @cache
-    def ends_chain(key: str) -> bool:
-        data = store.read(key)
+    def __enter__(self) -> "_Work":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.close()
+
+    def all_keys(self) -> set[str]:
+        """Return the keys of all stages and assessments of the plan."""
+        return {key for chain in self.keys.values() for key in chain}
+
+    def done(self, trials: Iterable[Trial]) -> set[str]:
+        """Return the ids of trials whose record is of a completed trial with the same content as now."""
+        records, done = self.run.records(), set()
+        for trial in trials:
+            found = records.get(trial.trial_id)
+            if found is not None and found.trial["status"] == "completed":
+                key, device = found.trial["result_key"], found.trial["device"]
+                if key in (
+                    self.keys[trial.trial_id][-1],
+                    stage_keys(trial, self.fingerprints[trial.dataset], device)[-1],
+                ):
+                    done.add(trial.trial_id)
+        return done
+
+    def train(self, trials: Sequence[Trial]) -> None:
+        """Record trials: those whose every stage is stored without Ray, then the others."""
+        left = list(trials)
+        if not self.fresh:
+            left = [trial for trial in left if not self._look_up(trial, self._end)]
+        if left:
+            slots = self._start_cluster()
+            device = "GPU" if self._gpus else "processor"
+            self.progress.say(f"Ray is up: {min(slots, len(left))} trials at a time on the {device}")
+            trials_left = iter(left)
+            self._launch(lambda: next(trials_left, None), self._end)
+
+    def search(self, study: "Study") -> list["Draw"]:
+        """Train what a study asks for until it has enough, and return what of it is to be confirmed."""
+        rungs, accuracies = self._recall(study)
+
+        def on_end(trial: Trial, outcome: Outcome) -> None:
+            self._record(trial, outcome)
+            study.tell(trial.trial_id, outcome)
+            if rungs:
+                rungs.add(trial.trial_id, _course(outcome), study.draws[trial.trial_id].lows)
+            if outcome.status == "completed":
+                accuracies[trial.trial_id] = outcome.accuracies[ACCURACY]
+            self.progress.end(trial, outcome)
+
+        def goes_on(trial: Trial, outcome: Outcome) -> bool:
+            is_last = len(outcome.epochs) >= sum(stage.epochs for stage in trial.stages)
+            assert rungs is not None
+            return (
+                rungs.goes_on(trial.trial_id, _course(outcome), study.draws[trial.trial_id].lows) or is_last
+            )
+
+        def source() -> Trial | Literal["wait"] | None:
+            while True:
+                draw = study.ask()
+                if draw is None or draw == "wait":
+                    return draw
+                self._add([draw.trial], draw, "search")
+                if self.fresh or not self._look_up(draw.trial, on_end):
+                    return draw.trial
+
+        first = source()
+        if first is not None:
+            assert first != "wait"  # nothing is under way that it could wait for
+            study.at_once = self._start_cluster()
+            device = "GPU" if self._gpus else "processor"
+            self.progress.say(f"Ray is up: {study.at_once} trials at a time on the {device}")
+            given = itertools.chain([first], iter(source, object()))
+            self._launch(
+                lambda: next(given), on_end, rungs.epochs if rungs else (), goes_on if rungs else None
+            )
+        return study.to_confirm(accuracies)
+
+    def confirmation(self, draws: Sequence["Draw"]) -> list[Trial]:
+        """Return the trials, not done yet, that train a search's best draws with the sweep's seeds."""
+        found = []
+        for draw in draws:
+            trials = [replace(draw.trial, seed=seed) for seed in self.planned.sweep.seed_list]
+            self._add(trials, draw, "confirmation")
+            found += trials
+        done = set() if self.fresh else self.done(found)
+        if found:
+            seeds = len(self.planned.sweep.seed_list)
+            self.progress.say(
+                f"the search is over; its front and what is near it, {len(draws)} nets, with {seeds} fresh "
+                f"seeds each: {len(found)} trials{f', {len(done)} of them done already' if done else ''}"
+            )
+        left = [trial for trial in found if trial.trial_id not in done]
+        self.progress.begin_list(left)
+        return left
+
+    def _recall(self, study: "Study") -> tuple["Rungs | None", dict[str, float]]:
+        """Return what the records say of a study's trials: for early stopping, and the accuracies."""
+        from lightsweep.halving import Rungs
+
+        assert self.planned.sweep.search is not None
+        spec = self.planned.sweep.search.early_stopping
+        rungs, accuracies = Rungs(spec) if spec else None, {}
+        for trial_id, found in self.run.records().items():
+            draw = study.draws.get(trial_id)
+            if draw is None:
+                continue
+            self._add([draw.trial], draw, "search")
+            outcome = outcome_of(found)
+            if rungs:
+                rungs.add(trial_id, _course(outcome), draw.lows)
+            if outcome.status == "completed":
+                accuracies[trial_id] = outcome.accuracies[ACCURACY]
+        return rungs, accuracies
+
+    def _add(self, trials: Sequence[Trial], draw: "Draw", phase: Literal["search", "confirmation"]) -> None:
+        """Add trials of a draw to the plan, unless they are in it."""
+        new = [trial for trial in trials if trial.trial_id not in self.planned.costs]
+        for trial in trials:
+            self.parts[trial.trial_id] = SearchPart(phase, draw.number, draw.costs.get("latency_ms"))
+        if not new:
+            return
+        costs = self.planned.costs | {trial.trial_id: draw.cost for trial in new}
+        self.planned = replace(self.planned, trials=(*self.planned.trials, *new), costs=costs)
+        for trial in new:
+            self.keys[trial.trial_id] = stage_keys(trial, self.fingerprints[trial.dataset], self.device_type)
+            self.progress.add(trial)
+        self.run.write_plan(self.planned.trials, self.keys)
+
+    def _look_up(self, trial: Trial, on_end: Any) -> bool:
+        """Record a trial, without Ray, if its every stage is stored; say whether it was."""
+        chain = self.keys[trial.trial_id]
+        there = list(itertools.takewhile(self.store.has, chain))
+        if len(there) < len(chain) and not (there and self._ends_chain(there[-1])):
+            return False
+        steps = self.attempt(
+            trial, self.loaded[trial.dataset], LookUps(self.store), torch.device(self.device_type)
+        )
+        try:
+            while True:
+                next(steps)
+        except StopIteration as end:
+            on_end(trial, end.value)
+            return True
+        except NotStoredError:
+            return False
+
+    def _ends_chain(self, key: str) -> bool:
+        """Whether a stage's result is that it diverged."""
+        data = self.store.read(key)
         return data is not None and "diverged" in StageResult.from_bytes(data, with_weights=False).metrics
 
-    for trial in trials:
-        chain = keys[trial.trial_id]
-        there = list(itertools.takewhile(store.has, chain))
-        try:
-            if len(there) < len(chain) and not (there and ends_chain(there[-1])):
-                raise NotStoredError(trial.label)
-            steps = attempt(trial, loaded[trial.dataset], look_ups, torch.device(device_type))
-            next(steps)
-        except StopIteration as end:
-            run.append(record(trial, planned.costs[trial.trial_id], end.value, code))
-            progress.end(trial, end.value)
-        except NotStoredError:
-            left.append(trial)
-    return left
+    def _end(self, trial: Trial, outcome: Outcome) -> None:
+        self._record(trial, outcome)
+        self.progress.end(trial, outcome)
+
+    def _record(self, trial: Trial, outcome: Outcome) -> None:
+        """Journal what became of a trial."""
+        part = self.parts.get(trial.trial_id)
+        self.run.append(record(trial, self.planned.costs[trial.trial_id], outcome, self.code, part))
+
+    def _start_cluster(self) -> int:
+        """Start or join a Ray cluster, once, and return how many trials fit on it at a time."""
+        from lightsweep import launch  # Ray takes a second to import, and nothing else needs it
+
+        if self._gpus is None:
+            self._has = self._stack.enter_context(launch.cluster(self.address, self.run.scratch))
+            self._gpus = self._has.get("GPU", 0) if self.resources.gpus else 0
+            device_type = "cuda" if self._gpus else "cpu"
+            if device_type != self.device_type:  # the cluster has what this machine has not
+                self.device_type = device_type
+                self.keys = plan_keys(self.planned, self.fingerprints, device_type)
+                self.run.write_plan(self.planned.trials, self.keys)
+        slots = int(self._has.get("CPU", 1) // self.resources.cpus)
+        if self._gpus:
+            slots = min(slots, int(self._gpus / self.resources.gpus))
+        if slots < 1 and self.address is None:  # a cluster may grow, this machine does not
+            raise InputError(
+                f"resources.cpus = {self.resources.cpus}: this machine has {int(self._has['CPU'])} cores"
+            )
+        return max(slots, 1)
+
+    def _launch(self, source: Any, on_end: Any, rungs: Sequence[int] = (), goes_on: Any = None) -> None:
+        from lightsweep import launch
+
+        assert self._gpus is not None  # the cluster was started
+        launch.run_trials(
+            source, self.loaded, self.out / STORE, self.run.scratch, self.resources, self._gpus, self.fresh,
+            launch.Listener(self.progress.advance, self.progress.lose, on_end), self.attempt, rungs, goes_on,
+        )  # fmt: skip
+
+
+def _course(outcome: Outcome) -> list[float]:
+    """Return the validation accuracy after each epoch."""
+    return [epoch[ACCURACY] for epoch in outcome.epochs]
 
 
 def load_all(planned: Plan, data_dir: Path, download: bool) -> dict[DatasetSpec, datasets.Dataset]:
     """Load the plan's data sets, each once."""
     return {spec: datasets.load(spec, data_dir, download) for spec in planned.infos}
-
-
-def _train(
-    trials: list[Trial],
-    planned: Plan,
-    loaded: dict[DatasetSpec, datasets.Dataset],
-    run: RunFolder,
-    store: Path,
-    address: str | None,
-    fresh: bool,
-    progress: Progress,
-    attempt: Attempt,
-) -> None:
-    from lightsweep import launch  # Ray takes a second to import, and nothing else needs it
-
-    code, resources = commit(), planned.sweep.resources
-
-    def on_end(trial: Trial, outcome: Outcome) -> None:
-        run.append(record(trial, planned.costs[trial.trial_id], outcome, code))
-        progress.end(trial, outcome)
-
-    with launch.cluster(address, run.scratch) as has:
-        gpus = has.get("GPU", 0) if resources.gpus else 0
-        slots = int(has.get("CPU", 1) // resources.cpus)
-        if gpus:
-            slots = min(slots, int(gpus / resources.gpus))
-        if slots < 1 and address is None:  # a cluster may grow, this machine does not
-            raise InputError(f"resources.cpus = {resources.cpus}: this machine has {int(has['CPU'])} cores")
-        device, device_type = ("GPU", "cuda") if gpus else ("processor", "cpu")
-        if device_type != likely_device(resources):  # the cluster has what this machine has not
-            fingerprints = {spec: data.fingerprint for spec, data in loaded.items()}
-            run.write_plan(planned.trials, plan_keys(planned, fingerprints, device_type))
-        progress.say(f"Ray is up: {min(slots, len(trials))} trials at a time on the {device}")
-        launch.run_trials(
-            trials, loaded, store, run.scratch, resources, gpus, fresh,
-            launch.Listener(progress.advance, progress.lose, on_end), attempt,
-        )  # fmt: skip

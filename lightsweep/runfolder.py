@@ -103,7 +103,8 @@ class RunFolder:
     def write_plan(self, trials: Sequence[Trial], keys: dict[str, tuple[str, ...]]) -> None:
         """Write plan.json (see `describe`)."""
         planned = [
-            {"trial_id": t.trial_id, "arm": t.arm, "seed": t.seed, "fold": t.fold, "keys": keys[t.trial_id]}
+            {"trial_id": t.trial_id, "arm": t.arm, "seed": t.seed, "fold": t.fold, "changes": t.changes}
+            | {"keys": keys[t.trial_id]}
             for t in trials
         ]
         _write(self.folder / "plan.json", json.dumps(planned, indent=0))
@@ -132,11 +133,12 @@ class RunFolder:
             InputError: It is not a run's folder.
 
         """
-        if not (folder / "plan.json").is_file():
+        run = RunFolder(folder)
+        if not run.is_planned():
             raise InputError(
                 f"{folder}: not a run's folder (it has no plan.json); runs are in runs/ or --out"
             )
-        return RunFolder(folder)
+        return run
 
     def append(self, new: Record) -> None:
         """Journal a record; it is on disk when this returns.
@@ -176,8 +178,12 @@ class RunFolder:
                 warnings.warn(f"{self.journal}, line {number}: not a whole record, passed over", stacklevel=2)
         return found
 
+    def is_planned(self) -> bool:
+        """Whether the run was ever begun."""
+        return (self.folder / "plan.json").is_file()
+
     def planned(self) -> list[dict[str, Any]]:
-        """Return trial_id, arm, seed, fold and stage keys of each trial of the plan."""
+        """Return trial_id, arm, seed, fold, changes and stage keys of each trial of the plan."""
         plan: list[dict[str, Any]] = json.loads((self.folder / "plan.json").read_text(encoding="utf-8"))
         return plan
 

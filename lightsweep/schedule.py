@@ -46,15 +46,18 @@ def expand(preset: StagePreset, model: ModelSpec) -> tuple[StageSpec, ...]:
 
     def nadam(name: str, count: int, train: str, loss: str, patience: int | None = None) -> StageSpec:
         return StageSpec.model_validate(
-            dict(name=name, train=train, loss=loss, lr=preset.lr, epochs=count, patience=patience)
-        )
+            dict(
+                name=name, train=train, loss=loss, lr=preset.lr, schedule=preset.schedule,
+                epochs=count, patience=patience,
+            )
+        )  # fmt: skip
 
     def sgd(name: str, count: int, train: str) -> StageSpec:
         loss = "fused" if model.fusion != "none" else "heads"
         return StageSpec.model_validate(
             dict(
                 name=name, train=train, loss=loss, optimizer="sgd", momentum=0.9,
-                lr=preset.finetune_lr, epochs=count, patience=preset.patience,
+                lr=preset.finetune_lr, schedule=preset.schedule, epochs=count, patience=preset.patience,
             )
         )  # fmt: skip
 

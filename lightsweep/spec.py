@@ -215,6 +215,8 @@ class ModelSpec(Spec):
     """One submodel on augmented images, or two: A on original and B on augmented images."""
     filters: Annotated[tuple[Width, ...], Field(min_length=1)] = (10, 20)
     """Output channels of each convolution block; a block is convolution, 2×2 max-pooling, ReLU."""
+    convolutions: Annotated[int, Field(strict=True, ge=1, le=8)] = 1
+    """Convolutions of each block before its pooling, with ReLU between them."""
     kernel: Annotated[int, Field(strict=True, ge=1, le=11)] = 3
     """Side of the convolutions' kernels in pixels; no padding."""
     batch_norm: Annotated[bool, Field(strict=True)] = False
@@ -262,6 +264,7 @@ class ModelSpec(Spec):
 
 Network = Literal["heads", "fused"]
 Loss = Literal["heads", "head-a", "head-b", "fused"]
+Schedule = Literal["constant", "cosine", "linear"]
 
 
 class StageSpec(Spec):
@@ -283,7 +286,7 @@ class StageSpec(Spec):
     """Momentum of SGD."""
     weight_decay: NotNegative = 0.0
     """L2 penalty's coefficient."""
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    schedule: Schedule = "constant"
     """How the learning rate falls over the stage's epochs, to zero for cosine and linear."""
     warmup_epochs: NotNegative = 0.0
     """Epochs over which the learning rate first rises linearly from zero."""
@@ -331,6 +334,8 @@ class StagePreset(Spec):
     """Learning rate of Nadam in the first two phases."""
     finetune_lr: Rate = 0.001
     """Learning rate of SGD (momentum 0.9) in the last phase."""
+    schedule: Schedule = "constant"
+    """How the learning rate falls over each stage's epochs, to zero for cosine and linear."""
 
 
 # A preset's name, a preset with its epochs, or the stages themselves.

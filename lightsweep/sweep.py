@@ -1,4 +1,4 @@
-"""What a sweep file is: base settings and seeds, and the arms to make of them by a grid or an ablation."""
+"""What a sweep file is: base settings and seeds, and the arms to make of them by grid, ablation or search."""
 
 import math
 import re
@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from lightsweep.searchspec import Search
 from lightsweep.spec import (
     ArmSpec,
     Count,
@@ -153,7 +154,8 @@ class Sweep(Spec):
         Annotated[int, Field(strict=True, ge=1, le=10_000)]
         | Annotated[tuple[Annotated[int, Field(strict=True, ge=0)], ...], Field(min_length=1)]
     ) = 3
-    """Number of seeds (0, 1, …), or the seeds themselves. Seeds are paired over the arms."""
+    """Number of seeds (0, 1, …), or the seeds themselves. Seeds are paired over the arms. With a search they
+    are what its front is confirmed with."""
     folds: Annotated[int, Field(strict=True, ge=2, le=100)] | None = None
     """k: each arm and seed is trained k times, each with another k-th of the training images (stratified)
     as validation images in place of `dataset.validation`. Null for one split."""
@@ -163,14 +165,24 @@ class Sweep(Spec):
     """Axes: a key below `base` (model.filters) or of the data set (dataset.name) -> its values. Every
     combination is an arm."""
     ablation: Ablation | None = None
-    """Arms as changes to base, compared with it. A sweep has a grid or an ablation."""
+    """Arms as changes to base, compared with it."""
+    search: Search | None = None
+    """Arms chosen by a sampler, one after the other. A sweep has at most one of grid, ablation and search."""
     resources: Resources = Resources()
     """What one trial takes of a machine."""
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> "Sweep":
-        if self.grid and self.ablation:
-            raise complain("a sweep has a grid or an ablation, not both")
+        kinds = [kind for kind in ("grid", "ablation", "search") if getattr(self, kind)]
+        if len(kinds) > 1:
+            raise complain(f"a sweep has at most one of grid, ablation and search, not {' and '.join(kinds)}")
+        if self.search and self.folds:
+            raise complain("a search trains on one split; folds are for a grid or an ablation")
+        if self.search and self.search.seed in self.seed_list:
+            raise complain(
+                f"search.seed = {self.search.seed}: is among the seeds, which are the confirmation's and "
+                "must be fresh"
+            )
         return self
 
     @field_validator("name")

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,11 @@ class EpochRecord:
     val_accuracy_heads: tuple[float, ...]
     """Of each of the net's heads."""
     seconds: float
+
+    @staticmethod
+    def from_plain(record: dict[str, Any]) -> "EpochRecord":
+        """Return a record that was stored as plain values."""
+        return EpochRecord(**{**record, "val_accuracy_heads": tuple(record["val_accuracy_heads"])})
 
 
 @dataclass(frozen=True)
@@ -103,10 +109,7 @@ class StageState:
             else:
                 (net if part == "net" else self.best)[name] = tensor
         self.net.load_state_dict(net)
-        self.records = [
-            EpochRecord(**{**record, "val_accuracy_heads": tuple(record["val_accuracy_heads"])})
-            for record in checkpoint.epochs
-        ]
+        self.records = [EpochRecord.from_plain(record) for record in checkpoint.epochs]
 
     def _parameters(self) -> list[nn.Parameter]:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]

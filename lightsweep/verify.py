@@ -127,14 +127,13 @@ def _run(
     device: torch.device,
     on_epoch: Callable[[int], None],
 ) -> Any:
-    steps, epochs = attempt(trial, dataset, store, device), 0
+    steps = attempt(trial, dataset, store, device)
     while True:
         try:
-            next(steps)
+            so_far = next(steps)
         except StopIteration as end:
             return end.value
-        epochs += 1
-        on_epoch(epochs)
+        on_epoch(len(so_far.epochs))
 
 
 def _differences(old: Record, new: Record) -> list[str]:

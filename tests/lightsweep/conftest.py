@@ -37,10 +37,12 @@ def models(draw: st.DrawFn) -> ModelSpec:
     """Nets of every kind, small enough to be built and run."""
     inputs = draw(st.sampled_from(["single", "dual"]))
     fusions = ["conv1x1", "concatenate", "fresh", "none" if inputs == "single" else "average"]
+    filters, kernel = draw(st.lists(st.integers(1, 6), min_size=1, max_size=3)), draw(st.integers(1, 4))
     return ModelSpec(
         inputs=inputs,
-        filters=tuple(draw(st.lists(st.integers(1, 6), min_size=1, max_size=3))),
-        kernel=draw(st.integers(1, 4)),
+        filters=tuple(filters),
+        convolutions=draw(st.integers(1, 2 if len(filters) == 1 and kernel <= 3 else 1)),
+        kernel=kernel,
         batch_norm=draw(st.booleans()),
         separable=draw(st.booleans()),
         head=draw(st.sampled_from(["flatten", "average"])),
@@ -99,6 +101,7 @@ def presets() -> st.SearchStrategy[StagePreset]:
         patience=st.none() | COUNTS,
         lr=RATES,
         finetune_lr=RATES,
+        schedule=st.sampled_from(["constant", "cosine", "linear"]),
     )
 
 

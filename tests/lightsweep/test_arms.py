@@ -414,7 +414,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (
         {"arms": {"x": {"stages.dual.lr": 1}}, "datasets": {"mnist": {}, "svhn": {"stages": "paper"}}},
         "ablation.arms.x.stages.dual.lr on svhn = 1: unknown key dual in stages; there are epochs, "
-        "finetune_lr, lr, patience, preset",
+        "finetune_lr, lr, patience, preset, schedule",
     ),
     # values
     (alternatives(batch_size=[8, 16, 8]), "ablation.alternatives.batch_size: 8 stands there twice; drop one"),
@@ -687,6 +687,7 @@ def test_the_design_by_hand() -> None:
             },
             {**dual, "arm": "fresh", "changes": FRESH, "levels": None},
         ],
+        "search": None,
         "test_images": {"mnist": 10_000},
     }
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightsweep.models import (
-    Convolution,
+    Block,
     FusedNet,
     HeadsNet,
     _max_pool,
@@ -26,10 +26,10 @@ GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 
 
 def smallest_side(model: ModelSpec) -> int:
-    """Invert each block's (side - kernel + 1) // 2 from a last map of one position."""
+    """Invert each block's (side - convolutions · (kernel - 1)) // 2 from a last map of one position."""
     side = 1
     for _ in model.filters:
-        side = 2 * side + model.kernel - 1
+        side = 2 * side + model.convolutions * (model.kernel - 1)
     return side
 
 
@@ -66,12 +66,14 @@ def hand_count(model: ModelSpec, shape: tuple[int, int, int], classes: int, fuse
     channels, height, width = shape
     sub = 0
     for filters in model.filters:
-        if model.separable:
-            sub += channels * model.kernel**2 + channels * filters
-        else:
-            sub += channels * model.kernel**2 * filters
-        sub += 2 * filters if model.batch_norm else filters  # scale and shift, or bias
-        channels, height, width = filters, (height - model.kernel + 1) // 2, (width - model.kernel + 1) // 2
+        for _ in range(model.convolutions):
+            if model.separable:
+                sub += channels * model.kernel**2 + channels * filters
+            else:
+                sub += channels * model.kernel**2 * filters
+            sub += 2 * filters if model.batch_norm else filters  # scale and shift, or bias
+            channels, height, width = filters, height - model.kernel + 1, width - model.kernel + 1
+        height, width = height // 2, width // 2
     features = channels if model.head == "average" else channels * height * width
     if not (fused and model.fusion == "concatenate"):
         sub += features * classes + classes
@@ -134,11 +136,13 @@ def test_the_1x1_head_is_a_convolution_over_the_flattened_map() -> None:
 @given(st.from_type(ModelSpec), st.integers(1, 3), st.integers(0, 3))
 @settings(max_examples=50)
 def test_relu_after_pooling_equals_relu_before(model: ModelSpec, channels: int, more: int) -> None:
-    block = Convolution(model, channels, 5)
-    x = images((channels, model.kernel + 3 + more, model.kernel + 1 + more), 4) - 0.5
-    y = block.convolution(x if block.depthwise is None else block.depthwise(x))
-    y = y if block.norm is None else block.norm(y)
-    assert torch.equal(block.train()(x), functional.max_pool2d(functional.relu(y), 2))
+    block = Block(model, channels, 5)
+    used = model.convolutions * (model.kernel - 1)
+    y = x = images((channels, used + 4 + more, used + 2 + more), 4) - 0.5
+    for layer in block.layers():
+        y = layer.convolution(y if layer.depthwise is None else layer.depthwise(y))
+        y = functional.relu(y if layer.norm is None else layer.norm(y))
+    assert torch.equal(block.train()(x), functional.max_pool2d(y, 2))
 
 
 def test_fusion_average_is_the_mean_of_the_logits() -> None:
@@ -242,14 +246,18 @@ def test_weights_are_glorot_uniform_and_biases_zero() -> None:
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, 5])
 @pytest.mark.parametrize("blocks", [1, 2, 3])
-@pytest.mark.parametrize("separable", [False, True])
-def test_feature_side_against_a_real_forward_pass(kernel: int, blocks: int, separable: bool) -> None:
-    model = ModelSpec(filters=(1,) * blocks, kernel=kernel, separable=separable)
+@pytest.mark.parametrize(("separable", "convolutions"), [(False, 1), (True, 1), (False, 3), (True, 2)])
+def test_feature_side_against_a_real_forward_pass(
+    kernel: int, blocks: int, separable: bool, convolutions: int
+) -> None:
+    model = ModelSpec(
+        filters=(1,) * blocks, kernel=kernel, separable=separable, convolutions=convolutions
+    )
     smallest = smallest_side(model)
     for side in range(smallest, smallest + 4):
         x = torch.zeros(1, 1, side, side)
         for _ in range(blocks):
-            x = Convolution(model, 1, 1)(x)
+            x = Block(model, 1, 1)(x)
         assert feature_side(model, side) == x.shape[2] == x.shape[3]
     with pytest.raises(InputError, match=f"at most {blocks - 1} fit"):
         feature_side(model, smallest - 1)

@@ -76,13 +76,18 @@ PAPERS_NET = {
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_with_the_papers_net(preset: Any) -> None:
     spec = StagePreset(
-        preset=preset, epochs=PresetEpochs(dual=8, fusion=4, finetune=6), lr=0.1, finetune_lr=0.2
+        preset=preset,
+        epochs=PresetEpochs(dual=8, fusion=4, finetune=6),
+        lr=0.1,
+        finetune_lr=0.2,
+        schedule="cosine",
     )
     table = expand(spec, PAPER)
     assert [(s.name, s.train, s.loss, s.optimizer, s.epochs) for s in table] == PAPERS_NET[preset]
     for row in table:
         assert (row.lr, row.momentum) == ((0.1, 0.0) if row.optimizer == "nadam" else (0.2, 0.9))
         assert row.patience == (None if row.name == "fusion" else 5)
+        assert row.schedule == "cosine"
 
 
 NETS = [

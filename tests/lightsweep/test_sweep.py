@@ -16,6 +16,7 @@ from lightsweep.sweepfile import dump_sweep, load_sweep
 HEAD = "name: t\ndataset: {name: digits}\n"
 ABLATION = HEAD + "ablation:\n"
 # line 4 is the design, 5 its table, 6 and 7 the components
+ONE_KIND = "a sweep has at most one of grid, ablation and search, not grid and ablation"
 OUT = (
     ABLATION + "  design: leave-one-out\n  components:\n    a: {model.kernel: 2}\n    b: {model.hidden: 8}\n"
 )
@@ -84,7 +85,7 @@ WRONG: dict[str, str] = {
         "t.yaml, line 5: ablation.components: must have at least 1 item"
     ),
     OUT + "grid: {batch_size: [8, 16]}\n": (
-        "t.yaml, line 1: the file: a sweep has a grid or an ablation, not both"
+        f"t.yaml, line 1: the file: {ONE_KIND}"
     ),
     OUT + "  desing: path\n": "t.yaml, line 8: ablation.desing: unknown key; did you mean design?",
     HEAD + "ablation: leave-one-out\n": (
@@ -352,7 +353,7 @@ WRONG_OVERRIDES = {
     "ablation.components.c={batch_size: 8}": "unknown key c in ablation.components; there are a, b",
     "ablation.components.a={}": f"ablation.components.a: {SOMETHING}",
     "ablation.components=null": "ablation: design leave-one-out needs components",
-    "grid.batch_size=[8]": "the file: a sweep has a grid or an ablation, not both",
+    "grid.batch_size=[8]": f"the file: {ONE_KIND}",
 }
 
 

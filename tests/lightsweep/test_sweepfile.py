@@ -9,6 +9,7 @@ from sweep_texts import load
 
 from lightsweep.datasets import describe
 from lightsweep.plan import plan
+from lightsweep.search import survey
 from lightsweep.spec import InputError, PresetEpochs, StagePreset
 from lightsweep.sweep import Sweep
 from lightsweep.sweepfile import assign, dump_sweep, load_sweep
@@ -54,7 +55,8 @@ def test_a_dumped_sweep_is_loaded_as_equal(written: Path, sweep: Sweep) -> None:
 def test_shipped_sweeps_load_plan_and_round_trip(path: Path, written: Path) -> None:
     sweep = load_sweep(path)
     assert sweep.name == path.stem
-    assert plan(sweep, lambda dataset: describe(dataset, Path("nowhere"))).trials
+    planned = plan(sweep, lambda dataset: describe(dataset, Path("nowhere")))
+    assert survey(planned).feasible if sweep.search else planned.trials
     written.write_text(dump_sweep(sweep), encoding="utf-8")
     assert load_sweep(written) == sweep
 
@@ -168,7 +170,7 @@ WRONG_FILES = {
     HEAD + "bass: {}\n": "t.yaml, line 3: bass: unknown key; did you mean base?",
     HEAD + "xyz: 3\n": (
         "t.yaml, line 3: xyz: unknown key; there are ablation, base, dataset, folds, grid, name, "
-        "resources, seeds"
+        "resources, search, seeds"
     ),
     HEAD + "base:\n  batch_siz: 3\n": "t.yaml, line 4: base.batch_siz: unknown key; did you mean batch_size?",
     HEAD + "\n# comment\nbase:\n  model:\n    inputs: dual\n    filtres: [3]\n": (

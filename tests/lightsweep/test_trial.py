@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lightsweep import trial as module
+from lightsweep.searchspec import Axis, Budget, Confirmation, EarlyStopping, Search
 from lightsweep.spec import (
     ArmSpec,
     DatasetSpec,
@@ -69,6 +70,7 @@ RELEVANT: dict[tuple[type[Spec], str], tuple[Trial, str]] = {
     (DatasetSpec, "train_limit"): (trial(dataset={"train_limit": 100}), "dual"),
     (ModelSpec, "inputs"): (trial(model={"inputs": "single"}), "dual"),
     (ModelSpec, "filters"): (trial(model={"filters": [4, 9]}), "dual"),
+    (ModelSpec, "convolutions"): (trial(model={"convolutions": 2}), "dual"),
     (ModelSpec, "kernel"): (trial(model={"kernel": 5}), "dual"),
     (ModelSpec, "batch_norm"): (trial(model={"batch_norm": True}), "dual"),
     (ModelSpec, "separable"): (trial(model={"separable": True}), "dual"),
@@ -106,6 +108,7 @@ INNER: dict[tuple[type[Spec], str], tuple[Trial, Trial, str]] = {
     (StagePreset, "epochs"): (preset(), preset(epochs={"dual": 6}), "dual"),
     (StagePreset, "patience"): (preset(), preset(patience=4), "dual"),
     (StagePreset, "lr"): (preset(), preset(lr=0.002), "dual"),
+    (StagePreset, "schedule"): (preset(), preset(schedule="cosine"), "dual"),
     (StagePreset, "finetune_lr"): (preset(), preset(finetune_lr=0.002), "finetune"),
     (PresetEpochs, "dual"): (preset(), preset(epochs={"dual": 49}), "dual"),
     (PresetEpochs, "fusion"): (preset(), preset(epochs={"fusion": 19}), "fusion"),
@@ -129,6 +132,12 @@ IRRELEVANT: dict[tuple[type[Spec], str], tuple[Trial | None, str]] = {
     **{
         (Ablation, name): (None, "it makes arms, whose settings are in the key")
         for name in Ablation.model_fields
+    },
+    (Sweep, "search"): (None, "it chooses arms, whose settings are in the key"),
+    **{
+        (part, name): (None, "it chooses arms, whose settings are in the key")
+        for part in (Search, Axis, Budget, EarlyStopping, Confirmation)
+        for name in part.model_fields
     },
     (Sweep, "resources"): (None, "its fields stand here one by one"),
     (Resources, "cpus"): (None, "training is on one thread; a trial does not know it"),

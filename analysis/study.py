@@ -1,0 +1,74 @@
+"""Reading a search's Optuna study, from a copy: the file itself may be in use."""
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+STUDY_FILE = "study.db"
+
+
+@dataclass(frozen=True)
+class StudyCopy:
+    """What a study holds, or why it cannot be read.
+
+    A trial's user attribute ``status`` is completed, early_stopped, failed, infeasible (never trained, with
+    made-up values) or repeated (answered from an earlier trial).
+    """
+
+    trials: "tuple[FrozenTrial, ...]" = ()
+    objectives: tuple[str, ...] = ()
+    """Names of the values of each trial, in order."""
+    problem: str | None = None
+    """Why there is nothing, as part of a sentence; None if it was read."""
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many trials ended how."""
+        return Counter(trial.user_attrs["status"] for trial in self.trials if "status" in trial.user_attrs)
+
+
+def read_study(folder: Path) -> StudyCopy:
+    """Read the study in the run folder ``folder``; what makes that impossible is in ``problem``."""
+    path = folder / STUDY_FILE
+    if not path.is_file():
+        return StudyCopy(problem=f"the run folder has no {STUDY_FILE}")
+    try:
+        import optuna  # takes half a second to import
+        from sqlalchemy.exc import SQLAlchemyError
+    except ImportError:
+        return StudyCopy(problem=f"Optuna, which reads {STUDY_FILE}, is not installed")
+    with quiet_optuna(), tempfile.TemporaryDirectory() as place:
+        storage = None
+        try:
+            copy = shutil.copyfile(path, Path(place) / STUDY_FILE)
+            storage = optuna.storages.RDBStorage(f"sqlite:///{copy}")
+            study = optuna.load_study(study_name=None, storage=storage)
+            trials = tuple(study.get_trials(deepcopy=False))
+            return StudyCopy(trials, tuple(study.metric_names or ()))
+        except (SQLAlchemyError, optuna.exceptions.OptunaError, OSError, KeyError, RuntimeError, ValueError):
+            return StudyCopy(problem=f"{STUDY_FILE} cannot be read")
+        finally:
+            if storage is not None:
+                storage.remove_session()
+                storage.engine.dispose()
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep Optuna from logging what it does."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

@@ -1,0 +1,577 @@
+"""A search: an Optuna study that is asked for trials and told what became of them.
+
+The study is a real database, SQLite in the run folder or PostgreSQL, with one writer, the launching process.
+It is kept such that a killed search goes on: a trial is journalled before the study is told, what was under
+way is asked again first, and every draw has a stream of its own, derived from (seed, number).
+"""
+
+import random
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from lightsweep.arms import apply_changes
+from lightsweep.cost import Cost, cost, latency_ms
+from lightsweep.imagefiles import DatasetInfo
+from lightsweep.plan import Plan
+from lightsweep.records import Outcome
+from lightsweep.schedule import stage_table
+from lightsweep.searchspec import ACCURACY, Search
+from lightsweep.seeding import derive
+from lightsweep.space import Suggest, choose, parameters_of
+from lightsweep.spec import ArmSpec, InputError, ModelSpec, WriteError, content_hash
+from lightsweep.sweep import Sweep
+from lightsweep.trial import Trial
+
+STUDY_FILE = "study.db"
+MOST_IN_VAIN = 500  # draws in a row that cannot be trained, before the search gives up
+SURVEYED = 200
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # what goes wrong reaches the user as records
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A configuration to train."""
+
+    number: int
+    """Of the Optuna trial."""
+    trial: Trial
+    cost: Cost
+    costs: dict[str, float]
+    """Of the objectives and limits, by name."""
+    lows: tuple[float, ...]
+    """Of the objectives but accuracy, turned such that low is good."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a space holds, from so many random draws."""
+
+    draws: int
+    feasible: int
+    reasons: dict[str, int]
+    """Why others cannot be trained, and how many."""
+    parameters: tuple[int, ...]
+    """Of the feasible draws, ascending."""
+    start: tuple[tuple[dict[str, Any], Cost], ...]
+    """Changes and cost of each configuration to start from."""
+
+
+class Study:
+    """The study of one sweep's search, and its trials of this and earlier runs."""
+
+    def __init__(self, planned: Plan, folder: Path, outcomes: Mapping[str, Outcome]) -> None:
+        """Open the study, or begin it, and mend what a killed run left.
+
+        Args:
+            planned: The sweep's plan.
+            folder: The run's folder.
+            outcomes: What became of trials that have a record, by trial id.
+
+        Raises:
+            InputError: The database cannot be used, or the study there is of another search.
+
+        """
+        self.sweep, self.search = planned.sweep, _search_of(planned.sweep)
+        self.dataset, self.info = planned.sweep.dataset, planned.infos[planned.sweep.dataset]
+        self.base = planned.sweep.base.model_dump(mode="json")
+        self.at_once = 1
+        """Trials that may be under way at a time."""
+        self.draws: dict[str, Draw] = {}
+        """All that were ever trained, by trial id, in the order in which they were drawn."""
+        self._under_way: dict[str, list[int]] = {}
+        self._told = _Tally()
+        self._began = time.monotonic()
+        self._study = _open(self.sweep, self.search, folder)
+        with _database(self.sweep):
+            self._take_over(outcomes)
+            self._enqueue()
+
+    # asking
+
+    def ask(self) -> Draw | Literal["wait"] | None:
+        """Return what to train next, "wait" while nothing is free or known, or None at the search's end.
+
+        Raises:
+            InputError: So many draws in a row could not be trained that the space must hold too little.
+
+        """
+        for _ in range(MOST_IN_VAIN):
+            if self._is_enough(with_running=True) or len(self._under_way) >= self.at_once:
+                return "wait" if self._under_way else None
+            with _database(self.sweep):
+                draw = self._draw()
+            if draw is not None:
+                return draw
+        reasons = [trial.user_attrs.get("reason") for trial in self._study.get_trials(deepcopy=False)[-1:]]
+        raise InputError(
+            f"search: {MOST_IN_VAIN} draws in a row could not be trained (the last one: "
+            f"{reasons[0] or 'a repetition'}); widen search.limits or narrow search.space"
+        )
+
+    def share_done(self) -> float:
+        """Return how much of the search is over, 0 to 1."""
+        budget = self.search.budget
+        if budget is None:
+            assert self.search.trials is not None  # the spec was validated
+            return min(1.0, self._told.trials / self.search.trials)
+        if budget.epochs is not None:
+            return min(1.0, self._told.epochs / budget.epochs)
+        assert budget.minutes is not None
+        return min(1.0, self._minutes() / budget.minutes)
+
+    def _is_enough(self, with_running: bool) -> bool:
+        """Whether the study was told enough, or will be when all under way has ended."""
+        budget = self.search.budget
+        running = self._under_way if with_running else {}
+        if budget is None:
+            assert self.search.trials is not None
+            return self._told.trials + sum(map(len, running.values())) >= self.search.trials
+        if budget.epochs is not None:
+            expected = sum(stage.epochs for one in running for stage in self.draws[one].trial.stages)
+            return self._told.epochs + expected >= budget.epochs
+        assert budget.minutes is not None
+        return self._minutes() >= budget.minutes
+
+    def _minutes(self) -> float:
+        return (self._told.seconds + time.monotonic() - self._began) / 60
+
+    def _draw(self) -> Draw | None:
+        """Ask the study once; None for what is not to be trained, of which it is told at once."""
+        count = len(self._study.get_trials(deepcopy=False, states=(*_ENDED, TrialState.RUNNING)))
+        self._study.sampler = _sampler(self.search, count)
+        asked = self._study.ask()
+        made = self._make(asked)
+        if made is None:
+            return None
+        arm, trial, its_cost, costs = made
+        for key, value in {"trial_id": trial.trial_id, "arm": arm, "seed": trial.seed}.items():
+            asked.set_user_attr(key, value)
+        known = self.draws.get(trial.trial_id)
+        if known is None:
+            draw = Draw(asked.number, trial, its_cost, costs, self._lows(costs))
+            self.draws[trial.trial_id] = draw
+            self._under_way[trial.trial_id] = [asked.number]
+            return draw
+        if trial.trial_id in self._under_way:
+            self._under_way[trial.trial_id].append(asked.number)
+        else:
+            self._repeat(asked.number, known)
+        return None
+
+    def _make(self, asked: optuna.Trial) -> tuple[str, Trial, Cost, dict[str, float]] | None:
+        changes = choose(self.search.space, self.base, _suggest_from(asked))
+        try:
+            spec, its_cost = configure(self.sweep, self.info, changes)
+            costs = self._costs(spec.model, its_cost)
+            over = {str(key): costs[key] / limit - 1 for key, limit in self.search.limits.items()}
+            reason = ", ".join(f"{key} = {costs[key]:g}" for key, excess in over.items() if excess > 0)
+        except InputError as error:
+            over, reason, costs = dict.fromkeys((*map(str, self.search.limits), "possible"), 1.0), str(error), {}
+        for key, excess in over.items():
+            asked.set_constraint(key, excess)
+        if reason:
+            self._tell_infeasible(asked, reason, costs)
+            return None
+        seed = self._seed(asked, changes, spec)
+        name = f"net {asked.number}"
+        trial = Trial(name, self.dataset, spec, seed, changes=changes)
+        for other in self.draws.values():
+            if other.trial.spec_hash == trial.spec_hash:
+                name = other.trial.arm
+                trial = Trial(name, self.dataset, other.trial.spec, seed, changes=other.trial.changes)
+                break
+        return name, trial, its_cost, costs
+
+    def _seed(self, asked: optuna.Trial, changes: dict[str, Any], spec: ArmSpec) -> int:
+        """Return the seed to train with: the search's; for a repetition the next one if it is to be new."""
+        if "seed" in asked.user_attrs:  # it was under way when the search was killed
+            return int(asked.user_attrs["seed"])
+        if self.search.repeats == "reuse":
+            return self.search.seed
+        taken = {
+            draw.trial.seed
+            for draw in self.draws.values()
+            if draw.trial.spec_hash == Trial("", self.dataset, spec, 0).spec_hash
+        }
+        seed = self.search.seed
+        while seed in taken or seed in self.sweep.seed_list:
+            seed += 1
+        return seed
+
+    def _costs(self, model: ModelSpec, its_cost: Cost) -> dict[str, float]:
+        wanted = {*self.search.objectives, *self.search.limits} - {ACCURACY}
+        costs = {str(key): float(value) for key, value in asdict(its_cost).items() if key in wanted}
+        if "latency_ms" in wanted:
+            costs["latency_ms"] = latency_ms(model, _shape(self.info), len(self.info.classes))
+        return costs
+
+    def _lows(self, costs: Mapping[str, float]) -> tuple[float, ...]:
+        signs = {key: 1.0 if way == "minimise" else -1.0 for key, way in self.search.objectives.items()}
+        return tuple(sign * costs[key] for key, sign in signs.items() if key != ACCURACY)
+
+    # telling
+
+    def tell(self, trial_id: str, outcome: Outcome) -> None:
+        """Tell the study what became of a trial, and of those that were the same."""
+        with _database(self.sweep):
+            first, *same = self._under_way.pop(trial_id)
+            self._tell(first, self.draws[trial_id], outcome)
+            for number in same:
+                self._repeat(number, self.draws[trial_id])
+            self._told.seconds += time.monotonic() - self._began
+            self._began = time.monotonic()
+            self._study.set_user_attr("seconds", self._told.seconds)
+
+    def _tell(self, number: int, draw: Draw, outcome: Outcome) -> None:
+        epochs = outcome.epochs_behind
+        self._annotate(number, status=outcome.status, epochs=epochs, reason=outcome.error)
+        if outcome.status == "completed":
+            values = self._values(draw.costs, outcome.accuracies[ACCURACY])
+        elif (
+            outcome.status == "early_stopped"
+            and self.search.early_stopping
+            and self.search.early_stopping.tell == "partial"
+        ):
+            values = self._values(draw.costs, max(epoch[ACCURACY] for epoch in outcome.epochs))
+        else:
+            values = None
+        self._finish(number, values)
+        self._told.trials += 1
+        self._told.epochs += epochs
+
+    def _repeat(self, number: int, draw: Draw) -> None:
+        """Tell a repetition what the study was told of the first one."""
+        first = self._frozen(draw.number)
+        self._annotate(number, status="repeated", epochs=0, reason=f"as trial {draw.number}")
+        self._finish(number, first.values)
+        self._told.trials += 1
+
+    def _tell_infeasible(self, asked: optuna.Trial, reason: str, costs: Mapping[str, float]) -> None:
+        """Tell of what cannot be trained; samplers go by its constraints, the values are the worst so far."""
+        self._annotate(asked.number, status="infeasible", epochs=0, reason=reason)
+        known = [t.values for t in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+        worst = [
+            (min if direction == "maximise" else max)((values[place] for values in known), default=0.0)
+            for place, direction in enumerate(self.search.objectives.values())
+        ]
+        values = [costs.get(key, bad) for key, bad in zip(self.search.objectives, worst, strict=True)]
+        self._finish(asked.number, values)
+
+    def _values(self, costs: Mapping[str, float], accuracy: float) -> list[float]:
+        return [accuracy if key == ACCURACY else costs[key] for key in self.search.objectives]
+
+    def _annotate(self, number: int, **attributes: Any) -> None:
+        storage, trial_id = self._study._storage, self._frozen(number)._trial_id
+        for key, value in attributes.items():
+            if value is not None:
+                storage.set_trial_user_attr(trial_id, key, value)
+
+    def _finish(self, number: int, values: Sequence[float] | None) -> None:
+        state = TrialState.FAIL if values is None else TrialState.COMPLETE
+        self._study.tell(number, values, state)
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[number]
+
+    # beginning, going on, ending
+
+    def _take_over(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Take over the study's trials: tell it of those that have a record, ask again what has none."""
+        self._told.seconds = self._study.user_attrs.get("seconds", 0.0)
+        for frozen in self._study.get_trials(deepcopy=False):
+            status = frozen.user_attrs.get("status")
+            if frozen.state == TrialState.RUNNING and "trial_id" not in frozen.user_attrs:
+                self._requeue(frozen)
+            elif frozen.state != TrialState.WAITING and status != "infeasible":
+                self._recall(frozen, outcomes)
+            if frozen.state in _ENDED and status != "infeasible":
+                self._told.trials += 1
+                self._told.epochs += frozen.user_attrs.get("epochs", 0)
+
+    def _recall(self, frozen: FrozenTrial, outcomes: Mapping[str, Outcome]) -> None:
+        """Take over a trial that was once handed out."""
+        attributes = frozen.user_attrs
+        changes = choose(self.search.space, self.base, lambda name, _: frozen.params[name])
+        spec, its_cost = configure(self.sweep, self.info, changes)
+        trial = Trial(attributes["arm"], self.dataset, spec, attributes["seed"], changes=changes)
+        draw = self.draws.get(trial.trial_id)
+        if draw is None:
+            costs = self._costs(spec.model, its_cost)
+            draw = Draw(frozen.number, trial, its_cost, costs, self._lows(costs))
+            if frozen.state == TrialState.RUNNING and trial.trial_id not in outcomes:
+                self._requeue(frozen)
+                return
+            self.draws[trial.trial_id] = draw
+            if frozen.state == TrialState.RUNNING:
+                self._tell(frozen.number, draw, outcomes[trial.trial_id])
+        elif frozen.state == TrialState.RUNNING:
+            self._repeat(frozen.number, draw)
+
+    def _requeue(self, frozen: FrozenTrial) -> None:
+        """Have a trial asked again, with the parameters that it has."""
+        self._study._storage.set_trial_state_values(frozen._trial_id, TrialState.WAITING)
+
+    def _enqueue(self) -> None:
+        """Queue the configurations to start from that the study does not know yet."""
+        known = [frozen.user_attrs.get("start_from") for frozen in self._study.get_trials(deepcopy=False)]
+        for number, changes in enumerate(self.search.start_from):
+            mark = content_hash(changes)
+            if mark not in known:
+                place = f"search.start_from.{number}"
+                parameters = parameters_of(self.search.space, self.base, changes, place)
+                self._study.enqueue_trial(parameters, user_attrs={"start_from": mark})
+
+    def leave(self, folder: Path) -> None:
+        """End this run's work: what is under way waits for the next run, and a copy stands in the folder."""
+        with _database(self.sweep):
+            for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                self._requeue(frozen)
+            self._under_way.clear()
+            if self.search.storage is not None:
+                _copy(self._study, folder / STUDY_FILE)
+
+    def to_confirm(self, accuracies: Mapping[str, float]) -> list[Draw]:
+        """Return the completed draws on the front or within the margin of it, nearest first at the limit.
+
+        Args:
+            accuracies: Validation accuracy of each completed trial of the search, by trial id.
+
+        """
+        confirmation = self.search.confirmation
+        if confirmation is None:
+            return []
+        best: dict[str, Draw] = {}
+        for trial_id, draw in self.draws.items():  # of an arm's seeds the first stands for it
+            if trial_id in accuracies:
+                best.setdefault(draw.trial.arm, draw)
+        draws = list(best.values())
+        if not draws:
+            return []
+        points = np.array([(-accuracies[draw.trial.trial_id], *draw.lows) for draw in draws])
+        misses = [_miss(points, index) for index in range(len(draws))]
+        chosen = [index for index, miss in enumerate(misses) if miss <= confirmation.margin]
+        chosen = sorted(chosen, key=lambda index: misses[index])[: confirmation.at_most]
+        return [draws[index] for index in sorted(chosen)]
+
+
+_ENDED = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
+
+
+@dataclass
+class _Tally:
+    """What the study was told: trials but those that could not be trained, their epochs; seconds so far."""
+
+    trials: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+
+
+def _miss(points: np.ndarray, index: int) -> float:
+    """Return how much less the first column of a row must be for it to be non-dominated in points [n, m]."""
+    no_worse = (points[:, 1:] <= points[index, 1:]).all(axis=1)
+    return float(points[index, 0] - points[no_worse, 0].min())
+
+
+def configure(sweep: Sweep, info: DatasetInfo, changes: Mapping[str, Any]) -> tuple[ArmSpec, Cost]:
+    """Return base with a draw's changes, and its cost.
+
+    Raises:
+        InputError: Its settings do not go together, or the net does not fit the images.
+
+    """
+    _, spec = apply_changes(sweep, dict(changes), "search.space")
+    stage_table(spec)
+    return spec, cost(spec.model, _shape(info), len(info.classes))
+
+
+def survey(planned: Plan) -> Survey:
+    """Draw from a search's space at random, without training, to check it and to say what it holds.
+
+    Raises:
+        InputError: A key is none of base's, a configuration to start from is not in the space or cannot be
+            trained, or no draw can be trained.
+
+    """
+    sweep, search = planned.sweep, _search_of(planned.sweep)
+    info = planned.infos[sweep.dataset]
+    base = sweep.base.model_dump(mode="json")
+    for key in search.space:
+        if key.split(".")[0] == "dataset":
+            raise InputError(f"search.space.{key}: a search is on one data set; drop this key")
+    stream = random.Random(derive(search.seed, "survey"))
+    reasons: dict[str, int] = {}
+    sizes: list[int] = []
+    for _ in range(SURVEYED):
+        changes = choose(search.space, base, lambda _, distribution: _random_value(stream, distribution))
+        try:
+            its_cost = configure(sweep, info, changes)[1]
+        except InputError as error:
+            if "no such key below base" in str(error) or "unknown key" in str(error):
+                raise
+            reasons[str(error)] = reasons.get(str(error), 0) + 1
+            continue
+        over = [key for key, limit in search.limits.items() if getattr(its_cost, key, 0) > limit]
+        if over:
+            text = f"above the limit of {over[0]}"
+            reasons[text] = reasons.get(text, 0) + 1
+        else:
+            sizes.append(its_cost.parameters)
+    if not sizes:
+        most = max(reasons, key=lambda reason: reasons[reason])
+        raise InputError(f"search.space: none of {SURVEYED} random draws can be trained; most often: {most}")
+    start = []
+    for number, changes in enumerate(search.start_from):
+        place = f"search.start_from.{number}"
+        parameters_of(search.space, base, changes, place)
+        try:
+            start.append((changes, configure(sweep, info, changes)[1]))
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from None
+    return Survey(SURVEYED, len(sizes), reasons, tuple(sorted(sizes)), tuple(start))
+
+
+def _suggest_from(asked: optuna.Trial) -> Suggest:
+    def suggest(name: str, distribution: BaseDistribution) -> Any:
+        if isinstance(distribution, CategoricalDistribution):
+            return asked.suggest_categorical(name, distribution.choices)
+        assert isinstance(distribution, IntDistribution | FloatDistribution)
+        ask: Any = asked.suggest_int if isinstance(distribution, IntDistribution) else asked.suggest_float
+        return ask(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
+
+    return suggest
+
+
+def _random_value(stream: random.Random, distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return stream.choice(distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    low, high = distribution.low, distribution.high
+    if distribution.log:
+        value = low * (high / low) ** stream.random()
+        return round(value) if isinstance(distribution, IntDistribution) else value
+    if distribution.step:
+        return low + distribution.step * stream.randint(0, int((high - low) / distribution.step + 1e-9))
+    return stream.uniform(low, high)
+
+
+def _shape(info: DatasetInfo) -> tuple[int, int, int]:
+    return info.channels, info.height, info.width
+
+
+def _search_of(sweep: Sweep) -> Search:
+    assert sweep.search is not None
+    return sweep.search
+
+
+def _sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
+    """Return the sampler for one draw, with a stream of its own: a search that goes on repeats no draws.
+
+    Quasi-random points are a sequence, whose place the study keeps: its seed stays.
+    """
+    stream = derive(search.seed, "sampler", number) % 2**32
+    with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+        match search.sampler:
+            case "tpe":
+                return optuna.samplers.TPESampler(seed=stream)
+            case "nsga2":
+                return optuna.samplers.NSGAIISampler(population_size=20, seed=stream)
+            case "gp":
+                independent = optuna.samplers.RandomSampler(seed=stream)
+                return optuna.samplers.GPSampler(seed=stream, independent_sampler=independent)
+            case "qmc":
+                return optuna.samplers.QMCSampler(
+                    scramble=True,
+                    seed=search.seed,
+                    independent_sampler=optuna.samplers.RandomSampler(seed=stream),
+                    warn_asynchronous_seeding=False,
+                    warn_independent_sampling=False,
+                )
+            case "random":
+                return optuna.samplers.RandomSampler(seed=stream)
+
+
+def _open(sweep: Sweep, search: Search, folder: Path) -> optuna.Study:
+    """Open or create the study, and refuse one of another search."""
+    content = content_hash(
+        {
+            "dataset": sweep.dataset.model_dump(mode="json"),
+            "base": sweep.base.model_dump(mode="json"),
+            **search.model_dump(mode="json", include={"space", "objectives", "limits", "seed"}),
+        }
+    )
+    directions = [
+        StudyDirection.MINIMIZE if way == "minimise" else StudyDirection.MAXIMIZE
+        for way in search.objectives.values()
+    ]
+    with _database(sweep):
+        study = optuna.create_study(
+            study_name=sweep.name,
+            storage=_storage(search, folder),
+            load_if_exists=True,
+            directions=directions,
+        )
+        study.set_metric_names(list(search.objectives))
+        before = study.user_attrs.get("search")
+        if before is None:
+            study.set_user_attr("search", content)
+            study.set_user_attr("run_folder", str(folder.absolute()))
+        elif before != content:
+            raise InputError(
+                f"{folder}: its study is of another search (data, base, space, objectives, limits or seed "
+                "differ); give this one another name, or remove the folder"
+            )
+    return study
+
+
+def _storage(search: Search, folder: Path) -> optuna.storages.RDBStorage:
+    if search.storage is None:
+        return optuna.storages.RDBStorage(f"sqlite:///{(folder / STUDY_FILE).absolute()}")
+    url = search.storage.replace("postgresql://", "postgresql+psycopg://", 1)
+    try:
+        return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    except ImportError:
+        raise InputError(
+            "search.storage: PostgreSQL needs psycopg; pip install 'lightsweep[postgresql]'"
+        ) from None
+
+
+@contextmanager
+def _database(sweep: Sweep):  # type: ignore[no-untyped-def]
+    """Say in one line what a database refuses."""
+    try:
+        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+            yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        where = f"search.storage = {sweep.search.storage}" if sweep.search.storage else STUDY_FILE  # type: ignore[union-attr]
+        cause = " ".join(str(error.__cause__ or error).split())[:200]
+        raise WriteError(f"{where}: the study's database cannot be used ({cause})") from None
+
+
+def _copy(study: optuna.Study, path: Path) -> None:
+    """Write a study as an SQLite file, whole or not at all."""
+    draft = path.with_name(f"{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    optuna.copy_study(
+        from_study_name=study.study_name,
+        from_storage=study._storage,
+        to_storage=f"sqlite:///{draft.absolute()}",
+    )
+    draft.replace(path)
