@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.course import hypervolume_course
     from analysis.curves import learning_curves
     from analysis.evidence import Evidence, gather_evidence
     from analysis.figures import learning_curves_figure, pareto_figure
@@ -24,6 +25,7 @@ __all__ = [
     "find_signs",
     "gather_evidence",
     "hypervolume",
+    "hypervolume_course",
     "learning_curves",
     "learning_curves_figure",
     "load_run",
@@ -44,6 +46,7 @@ _HOMES = {
     "find_signs": "signs",
     "gather_evidence": "evidence",
     "hypervolume": "pareto",
+    "hypervolume_course": "course",
     "learning_curves": "curves",
     "learning_curves_figure": "figures",
     "load_run": "frame",

@@ -19,7 +19,7 @@ LEVELS = (25, 50, 75)
 
 @dataclass(frozen=True)
 class Repeats:
-    """Searches of one kind: on one data set, with the same settings apart from the sampler's seed."""
+    """Searches of one kind, on one data set; they differ in what their seeds did."""
 
     dataset: str
     search: Search
@@ -52,7 +52,11 @@ def attainment_surfaces(fronts: Sequence[Floats], levels: Sequence[int] = LEVELS
     owners = np.repeat(np.arange(len(arrays)), [len(front) for front in arrays])
     corners = moocore.eaf(points, owners, percentiles=list(levels))
     surfaces = pd.DataFrame(
-        {"level": np.rint(corners[:, 2]).astype(np.int64), "parameters": corners[:, 0], "accuracy": -corners[:, 1]}
+        {
+            "level": np.rint(corners[:, 2]).astype(np.int64),
+            "parameters": corners[:, 0],
+            "accuracy": -corners[:, 1],
+        }
     )
     return surfaces.sort_values(["level", "parameters", "accuracy"], ignore_index=True)
 
@@ -60,9 +64,9 @@ def attainment_surfaces(fronts: Sequence[Floats], levels: Sequence[int] = LEVELS
 def gather_repeats(runs: Sequence[Run]) -> list[Repeats]:
     """Find searches for accuracy and few parameters that were repeated, and what the repeats reached.
 
-    Repeats are runs on one data set with the same search (``Run.search``) apart from its seed; a run in which
-    no search trial completed is none. What they reached is by their own completed search trials; those of the
-    confirmation, which other seeds trained, take no part.
+    Repeats are runs on one data set with the same ``Run.search``, whatever its seed and its confirmation are;
+    a run in which no search trial completed is none. What they reached is by their own completed search
+    trials; those of the confirmation, which other seeds trained, take no part.
     """
     groups: dict[tuple[str, str], list[tuple[Run, Floats]]] = {}
     for run in runs:
@@ -73,7 +77,9 @@ def gather_repeats(runs: Sequence[Run]) -> list[Repeats]:
             front = nets[nets["on_front"]]
             if not front.empty:
                 points = front[["parameters", "val_mean"]].to_numpy(dtype=np.float64)
-                groups.setdefault((str(dataset), json.dumps(_settings(run.search))), []).append((run, points))
+                groups.setdefault(
+                    (str(dataset), json.dumps(_settings(run.search), sort_keys=True)), []
+                ).append((run, points))
     return [
         Repeats(
             dataset=dataset,
@@ -86,12 +92,14 @@ def gather_repeats(runs: Sequence[Run]) -> list[Repeats]:
     ]
 
 
-def differing_settings(searches: Sequence[Search]) -> list[Mapping[str, object]]:
-    """Return for each search those of its settings, but for the seed, that are not the same in all."""
+def settings_apart(searches: Sequence[Search]) -> list[Mapping[str, object]]:
+    """Return for each search those of its settings that are not the same in all, seeds left out."""
     settings = [_settings(search) for search in searches]
-    keys = [key for key in settings[0] if len({json.dumps(one[key]) for one in settings}) > 1] if settings else []
+    texts = [{key: json.dumps(each, sort_keys=True) for key, each in one.items()} for one in settings]
+    keys = [key for key in (settings[0] if settings else ()) if len({one[key] for one in texts}) > 1]
     return [{key: one[key] for key in keys} for one in settings]
 
 
 def _settings(search: Search) -> dict[str, object]:
-    return {key: value for key, value in asdict(search).items() if key != "seed"}
+    """Return what makes two searches repeats of one another; the confirmation comes after the search."""
+    return {key: value for key, value in asdict(search).items() if key not in ("seed", "seeds", "margin")}

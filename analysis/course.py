@@ -15,9 +15,9 @@ DIRECTIONS: tuple[Direction, Direction] = ("minimise", "maximise")
 def default_reference(limits: Mapping[str, float]) -> tuple[float, float]:
     """Return the reference point (parameters, accuracy as a fraction) of a search with these ``limits``.
 
-    The limit of parameters (100,000 without one) and an accuracy of 0: what the worst feasible net reaches.
+    The limit of parameters (100,000 without one) and that of accuracy (0): the worst feasible net.
     """
-    return float(limits.get("parameters", REFERENCE_PARAMETERS)), 0.0
+    return float(limits.get("parameters", REFERENCE_PARAMETERS)), float(limits.get("val_accuracy", 0.0))
 
 
 def hypervolume_course(trials: pd.DataFrame, reference: tuple[float, float]) -> pd.DataFrame:

@@ -5,8 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import plotly.graph_objects as go
-
 from analysis import notation
 from analysis.contrasts import Kind
 from analysis.evidence import Comparison, Evidence, JudgedFamily
@@ -17,6 +15,7 @@ from analysis.evidence_figures import (
     path_figure,
     spread_figure,
 )
+from analysis.figures import Plot
 
 TITLES: dict[Kind, str] = {
     "differences": "Against base",
@@ -25,18 +24,6 @@ TITLES: dict[Kind, str] = {
     "steps": "The path, step by step",
     "Shapley values": "Shapley values over all orders",
 }
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A figure with what is said below it; its height goes with its rows."""
-
-    figure: go.Figure
-    label: str
-    caption: str
-    height_rem: float
-    is_wide: bool = False
-    """Whether it is drawn no narrower than several panels need, and scrolls on a narrow screen."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ ink is a middle grey, so that a figure can be read on light and on dark; the rep
 """
 
 import math
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -22,6 +23,18 @@ INK, RULE = "#7a7f87", "rgba(128, 128, 128, 0.25)"
 
 OTHER_ENDS = {"early_stopped": "stopped early", "failed": "failed"}
 VIEWS = {"validation": "val", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure with what is said below it; its height goes with its rows."""
+
+    figure: go.Figure
+    label: str
+    caption: str
+    height_rem: float
+    is_wide: bool = False
+    """Whether it is drawn no narrower than several panels need, and scrolls on a narrow screen."""
 
 
 def pareto_figure(arms: pd.DataFrame) -> go.Figure:
@@ -48,7 +61,7 @@ def pareto_figure(arms: pd.DataFrame) -> go.Figure:
         figure.update_traces(
             meta={"view": view}, visible=view == "validation", selector=lambda trace: trace.meta is None
         )
-    ticks = _log_ticks(drawn["parameters"].min(), drawn["parameters"].max())
+    ticks = log_ticks(drawn["parameters"].min(), drawn["parameters"].max())
     figure.update_xaxes(title="parameters (log scale)", type="log", **ticks)
     figure.update_yaxes(title="mean validation accuracy (%)", range=_accuracy_range(drawn))
     return figure
@@ -146,7 +159,7 @@ def _describe_arm(arm: dict[Any, Any]) -> str:
     return "<br>".join(lines)
 
 
-def _log_ticks(low: int, high: int) -> dict[str, Any]:
+def log_ticks(low: int, high: int) -> dict[str, Any]:
     """Place round ticks over a log axis from ``low`` to ``high`` parameters, with some room on both sides."""
     room = max(0.06, 0.09 * math.log10(high / low))
     start, end = math.log10(low) - room, math.log10(high) + room

@@ -1,5 +1,6 @@
 """How values are written for people: percent with two decimals, thousands separators, "–" for missing."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -72,3 +73,27 @@ def decimals(number: Any) -> str:
 def share(fraction: Any) -> str:
     """Write a share of the whole (a fraction, or missing) in whole percent, ``"90%"``."""
     return MISSING if pd.isna(fraction) else f"{100 * float(fraction):.0f}%"
+
+
+OBJECTIVES = {
+    "val_accuracy": "validation accuracy",
+    "parameters": "parameters",
+    "macs": "MACs",
+    "weight_bytes": "bytes of weights",
+    "latency_ms": "latency",
+}
+
+
+def objective(name: str) -> str:
+    """Name an objective of a search as people do, ``"validation accuracy"``; others as they are."""
+    return OBJECTIVES.get(name, name)
+
+
+def listed(words: Sequence[str]) -> str:
+    """Write words as a list, ``"a, b and c"``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def milliseconds(duration_ms: Any) -> str:
+    """Write a duration in milliseconds (or missing), ``"0.84 ms"``."""
+    return MISSING if pd.isna(duration_ms) else f"{float(duration_ms):,.2f} ms"

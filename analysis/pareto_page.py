@@ -3,6 +3,7 @@
 import pandas as pd
 
 from analysis import notation
+from analysis.frame import ARM_KEY
 from analysis.pareto import REFERENCE_PARAMETERS, RESAMPLES, covered_share
 
 FEW_SEEDS = 5  # below, an arm that is on the front for certain is off it in truth in some percent of cases
@@ -18,6 +19,27 @@ def state_finding(dataset: str, drawn: pd.DataFrame, front: pd.DataFrame) -> str
     span = f"from {ends[0]} to {ends[1]}" if len(front) > 1 else ends[0]
     front_size = f"{len(front):,} of {notation.counted(len(drawn), 'arm')}"
     return f"On {dataset}, {front_size} {'form' if len(front) > 1 else 'is'} the Pareto front: {span}."
+
+
+def state_basis(judged: pd.DataFrame) -> list[str]:
+    """Say what the front rests on where there are searches among ``confirmation.judged_trials``'s rows."""
+    runs = judged["run"].nunique()
+    sentences = []
+    for phase in ("confirmation", "search"):
+        trials = judged[judged["phase"] == phase]
+        if trials.empty:
+            continue
+        names = [str(run) for run in trials["run"].unique()]
+        place = f"Of {notation.listed(names)}: " if runs > 1 else ""
+        nets = notation.counted(trials[ARM_KEY].drop_duplicates().shape[0], "net")
+        sentences.append(
+            f"{place}{nets}, confirmed with fresh seeds and shown by these alone: the search’s own seed "
+            "chose them, and the best of many single results are lucky."
+            if phase == "confirmation"
+            else f"{place}unconfirmed, single-seed results of a search ({nets}), of which the best are "
+            "lucky: no net has a completed trial with fresh seeds."
+        )
+    return [sentence[0].upper() + sentence[1:] for sentence in sentences]
 
 
 def caption_pareto(arms: pd.DataFrame, drawn: pd.DataFrame) -> str:

@@ -16,13 +16,25 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from analysis import notation
+from analysis.attainment import gather_repeats
+from analysis.attainment_page import lay_out_repeats
+from analysis.confirmation import judged_trials
 from analysis.curves import LearningCurves, learning_curves
 from analysis.evidence import gather_evidence
 from analysis.evidence_page import EvidencePart, lay_out_evidence
 from analysis.figures import learning_curves_figure, pareto_figure
-from analysis.frame import STATUSES, Run, RunError, differing_settings, load_run, summarise_arms
+from analysis.frame import (
+    SEARCH_COLUMNS,
+    STATUSES,
+    Run,
+    RunError,
+    differing_settings,
+    load_run,
+    summarise_arms,
+)
 from analysis.pareto import best_per_budget, mark_front, mark_membership
-from analysis.pareto_page import caption_pareto, explain_probability, state_finding
+from analysis.pareto_page import caption_pareto, explain_probability, state_basis, state_finding
+from analysis.search_page import SearchPart, lay_out_search
 from analysis.signs import find_signs
 
 
@@ -32,6 +44,8 @@ class Section:
 
     dataset: str
     finding: str
+    bases: Sequence[str] = ()
+    """What the front rests on, where runs are searches."""
     pareto: Markup | None = None
     has_test: bool = False
     caption: str = ""
@@ -59,9 +73,12 @@ COLUMNS = (
     Column("Arm", "arm", notation.value, is_number=False),
     Column("Seed", "seed", notation.value),
     Column("Fold", "fold", notation.value),
+    Column("Phase", "phase", notation.value, is_number=False),
+    Column("Study number", "study_number", notation.count),
     Column("Status", "status", lambda status: str(status).replace("_", " "), is_number=False),
     Column("Parameters", "parameters", notation.count),
     Column("MACs", "macs", notation.count),
+    Column("Latency", "latency_ms", notation.milliseconds),
     Column("Validation", "val_accuracy", notation.percent),
     Column("Test", "test_accuracy", notation.percent),
     Column("Train", "train_accuracy", notation.percent),
@@ -111,7 +128,8 @@ def render_report(runs: Sequence[Run]) -> str:
     """
     trials = pd.concat([run.trials for run in runs], ignore_index=True)
     epochs = pd.concat([run.epochs for run in runs], ignore_index=True)
-    arms = mark_membership(mark_front(summarise_arms(trials)), trials)
+    judged = judged_trials(trials)
+    arms = mark_membership(mark_front(summarise_arms(judged)), judged)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -123,10 +141,12 @@ def render_report(runs: Sequence[Run]) -> str:
         summaries=[_summarise_run(run) for run in runs],
         counts={status: int((trials["status"] == status).sum()) for status in STATUSES},
         sections=[
-            _build_section(str(name), rows, trials, epochs)
+            _build_section(str(name), rows, judged, epochs)
             for name, rows in arms.groupby("dataset", sort=False)
         ],
         evidence_parts=_evidence_parts(runs),
+        search_parts=_search_parts(runs),
+        repeats_parts=lay_out_repeats(gather_repeats(runs)),
         as_json=_figure_json,
         signs=find_signs(trials, epochs),
         several_places=trials[["run", "dataset"]].drop_duplicates().shape[0] > 1,
@@ -157,16 +177,24 @@ def _evidence_parts(runs: Sequence[Run]) -> list[EvidencePart]:
     ]
 
 
+def _search_parts(runs: Sequence[Run]) -> list[SearchPart]:
+    searches = [run for run in runs if run.search is not None]
+    found = [lay_out_search(run, f": {run.name}" if len(searches) > 1 else "") for run in searches]
+    return [part for part in found if part is not None]
+
+
 def _build_section(dataset: str, arms: pd.DataFrame, trials: pd.DataFrame, epochs: pd.DataFrame) -> Section:
     drawn = arms[arms["n_completed"] > 0]
     front = arms[arms["on_front"]].sort_values("front_rank")
     if drawn.empty:
         finding = f"No arm has a completed trial on {dataset} yet, so there is no front to show."
         return Section(dataset, finding)
+    judged = trials[trials["dataset"] == dataset]
     curves = learning_curves(epochs, trials, arms)
     return Section(
         dataset=dataset,
         finding=state_finding(dataset, drawn, front),
+        bases=state_basis(judged),
         pareto=_figure_json(pareto_figure(arms)),
         has_test=bool(drawn["test_mean"].notna().any()),
         caption=caption_pareto(arms, drawn),
@@ -194,18 +222,36 @@ def _caption_curves(curves: LearningCurves) -> str:
 def _summarise_run(run: Run) -> dict[str, Any]:
     """Say in words what a run trained, when and where."""
     trials = run.trials
-    arms, seeds, folds = (trials[field].nunique() for field in ("arm", "seed", "fold"))
-    plan = f"{notation.counted(arms, 'arm')} × {notation.counted(seeds, 'seed')}"
     started = pd.to_datetime(trials["started_at"], utc=True, format="ISO8601", errors="coerce").min()
     return {
         "name": run.name,
         "datasets": ", ".join(trials["dataset"].unique()),
-        "plan": f"{plan} × {notation.counted(folds, 'fold')}" if folds else plan,
+        "plan": _describe_plan(trials),
         "n_trials": len(trials),
         "n_left": max((run.n_planned or 0) - len(trials), 0),
         "started": "" if pd.isna(started) else f"{started.day} {started:%B %Y, %H:%M} UTC",
         "hosts": ", ".join(trials["host"].dropna().unique()),
     }
+
+
+def _describe_plan(trials: pd.DataFrame) -> str:
+    """Say what the trials are of: arms × seeds × folds, or the phases of a search."""
+    confirmation = trials[trials["phase"] == "confirmation"]
+    searched = trials[trials["phase"] == "search"]
+    if searched.empty:
+        return _count_cells(trials, "arm", "seed")
+    text = f"a search ({notation.counted(len(searched), 'trial')})"
+    return (
+        text
+        if confirmation.empty
+        else f"{text} and its confirmation ({_count_cells(confirmation, 'net', 'fresh seed')})"
+    )
+
+
+def _count_cells(trials: pd.DataFrame, arm: str, seed: str) -> str:
+    arms, seeds, folds = (trials[field].nunique() for field in ("arm", "seed", "fold"))
+    text = f"{notation.counted(arms, arm)} × {notation.counted(seeds, seed)}"
+    return f"{text} × {notation.counted(folds, 'fold')}" if folds else text
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -215,8 +261,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 def _shown_columns(trials: pd.DataFrame) -> list[Column]:
     """Choose the columns: without those that say the same of every trial, with each setting that differs."""
     hidden = {field for field in ("run", "dataset") if trials[field].nunique() <= 1}
-    if trials["fold"].isna().all():
-        hidden.add("fold")
+    hidden |= {field for field in ("fold", *SEARCH_COLUMNS) if trials[field].isna().all()}
     settings = [
         Column(
             field.removeprefix("config."), field, notation.value, pd.api.types.is_numeric_dtype(trials[field])

@@ -114,16 +114,23 @@ def run(
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def plan(sweep_file: Path, overrides: Sequence[str], out: Path, data_dir: Path, as_json: bool) -> None:
     """Show every trial with its costs, and which stages are shared and stored, without training."""
-    from lightsweep.planview import plan_tree, print_plan
+    planned, console = _plan(sweep_file, overrides, data_dir), _console()
+    if planned.sweep.search:
+        from lightsweep.searchview import print_survey, survey_tree
 
-    planned = _plan(sweep_file, overrides, data_dir)
-    tree = {**plan_tree(planned, out, data_dir), "foreseen": _foresee(planned, out)}
+        tree = survey_tree(planned)
+        if not as_json:
+            print_survey(tree, planned.sweep.search, console)
+    else:
+        from lightsweep.planview import plan_tree, print_plan
+
+        tree = {**plan_tree(planned, out, data_dir), "foreseen": _foresee(planned, out)}
+        if not as_json:
+            print_plan(tree, console)
     if as_json:
         click.echo(json.dumps(tree, indent=1))
     else:
-        console = _console()
-        print_plan(tree, console)
-        for line in tree["foreseen"]:
+        for line in tree.get("foreseen", ()):
             _say(console, line)
 
 
@@ -147,18 +154,25 @@ def report(runs: Sequence[Path], output: Path | None) -> None:
 def status(folder: Path) -> None:
     """Show what of a run is done, what failed and why, and what is left."""
     from lightsweep.runfolder import RunFolder
+    from lightsweep.sweepfile import load_sweep
 
     opened = RunFolder.open(folder)
-    records, planned = opened.records(), opened.planned()
+    sweep, records, planned = load_sweep(folder / "sweep.yaml"), opened.records(), opened.planned()
     found = [records[trial["trial_id"]] for trial in planned if trial["trial_id"] in records]
     rows, stages = [each.trial for each in found], [stage for each in found for stage in each.stages]
     failed = [row for row in rows if row["status"] == "failed"]
+    stopped = sum(row["status"] == "early_stopped" for row in rows)
     made = sum(stage["origin"] != "stored" for stage in stages)
     waited = sum(row["waited_seconds"] for row in rows)
     click.echo(
-        f"{folder.name}: {len(rows) - len(failed)} of {len(planned)} trials done, {len(failed)} failed, "
+        f"{folder.name}: {len(rows) - len(failed) - stopped} of {len(planned)} trials done, "
+        f"{f'{stopped} stopped early, ' if stopped else ''}{len(failed)} failed, "
         f"{len(planned) - len(rows)} left"
     )
+    if sweep.search:
+        from lightsweep.searchview import progress_of
+
+        click.echo(progress_of(sweep, records))
     click.echo(
         f"stages and assessments: {made} made, {len(stages) - made} reused; "
         f"{waited:.1f} worker-seconds spent waiting for one another"
@@ -190,6 +204,7 @@ def verify(folder: Path, trial: str, data_dir: Path) -> int:
     """Train one trial again without the store, and compare: TRIAL is its id or the beginning of it."""
     import time
 
+    from lightsweep.plan import with_trials
     from lightsweep.planview import print_verification
     from lightsweep.run import STORE
     from lightsweep.runfolder import RunFolder
@@ -208,9 +223,24 @@ def verify(folder: Path, trial: str, data_dir: Path) -> int:
 
     store = FolderStore(folder.parent / STORE) if (folder.parent / STORE).is_dir() else None
     planned = _plan(folder / "sweep.yaml", (), data_dir)
+    if planned.sweep.search:
+        planned = with_trials(planned, run.planned())
     found = train_again(run, store, planned, trial_id, data_dir, on_epoch)
     print_verification(found, console)
     return 0 if found.is_confirmed else 1
+
+
+@cli.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--port", type=click.IntRange(1, 65_535), default=8080, show_default=True)
+def dashboard(folder: Path, port: int) -> None:
+    """Open optuna-dashboard on a copy of a search's study, here, until Ctrl-C."""
+    from lightsweep.runfolder import RunFolder
+    from lightsweep.searchview import serve_dashboard
+    from lightsweep.sweepfile import load_sweep
+
+    RunFolder.open(folder)
+    serve_dashboard(folder, load_sweep(folder / "sweep.yaml"), port, click.echo)
 
 
 @cli.command()
@@ -317,7 +347,12 @@ def _plan(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Plan":
 
     sweep = load_sweep(sweep_file, overrides)
     try:
-        return plan(sweep, lambda spec: describe(spec, data_dir))
+        planned = plan(sweep, lambda spec: describe(spec, data_dir))
+        if sweep.search:
+            from lightsweep.search import survey
+
+            survey(planned)
+        return planned
     except InputError as error:
         raise InputError(f"{sweep_file}: {error}") from None
 

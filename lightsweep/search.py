@@ -5,6 +5,7 @@ It is kept such that a killed search goes on: a trial is journalled before the s
 way is asked again first, and every draw has a stream of its own, derived from (seed, number).
 """
 
+import platform
 import random
 import time
 import warnings
@@ -114,7 +115,7 @@ class Study:
 
         """
         for _ in range(MOST_IN_VAIN):
-            if self._is_enough(with_running=True) or len(self._under_way) >= self.at_once:
+            if self._is_enough() or len(self._under_way) >= self.at_once:
                 return "wait" if self._under_way else None
             with _database(self.sweep):
                 draw = self._draw()
@@ -137,10 +138,9 @@ class Study:
         assert budget.minutes is not None
         return min(1.0, self._minutes() / budget.minutes)
 
-    def _is_enough(self, with_running: bool) -> bool:
+    def _is_enough(self) -> bool:
         """Whether the study was told enough, or will be when all under way has ended."""
-        budget = self.search.budget
-        running = self._under_way if with_running else {}
+        budget, running = self.search.budget, self._under_way
         if budget is None:
             assert self.search.trials is not None
             return self._told.trials + sum(map(len, running.values())) >= self.search.trials
@@ -181,12 +181,10 @@ class Study:
         try:
             spec, its_cost = configure(self.sweep, self.info, changes)
             costs = self._costs(spec.model, its_cost)
-            over = {str(key): costs[key] / limit - 1 for key, limit in self.search.limits.items()}
+            over = self._excess(costs)
             reason = ", ".join(f"{key} = {costs[key]:g}" for key, excess in over.items() if excess > 0)
         except InputError as error:
-            over, reason, costs = dict.fromkeys((*map(str, self.search.limits), "possible"), 1.0), str(error), {}
-        for key, excess in over.items():
-            asked.set_constraint(key, excess)
+            reason, costs = str(error), {}
         if reason:
             self._tell_infeasible(asked, reason, costs)
             return None
@@ -223,6 +221,11 @@ class Study:
             costs["latency_ms"] = latency_ms(model, _shape(self.info), len(self.info.classes))
         return costs
 
+    def _excess(self, costs: Mapping[str, float]) -> dict[str, float]:
+        """Return by what share each limited cost exceeds its limit, below 0 if it does not; 1 if unknown."""
+        limits = {str(key): limit for key, limit in self.search.limits.items() if key != ACCURACY}
+        return {key: costs[key] / limit - 1 if key in costs else 1.0 for key, limit in limits.items()}
+
     def _lows(self, costs: Mapping[str, float]) -> tuple[float, ...]:
         signs = {key: 1.0 if way == "minimise" else -1.0 for key, way in self.search.objectives.items()}
         return tuple(sign * costs[key] for key, sign in signs.items() if key != ACCURACY)
@@ -243,30 +246,56 @@ class Study:
     def _tell(self, number: int, draw: Draw, outcome: Outcome) -> None:
         epochs = outcome.epochs_behind
         self._annotate(number, status=outcome.status, epochs=epochs, reason=outcome.error)
-        if outcome.status == "completed":
-            values = self._values(draw.costs, outcome.accuracies[ACCURACY])
-        elif (
-            outcome.status == "early_stopped"
-            and self.search.early_stopping
-            and self.search.early_stopping.tell == "partial"
-        ):
-            values = self._values(draw.costs, max(epoch[ACCURACY] for epoch in outcome.epochs))
+        accuracy = outcome.accuracies.get(ACCURACY)
+        stopping, missed = self.search.early_stopping, 0.0
+        if outcome.status == "early_stopped" and stopping and stopping.tell != "failed":
+            accuracy = max(epoch[ACCURACY] for epoch in outcome.epochs)
+            if stopping.tell == "infeasible":
+                missed = 1 - epochs / sum(stage.epochs for stage in draw.trial.stages)
+        if accuracy is None:
+            self._finish(number, None)
         else:
-            values = None
-        self._finish(number, values)
+            self._constrain(number, draw.costs, accuracy=accuracy, missed=missed)
+            self._finish(number, self._values(draw.costs, accuracy))
         self._told.trials += 1
         self._told.epochs += epochs
+
+    def _constrain(
+        self,
+        number: int,
+        costs: Mapping[str, float],
+        accuracy: float | None,
+        missed: float,
+        impossible: float = 0.0,
+    ) -> None:
+        """Set a trial's constraints, above 0 where it breaks one: all of them, as a Gaussian process needs.
+
+        As `optuna.Trial.set_constraint` does it, which has no way to a trial that an earlier run asked.
+        """
+        constraints = {**self._excess(costs), "possible": impossible}
+        if ACCURACY in self.search.limits:
+            constraints[ACCURACY] = 0.0 if accuracy is None else self.search.limits[ACCURACY] - accuracy
+        if self.search.early_stopping:
+            constraints["epochs"] = missed
+        self._set_constraints(number, constraints)
+
+    def _set_constraints(self, number: int, constraints: Mapping[str, float]) -> None:
+        trial_id = self._frozen(number)._trial_id
+        for key, excess in constraints.items():
+            self._study._storage.set_trial_system_attr(trial_id, f"constraints:{key}", excess)
 
     def _repeat(self, number: int, draw: Draw) -> None:
         """Tell a repetition what the study was told of the first one."""
         first = self._frozen(draw.number)
         self._annotate(number, status="repeated", epochs=0, reason=f"as trial {draw.number}")
+        self._set_constraints(number, first.constraints)
         self._finish(number, first.values)
         self._told.trials += 1
 
     def _tell_infeasible(self, asked: optuna.Trial, reason: str, costs: Mapping[str, float]) -> None:
         """Tell of what cannot be trained; samplers go by its constraints, the values are the worst so far."""
         self._annotate(asked.number, status="infeasible", epochs=0, reason=reason)
+        self._constrain(asked.number, costs, accuracy=None, missed=0.0, impossible=0.0 if costs else 1.0)
         known = [t.values for t in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
         worst = [
             (min if direction == "maximise" else max)((values[place] for values in known), default=0.0)
@@ -349,7 +378,9 @@ class Study:
                 _copy(self._study, folder / STUDY_FILE)
 
     def to_confirm(self, accuracies: Mapping[str, float]) -> list[Draw]:
-        """Return the completed draws on the front or within the margin of it, nearest first at the limit.
+        """Return the completed draws that are on the front or within the margin of it, in their order.
+
+        Of more than `at_most` those nearest the front; of a front of more, as many of all its accuracies.
 
         Args:
             accuracies: Validation accuracy of each completed trial of the search, by trial id.
@@ -359,16 +390,23 @@ class Study:
         if confirmation is None:
             return []
         best: dict[str, Draw] = {}
+        floor = self.search.limits.get(ACCURACY, 0.0)
         for trial_id, draw in self.draws.items():  # of an arm's seeds the first stands for it
-            if trial_id in accuracies:
+            if accuracies.get(trial_id, -1.0) >= floor:
                 best.setdefault(draw.trial.arm, draw)
         draws = list(best.values())
         if not draws:
             return []
         points = np.array([(-accuracies[draw.trial.trial_id], *draw.lows) for draw in draws])
         misses = [_miss(points, index) for index in range(len(draws))]
-        chosen = [index for index, miss in enumerate(misses) if miss <= confirmation.margin]
-        chosen = sorted(chosen, key=lambda index: misses[index])[: confirmation.at_most]
+        ranked = sorted(range(len(draws)), key=lambda index: (misses[index], points[index, 0]))
+        front = [index for index in ranked if misses[index] <= 0]
+        if len(front) > confirmation.at_most:
+            last, most = len(front) - 1, confirmation.at_most
+            chosen = [front[round(place * last / max(most - 1, 1))] for place in range(most)]
+        else:
+            near = [index for index in ranked if misses[index] <= confirmation.margin]
+            chosen = near[: confirmation.at_most]
         return [draws[index] for index in sorted(chosen)]
 
 
@@ -517,6 +555,7 @@ def _open(sweep: Sweep, search: Search, folder: Path) -> optuna.Study:
             **search.model_dump(mode="json", include={"space", "objectives", "limits", "seed"}),
         }
     )
+    where = f"{platform.node()}:{folder.absolute()}"
     directions = [
         StudyDirection.MINIMIZE if way == "minimise" else StudyDirection.MAXIMIZE
         for way in search.objectives.values()
@@ -532,7 +571,12 @@ def _open(sweep: Sweep, search: Search, folder: Path) -> optuna.Study:
         before = study.user_attrs.get("search")
         if before is None:
             study.set_user_attr("search", content)
-            study.set_user_attr("run_folder", str(folder.absolute()))
+            study.set_user_attr("run_folder", where)
+        elif search.storage is not None and study.user_attrs["run_folder"] != where:
+            raise InputError(
+                f"search.storage = {search.storage}: has a study {sweep.name} already, of "
+                f"{study.user_attrs['run_folder']}; give this sweep another name"
+            )
         elif before != content:
             raise InputError(
                 f"{folder}: its study is of another search (data, base, space, objectives, limits or seed "
@@ -563,6 +607,18 @@ def _database(sweep: Sweep):  # type: ignore[no-untyped-def]
         where = f"search.storage = {sweep.search.storage}" if sweep.search.storage else STUDY_FILE  # type: ignore[union-attr]
         cause = " ".join(str(error.__cause__ or error).split())[:200]
         raise WriteError(f"{where}: the study's database cannot be used ({cause})") from None
+
+
+def copy_study(sweep: Sweep, folder: Path, path: Path) -> None:
+    """Write a sweep's study, wherever it is, as an SQLite file.
+
+    Raises:
+        InputError: The database cannot be used.
+
+    """
+    with _database(sweep):
+        study = optuna.load_study(study_name=sweep.name, storage=_storage(_search_of(sweep), folder))
+        _copy(study, path)
 
 
 def _copy(study: optuna.Study, path: Path) -> None:

@@ -1,6 +1,8 @@
 """What `search:` in a sweep file is: the space, the objectives, the sampler, and how long to search."""
 
 import re
+from collections.abc import Hashable
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -20,6 +22,7 @@ from lightsweep.spec import BelowOne, Count, Number, Spec, canonical_json, compl
 Objective = Literal["val_accuracy", "parameters", "macs", "weight_bytes", "latency_ms"]
 Direction = Literal["minimise", "maximise"]
 ACCURACY: Objective = "val_accuracy"
+MOST_WHOLE = 2**53
 Bound = Annotated[Number, Field(gt=0)]
 
 
@@ -34,6 +37,11 @@ def _check_plain(value: Any) -> Any:
 
 
 Plain = Annotated[Any, AfterValidator(_check_plain)]
+
+
+def identity(value: Any) -> Hashable:
+    """Return what plain values have in common that are one setting: 1 is 1.0, but not true."""
+    return (isinstance(value, bool), value) if isinstance(value, int | float) else canonical_json(value)
 
 
 class Axis(Spec):
@@ -68,6 +76,8 @@ class Axis(Spec):
     def _short_forms(cls, data: Any) -> Any:
         if isinstance(data, list):
             return {"choices": data}
+        if not isinstance(data, dict | Axis):
+            raise complain("must be a list of choices, or a mapping with choices or with low and high")
         if isinstance(data, dict) and isinstance(data.get("when"), dict):
             when = {key: value if isinstance(value, list) else [value] for key, value in data["when"].items()}
             return {**data, "when": when}
@@ -82,15 +92,22 @@ class Axis(Spec):
     @field_validator("low", "high", "step", mode="before")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            raise complain("must be a number")
         if isinstance(value, str):  # YAML 1.1 readers, and ours, take 1e-3 for a text
-            try:
+            with suppress(ValueError):
                 value = float(value)
-            except ValueError:
-                raise complain("must be a number") from None
+        if isinstance(value, bool) or not isinstance(value, int | float | None):
+            raise complain("must be a number")
         if isinstance(value, float) and not abs(value) < float("inf"):
             raise complain("must be finite")
+        if isinstance(value, int) and abs(value) > MOST_WHOLE:
+            raise complain("must be at most 2^53, up to which databases keep whole numbers exactly")
+        return value
+
+    @field_validator("length", mode="before")
+    @classmethod
+    def _is_pair(cls, value: Any) -> Any:
+        if value is not None and not (isinstance(value, list | tuple) and len(value) == 2):
+            raise complain("must be [least, greatest], such as [1, 3]")
         return value
 
     @model_validator(mode="after")
@@ -99,8 +116,7 @@ class Axis(Spec):
             given = [key for key in ("low", "high", "step") if getattr(self, key) is not None]
             if given or self.log:
                 raise complain(f"has choices, so it takes no {(given or ['log'])[0]}")
-            texts = [canonical_json(choice) for choice in self.choices]
-            if len(set(texts)) < len(texts):
+            if len(set(map(identity, self.choices))) < len(self.choices):
                 raise complain("a choice stands there twice; drop one")
         elif self.low is None or self.high is None:
             raise complain("needs choices, or low and high")
@@ -114,8 +130,8 @@ class Axis(Spec):
             raise complain("step must be above 0")
         elif self.is_whole and self.step is not None and not float(self.step).is_integer():
             raise complain("between whole bounds step must be whole; write low as 1.0 for others")
-        if self.length is not None and (len(self.length) != 2 or self.length[0] > self.length[1]):
-            raise complain("length is [least, greatest]")
+        if self.length is not None and self.length[0] > self.length[1]:
+            raise complain(f"length [{self.length[0]}, {self.length[1]}]: least is above greatest")
         return self
 
     @property
@@ -135,7 +151,7 @@ class Budget(Spec):
     @model_validator(mode="after")
     def _is_one(self) -> "Budget":
         if (self.epochs is None) == (self.minutes is None):
-            raise complain("needs epochs or minutes")
+            raise complain("needs epochs or minutes" + (", not both" if self.epochs else ""))
         return self
 
 
@@ -144,14 +160,16 @@ class EarlyStopping(Spec):
 
     first: Count = 2
     """Epochs of a trial, over all its stages, at the first rung."""
-    factor: Annotated[Number, Field(gt=1, le=100)] = 3
+    factor: Annotated[Number, Field(ge=1.1, le=100)] = 3
     """Each rung is so many times later than the one before, and at each one of so many trials goes on."""
     compare: Literal["rank", "accuracy"] = "rank"
     """rank: by non-dominated rank in accuracy so far and the known costs; what nothing beats always goes
     on (after Schmucker et al. 2021, arXiv 2106.12639). accuracy: by accuracy alone, which kills small
     nets: for comparison."""
-    tell: Literal["failed", "partial"] = "failed"
-    """What the sampler is told of a stopped trial: that it failed, or its accuracy so far."""
+    tell: Literal["infeasible", "failed", "partial"] = "infeasible"
+    """What the sampler is told of a stopped trial: its accuracy so far with a violated constraint, the
+    share of its epochs that it was not worth; that it failed, which samplers pass over; or its accuracy
+    so far as if it were final."""
 
 
 class Confirmation(Spec):
@@ -166,13 +184,31 @@ class Confirmation(Spec):
 Changes = dict[str, Plain]
 
 
+PASSWORD = re.compile(r"://[^:/]*:[^@]*@|[?&](ssl)?password=", re.IGNORECASE)  # where SQLAlchemy sees one
+
+
 def _check_url(url: str) -> str:
-    parts = urlsplit(url)
-    if not re.fullmatch(r"postgresql(\+psycopg)?", parts.scheme) or not parts.path.strip("/"):
-        raise complain("must be a PostgreSQL URL, postgresql://user@host:5432/database")
-    if parts.password is not None:
-        raise complain("holds a password, and reports show this file: put it into ~/.pgpass or $PGPASSWORD")
+    rule = complain("must be a PostgreSQL URL, postgresql://user@host:5432/database")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # a wrong one raises
+    except ValueError:
+        raise rule from None
+    if not re.match(r"postgresql(\+psycopg)?://", url) or not parts.path.strip("/"):
+        raise rule
     return url
+
+
+def _check_condition(key: str, other: str, axis: Axis, allowed: list[Any]) -> None:
+    """Refuse a condition on an axis that is always chosen and never has the value."""
+    if axis.choices is None or axis.when is not None or axis.length is not None:
+        return
+    for value in allowed:
+        if identity(value) not in map(identity, axis.choices):
+            choices = ", ".join(map(canonical_json, axis.choices))
+            raise complain(
+                f"space.{key} depends on {other} = {canonical_json(value)}, which is none of {choices}"
+            )
 
 
 class Search(Spec):
@@ -185,7 +221,9 @@ class Search(Spec):
     )
     """What is searched for: accuracy on the validation images, and costs, which are known before training."""
     limits: dict[Objective, Bound] = Field(default={})
-    """Costs that no net may exceed, such as {parameters: 20000}; what does is never trained."""
+    """Costs that no net may exceed, such as {parameters: 20000}: what does is never trained. With
+    val_accuracy an accuracy that a net must reach to be of interest: the sampler learns of it, no net below
+    it is confirmed."""
     sampler: Literal["tpe", "nsga2", "gp", "qmc", "random"] = "tpe"
     """Tree-structured Parzen estimator, genetic algorithm, Gaussian process, quasi-random or random."""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 1000
@@ -207,19 +245,36 @@ class Search(Spec):
     """A PostgreSQL database for the study, postgresql://user@host:5432/database; null for SQLite in the
     run folder."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_no_password(cls, data: Any) -> Any:
+        """Refuse a password here, where the message does not show the value."""
+        if isinstance(data, dict) and PASSWORD.search(str(data.get("storage"))):
+            raise complain(
+                "storage holds a password, and reports show this file: put it into ~/.pgpass or $PGPASSWORD"
+            )
+        return data
+
     @model_validator(mode="after")
     def _is_whole(self) -> "Search":
         if (self.trials is None) == (self.budget is None):
-            raise complain("needs trials, or a budget of epochs or minutes")
+            both = ", not both: one of them must be null" if self.trials else ""
+            raise complain(f"needs trials, or a budget of epochs or minutes{both}")
         if self.objectives.get(ACCURACY) != "maximise":
             raise complain("objectives must have val_accuracy: maximise; without it nothing need be trained")
-        if ACCURACY in self.limits:
-            raise complain("limits are for costs, which are known before training; val_accuracy is not")
+        if self.limits.get(ACCURACY, 0) >= 1:
+            raise complain(f"limits.val_accuracy = {self.limits[ACCURACY]:g}: must be a fraction below 1")
+        before: dict[str, Axis] = {}
         for key, axis in self.space.items():
-            for other in axis.when or {}:
-                before = list(self.space)[: list(self.space).index(key)]
+            for other, allowed in (axis.when or {}).items():
                 if other in self.space and other not in before:
                     raise complain(f"space.{key} depends on {other}, which must stand before it")
+                if other in before:
+                    _check_condition(key, other, before[other], allowed)
+            before[key] = axis
+            whole, _, part = key.rpartition(".")
+            if whole in self.space and self.space[whole].length and re.fullmatch(r"\d+|length", part):
+                raise complain(f"space.{key} is chosen with the list {whole} already; drop one of them")
         for number, changes in enumerate(self.start_from):
             for key in changes:
                 if key not in self.space:

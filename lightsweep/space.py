@@ -1,11 +1,13 @@
 """From a search space to configurations: what a sampler is asked, and the changes that its answers are.
 
 Optuna samples numbers and plain values, one name at a time. So a list (model.filters) is its length and an
-element for each place, a choice that is a list or a mapping goes by its JSON text, and a key whose condition
-does not hold is not asked at all.
+element for each place, a choice that is a list or a mapping goes by its JSON text (as do all choices of an
+axis with 1 and true among them, which Optuna takes for one), and a key whose condition does not hold is not
+asked at all.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from optuna.distributions import (
@@ -15,8 +17,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from lightsweep.searchspec import Axis
-from lightsweep.spec import InputError, canonical_json
+from lightsweep.searchspec import Axis, identity
+from lightsweep.spec import InputError, canonical_json, nearest
 
 Suggest = Callable[[str, BaseDistribution], Any]
 """Name of a parameter and its distribution -> its value."""
@@ -30,10 +32,13 @@ def choose(space: Mapping[str, Axis], base: Mapping[str, Any], suggest: Suggest)
         base: Base's settings as a tree of plain values, for conditions on what is no axis.
         suggest: Chooses a parameter's value.
 
+    Raises:
+        InputError: A condition is on a key that is no axis and not in base.
+
     """
     chosen: dict[str, Any] = {}
     for key, axis in space.items():
-        if not _applies(axis, chosen, base):
+        if not _applies(key, axis, chosen, base):
             continue
         if axis.length is None:
             chosen[key] = _decode(axis, suggest(key, _distribution(axis)))
@@ -59,7 +64,8 @@ def parameters_of(
 
     def suggest(name: str, distribution: BaseDistribution) -> Any:
         key = next(key for key in sorted(space, key=len, reverse=True) if f"{name}.".startswith(f"{key}."))
-        value, _, part = changes.get(key, _lookup(base, key)), *name[len(key) :].partition(".")[1:]
+        value, part = changes.get(key, _lookup(base, key)), name[len(key) + 1 :]
+        value = None if value is MISSING else value
         axis = space[key]
         if axis.length is not None:
             if not isinstance(value, list) or not axis.length[0] <= len(value) <= axis.length[1]:
@@ -69,11 +75,14 @@ def parameters_of(
                 )
             value = len(value) if part == "length" else value[int(part)]
         if axis.choices is not None and part != "length":
-            value = _encode(value)
-        if not _holds(distribution, value):
+            codes = dict(zip(map(identity, axis.choices), _codes(axis), strict=True))
+            fits = [codes[identity(value)]] if identity(value) in codes else []
+        else:
+            fits = [value] if _holds(distribution, value) else []
+        if not fits:
             raise InputError(f"{place}: {key} = {_text(value)}: the space has {_describe(axis)}")
-        found[name] = value
-        return value
+        found[name] = fits[0]
+        return fits[0]
 
     chosen = choose(space, base, suggest)
     for key in changes:
@@ -82,58 +91,73 @@ def parameters_of(
     return found
 
 
-def _applies(axis: Axis, chosen: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
-    for key, allowed in (axis.when or {}).items():
-        value = chosen[key] if key in chosen else _lookup(base, key)
-        if canonical_json(value) not in {canonical_json(one) for one in allowed}:
+def _applies(key: str, axis: Axis, chosen: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
+    for other, allowed in (axis.when or {}).items():
+        wholes = [known for known in chosen if f"{other}.".startswith(f"{known}.")]  # itself, or it is a part
+        value = _lookup(chosen[wholes[-1]], other[len(wholes[-1]) + 1 :]) if wholes else _lookup(base, other)
+        if value is MISSING and not wholes:
+            hint = nearest(other, {*_keys(base), *chosen})
+            raise InputError(f"search.space.{key}.when.{other}: no such key below base; {hint}")
+        if value is MISSING or identity(value) not in map(identity, allowed):
             return False
     return True
 
 
+def _keys(tree: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in tree.items():
+        yield key
+        if isinstance(value, Mapping):
+            yield from (f"{key}.{below}" for below in _keys(value))
+
+
+MISSING = object()
+
+
 def _lookup(tree: Any, key: str) -> Any:
     """Return a dotted key's value in a tree of plain values, elements of lists by their name or place."""
-    for part in key.split("."):
+    for part in key.split(".") if key else ():
         if isinstance(tree, list):
             named = [item for item in tree if isinstance(item, dict) and item.get("name") == part]
-            tree = (
-                named[0] if named else tree[int(part)] if part.isdecimal() and int(part) < len(tree) else None
-            )
+            at = int(part) if part.isdecimal() else len(tree)
+            tree = named[0] if named else tree[at] if at < len(tree) else MISSING
         else:
-            tree = tree.get(part) if isinstance(tree, Mapping) else None
+            tree = tree.get(part, MISSING) if isinstance(tree, Mapping) else MISSING
     return tree
 
 
 def _distribution(axis: Axis) -> BaseDistribution:
     if axis.choices is not None:
-        return CategoricalDistribution([_encode(choice) for choice in axis.choices])
+        return CategoricalDistribution(_codes(axis))
     assert axis.low is not None  # the axis was validated
     assert axis.high is not None
+    high = axis.high
+    if axis.step is not None:  # Optuna warns of a high that is not on a step
+        low, step = Decimal(str(axis.low)), Decimal(str(axis.step))
+        high = float((Decimal(str(axis.high)) - low) // step * step + low)
     if axis.is_whole:
-        return IntDistribution(int(axis.low), int(axis.high), axis.log, int(axis.step or 1))
-    return FloatDistribution(float(axis.low), float(axis.high), axis.log, axis.step)
+        return IntDistribution(int(axis.low), int(high), axis.log, int(axis.step or 1))
+    return FloatDistribution(float(axis.low), float(high), axis.log, axis.step)
 
 
-def _encode(choice: Any) -> Any:
-    return (
+def _codes(axis: Axis) -> list[Any]:
+    """Return what the sampler knows choices by, no two of them equal."""
+    assert axis.choices is not None
+    codes = [
         choice if choice is None or isinstance(choice, bool | int | float | str) else canonical_json(choice)
-    )
+        for choice in axis.choices
+    ]
+    return codes if len(set(codes)) == len(codes) else [canonical_json(choice) for choice in axis.choices]
 
 
 def _decode(axis: Axis, value: Any) -> Any:
-    if axis.choices is None:
-        return value
-    return next(choice for choice in axis.choices if _is_same(_encode(choice), value))
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    """Whether two encoded choices are one: true is not 1."""
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+    return value if axis.choices is None else axis.choices[_codes(axis).index(value)]
 
 
 def _holds(distribution: BaseDistribution, value: Any) -> bool:
-    if isinstance(distribution, CategoricalDistribution):
-        return any(_is_same(choice, value) for choice in distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
     if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if not distribution.low <= value <= distribution.high:
         return False
     if isinstance(distribution, IntDistribution) and not float(value).is_integer():
         return False

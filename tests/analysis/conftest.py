@@ -1,9 +1,12 @@
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from imitation_run import ARMS, epoch_rows, trial_row
+from imitation_search import write_search
 
 
 @pytest.fixture
@@ -31,3 +34,34 @@ def run_folder(tmp_path: Path, trials_table: pd.DataFrame) -> Path:
     }
     (folder / "environment.json").write_text(json.dumps(environment))
     return folder
+
+
+@pytest.fixture
+def browser():
+    def give_up(reason):
+        if os.environ.get("LIGHTSWEEP_REQUIRE_ALL") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        give_up("needs a chromium on PATH")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        give_up("needs playwright: pip install lightsweep[test]")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def written_search(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_search(tmp_path_factory.mktemp("written") / "hunt")
+
+
+@pytest.fixture
+def search_folder(written_search: Path, tmp_path: Path) -> Path:
+    """A finished search; see ``imitation_search``."""
+    return shutil.copytree(written_search, tmp_path / "hunt")

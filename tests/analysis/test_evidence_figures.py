@@ -7,10 +7,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
-import test_report
 from imitation_ablation import Outcome, Tree, design_tree, imitate, table
 from imitation_run import NASTY
-from test_report import Page
+from page_reading import Page
 
 from analysis import render_report, write_report
 from analysis.evidence import Evidence, JudgedFamily, gather_evidence
@@ -23,8 +22,6 @@ from analysis.evidence_figures import (
 )
 from analysis.evidence_page import lay_out_evidence
 from analysis.frame import Run
-
-browser = test_report.browser
 
 BASE = [0.90, 0.70, 0.80, 0.95, 0.75, 0.85]
 A_TIMES = [0.01, 0.02, 0.03, 0.04, 0.05, 0.06]

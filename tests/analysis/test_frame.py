@@ -8,7 +8,7 @@ import pytest
 from imitation_run import ARMS, NASTY
 
 from analysis import RunError, load_run, summarise_arms
-from analysis.frame import EPOCH_COLUMNS, TRIAL_COLUMNS
+from analysis.frame import EPOCH_COLUMNS, SEARCH_COLUMNS, TRIAL_COLUMNS
 
 
 def rewrite(folder, name, change):
@@ -24,6 +24,21 @@ def test_a_run_has_checked_tables(run_folder):
     assert run.trials["run"].eq("imitation").all()
     assert run.sweep_text.startswith("name: imitation")
     assert run.environment["hardware"]["cores"] == 2
+
+
+def test_a_folder_older_than_searches_lacks_their_columns(run_folder):
+    run = load_run(run_folder)
+    assert not set(SEARCH_COLUMNS) & set(pd.read_parquet(run_folder / "trials.parquet"))
+    assert {name: str(run.trials[name].dtype) for name in SEARCH_COLUMNS} == dict(SEARCH_COLUMNS)
+    assert run.trials[list(SEARCH_COLUMNS)].isna().all(axis=None)
+    assert run.search is None
+
+
+def test_a_search_has_its_columns_and_says_what_was_searched(search_folder):
+    run = load_run(search_folder)
+    assert {name: str(run.trials[name].dtype) for name in SEARCH_COLUMNS} == dict(SEARCH_COLUMNS)
+    assert run.trials["phase"].value_counts().to_dict() == {"search": 8, "confirmation": 8}
+    assert (run.design, run.search.sampler, run.search.limits) == (None, "tpe", {"parameters": 10_000.0})
 
 
 def test_empty_tables_of_any_dtype_are_a_run(run_folder):
@@ -85,6 +100,7 @@ def test_a_missing_column_is_named(run_folder, name, column):
         ("parameters", None, "status is completed, but parameters is missing"),
         ("trial_id", "00-1", "'00-1': trial_id stands in more than one row"),
         ("arm", None, "column arm has missing values"),
+        ("phase", "hunt", "'00-0': phase is none of search, confirmation"),
     ],
 )
 def test_rows_that_no_run_writes_are_refused(run_folder, column, value, message):

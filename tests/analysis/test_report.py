@@ -3,32 +3,15 @@ import math
 import os
 import re
 import shutil
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import pandas as pd
 import pytest
 from imitation_run import NASTY, plant_partial_trials
+from page_reading import Page, table_under, text_of
 
 from analysis import RunError, load_run, mark_front, render_report, summarise_arms, write_report
 from analysis.pareto import mark_membership
-
-
-class Page(HTMLParser):
-    """Collects the elements and texts that a browser would see."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        if self.elements and self.elements[-1][0] not in ("script", "style"):
-            self.text += data
 
 
 def test_the_page_is_whole_and_says_what_happened(run_folder, tmp_path):
@@ -57,17 +40,6 @@ def test_trials_that_have_not_run_are_counted(run_folder):
     (run_folder / "plan.json").write_text("[{")
     with pytest.raises(RunError, match=r"plan\.json: not JSON"):
         load_run(run_folder)
-
-
-def table_under(page: str, heading: str) -> list[list[str]]:
-    """Return the cells of the first table under a heading."""
-    table = page.split(f"<h3>{heading}</h3>", 1)[1].split("</table>", 1)[0]
-    rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
-    return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
-
-
-def text_of(page: str) -> str:
-    return " ".join(Page(page).text.split())
 
 
 def test_the_front_is_shown_with_its_certainty_its_hypervolume_and_the_best_per_budget(run_folder):
@@ -246,26 +218,6 @@ def test_a_failed_write_leaves_the_old_report(run_folder, tmp_path, monkeypatch)
         write_report([run_folder], output)
     assert output.read_text() == "old"
     assert not list(tmp_path.glob(".report-*"))
-
-
-@pytest.fixture
-def browser():
-    def give_up(reason):
-        if os.environ.get("LIGHTSWEEP_REQUIRE_ALL") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        give_up("needs a chromium on PATH")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        give_up("needs playwright: pip install lightsweep[test]")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.mark.browser

@@ -1,5 +1,9 @@
-"""Hypothesis strategies of specs, by type: tests say `st.from_type(ModelSpec)`."""
+"""Hypothesis strategies of specs, by type: tests say `st.from_type(ModelSpec)`; a folder for Ray."""
 
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,3 +153,11 @@ st.register_type_strategy(Sweep, sweeps())
 def _one_thread() -> None:
     """Two test processes on two cores, and sums in one order."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder with a short path: Ray's sockets stand in it."""
+    folder = Path(tempfile.mkdtemp(prefix="ls"))
+    yield folder
+    shutil.rmtree(folder)

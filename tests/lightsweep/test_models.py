@@ -250,9 +250,7 @@ def test_weights_are_glorot_uniform_and_biases_zero() -> None:
 def test_feature_side_against_a_real_forward_pass(
     kernel: int, blocks: int, separable: bool, convolutions: int
 ) -> None:
-    model = ModelSpec(
-        filters=(1,) * blocks, kernel=kernel, separable=separable, convolutions=convolutions
-    )
+    model = ModelSpec(filters=(1,) * blocks, kernel=kernel, separable=separable, convolutions=convolutions)
     smallest = smallest_side(model)
     for side in range(smallest, smallest + 4):
         x = torch.zeros(1, 1, side, side)

@@ -1,0 +1,242 @@
+"""What the page says of a search: what was searched, what it found by when, what of it was confirmed."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis import notation
+from analysis.confirmation import (
+    ConfirmedNet,
+    Regression,
+    confirmed_nets,
+    regression_to_the_mean,
+    searched_nets,
+)
+from analysis.course import default_reference, hypervolume_course
+from analysis.design import Search
+from analysis.figures import Plot
+from analysis.frame import Run
+from analysis.importance import ACCURACY, Importances, importances
+from analysis.search_figures import (
+    SETTINGS_SHOWN,
+    cloud_figure,
+    course_figure,
+    importance_figure,
+)
+from analysis.study import StudyCopy, read_study
+
+SAMPLERS = {
+    "tpe": "a tree-structured Parzen estimator (TPE)",
+    "nsga2": "a genetic algorithm (NSGA-II)",
+    "gp": "a Gaussian process",
+    "qmc": "a quasi-random sequence",
+    "random": "chance alone",
+}
+STOPPING = {
+    "rank": "by non-dominated rank in accuracy and costs, so that no small net is stopped for being less "
+    "accurate than a big one",
+    "accuracy": "by accuracy alone, which is hard on small nets",
+}
+
+
+@dataclass(frozen=True)
+class SearchPart:
+    """A search on the page."""
+
+    title: str
+    setting: str
+    """What was searched."""
+    outcome: str
+    """What became of what was drawn."""
+    course: Plot | None
+    cloud: Plot | None
+    nets: Sequence[ConfirmedNet]
+    regression: str
+    unconfirmed: str
+    """Nets of the search's front that were not confirmed, in a sentence; empty if there are none."""
+    importance: Plot | None
+    importance_note: str
+    """Why there is no figure of importances; empty where there is."""
+
+
+def lay_out_search(run: Run, place: str) -> SearchPart | None:
+    """Put a run's search into words and figures, None if it is no search; ``place`` tells it from others.
+
+    A search is on one data set.
+    """
+    search, study = run.search, read_study(run.folder)
+    if search is None:
+        return None
+    trials = run.trials[run.trials["phase"] == "search"]
+    nets, confirmed = searched_nets(run.trials), confirmed_nets(run.trials)
+    importance, importance_note = _lay_out_importance(importances(study, search))
+    return SearchPart(
+        title=f"The search{place}",
+        setting=describe_search(search),
+        outcome=_describe_outcome(trials, study),
+        course=_lay_out_course(run.trials, search) if not trials.empty else None,
+        cloud=_lay_out_cloud(nets, confirmed, search) if not nets.empty else None,
+        nets=confirmed,
+        regression=_describe_regression(regression_to_the_mean(confirmed), search),
+        unconfirmed=_name_unconfirmed(nets, confirmed) if confirmed else "",
+        importance=importance,
+        importance_note=importance_note,
+    )
+
+
+def describe_search(search: Search) -> str:
+    """Say what was searched, by whom, for how long, and when trials were stopped."""
+    wanted = [_wish(name, way) for name, way in search.objectives.items()]
+    limits = [_bound(name, limit) for name, limit in search.limits.items()]
+    asked = [
+        f"{size:,.10g} {unit.removesuffix('s') if size == 1 else unit}"
+        for unit, size in search.budget.items()
+    ]
+    if search.trials is not None:
+        asked.append(notation.counted(search.trials, "trial"))
+    sentences = [
+        f"Searched for {notation.listed(wanted)}{', with ' if limits else ''}{notation.listed(limits)}, over "
+        f"{notation.counted(len(search.keys), 'setting')}: {', '.join(search.keys)}.",
+        f"Configurations were drawn by {SAMPLERS.get(search.sampler, search.sampler)}, seed {search.seed}.",
+    ]
+    if asked:
+        sentences.append(f"Asked for: {notation.listed(asked)}.")
+    if search.early_stopping is None:
+        sentences.append("No trial was to be stopped early.")
+    else:
+        how = STOPPING.get(search.early_stopping, f"by {search.early_stopping}")
+        sentences.append(f"Early stopping: {how}.")
+    return " ".join(sentences)
+
+
+def _describe_outcome(trials: pd.DataFrame, study: StudyCopy) -> str:
+    ended = Counter(trials["status"])
+    epochs = notation.counted(int(trials["epochs_trained"].fillna(0).sum()), "epoch")
+    sentences = [
+        f"{notation.counted(len(trials), 'trial')} of the search: {ended['completed']:,} completed, "
+        f"{ended['early_stopped']:,} stopped early, {ended['failed']:,} failed; together {epochs}."
+    ]
+    if ended["early_stopped"]:
+        sentences.append(
+            "What a trial reached that was stopped early is in no front, table of results or figure."
+        )
+    if study.problem is not None:
+        sentences.append(f"How many draws could not be trained is not known: {study.problem}.")
+    else:
+        vain, repeated = study.counts["infeasible"], study.counts["repeated"]
+        sentences.append(
+            f"Of {notation.counted(len(study.trials), 'draw')}, {vain:,} could not be trained (above a "
+            f"limit, or settings that do not go together) and {repeated:,} repeated an earlier one; they "
+            "take no part in what follows."
+        )
+    return " ".join(sentences)
+
+
+def _lay_out_course(trials: pd.DataFrame, search: Search) -> Plot:
+    parameters, accuracy = default_reference(search.limits)
+    course = hypervolume_course(trials, (parameters, accuracy))
+    caption = (
+        f"Hypervolume at the end: {course['hypervolume'].iloc[-1]:.4f}, in decades of parameters × "
+        "validation accuracy: the area in which some completed trial is as good or better, up to the "
+        f"reference point of {notation.count(parameters)} parameters and an accuracy of {100 * accuracy:g}%. "
+        "Trials stand in the order in which they were drawn. Those stopped early or failed cost epochs and "
+        "cover nothing; epochs of a stage that was looked up count as if trained."
+    )
+    return Plot(course_figure(course), "Hypervolume of the front over the epochs spent", caption, 22)
+
+
+def _lay_out_cloud(nets: pd.DataFrame, confirmed: Sequence[ConfirmedNet], search: Search) -> Plot:
+    sentences = [
+        f"Circles: the {notation.counted(len(nets), 'net')} whose search trial completed, by that trial "
+        f"(seed {search.seed}); the dotted line is their front.",
+    ]
+    if confirmed:
+        methods = sorted({net.bounds.method for net in confirmed if net.bounds})
+        bars = f" with its 95% interval over seeds ({'; '.join(methods)})" if methods else ""
+        sentences.append(
+            f"Diamonds: the mean of a confirmed net over fresh seeds alone{bars}; the broad line leads there "
+            "from what the search saw."
+        )
+    sentences.append("The axis of accuracy is a log scale of the error, to tell small errors apart.")
+    others = [notation.objective(name) for name in search.objectives if name not in (ACCURACY, "parameters")]
+    if others:
+        sentences.append(
+            f"The search was for {notation.listed(others)}, too: its own front is another than this."
+        )
+    label = "Nets of the search and their confirmation; the table below has the confirmed ones"
+    return Plot(cloud_figure(nets, confirmed), label, " ".join(sentences), 30)
+
+
+def _describe_regression(found: Regression | None, search: Search) -> str:
+    if found is None:
+        return (
+            "No net was confirmed with fresh seeds: all results are of a single seed, and the best of many "
+            "single results are lucky."
+        )
+    bounds = ""
+    if found.bounds:
+        reach = notation.interval_points(found.bounds)
+        bounds = f" (95% interval over nets {reach}, {found.bounds.method})"
+    nets = notation.counted(found.n, "confirmed net")
+    return (
+        f"From the search’s seed to fresh seeds the validation accuracy of {nets} changed by "
+        f"{notation.signed_points(found.mean)} points on average{bounds}. A fall is regression to the mean: "
+        "nets were confirmed because they did well once. Since all share their seeds, part of it may be that "
+        f"the validation images of seed {search.seed} are easier or harder than those of the fresh seeds."
+    )
+
+
+def _name_unconfirmed(nets: pd.DataFrame, confirmed: Sequence[ConfirmedNet]) -> str:
+    front = nets[nets["on_front"]].sort_values("front_rank")
+    lacking = front.loc[~front["arm"].isin([net.arm for net in confirmed]), "arm"].tolist()
+    if not lacking:
+        return ""
+    return (
+        f"{len(lacking):,} of the {notation.counted(len(front), 'net')} on the search’s front over "
+        "parameters had no completed confirmation and have no place on the front shown above: "
+        f"{notation.listed(lacking)}."
+    )
+
+
+def _lay_out_importance(found: Importances) -> tuple[Plot | None, str]:
+    if found.problem is not None:
+        return None, f"Importance of the settings is not shown: {found.problem}."
+    trials = f"{found.trials:,} trials that completed"
+    if found.trials < found.of:
+        trials = f"{found.trials:,} trials, drawn at random from the {found.of:,} that completed"
+    settings = max(len(shares) for shares in found.by_objective.values())
+    sentences = [
+        "How much of the variance of each objective over the space a setting explains by itself: fANOVA by "
+        f"Optuna, of {trials}; the shares of an objective sum to 100%. Costs are taken as logarithms."
+    ]
+    if set(found.by_objective) - {ACCURACY}:
+        sentences.append(
+            "A learning rate cannot matter for a cost: what it gets there shows how rough this is."
+        )
+    if settings > SETTINGS_SHOWN:
+        sentences.append(f"Shown are the {SETTINGS_SHOWN} most important of {settings} settings.")
+    if found.left_out:
+        sentences.append(f"Left out, since not every trial has them: {', '.join(found.left_out)}.")
+    if found.constant:
+        names = notation.listed([notation.objective(name) for name in found.constant])
+        sentences.append(f"Nothing can be said of {names}: no variance that a setting explains.")
+    height = 7 + 0.9 * min(settings, SETTINGS_SHOWN) * (1 + len(found.by_objective))
+    plot = Plot(
+        importance_figure(found), "Importance of the settings for each objective", " ".join(sentences), height
+    )
+    return plot, ""
+
+
+def _wish(name: str, way: str) -> str:
+    """Name an objective with its direction, ``"few parameters"``."""
+    is_amount = name not in (ACCURACY, "latency_ms")
+    words = ("many", "few") if is_amount else ("high", "low")
+    return f"{words[way == 'minimise']} {notation.objective(name)}"
+
+
+def _bound(name: str, limit: float) -> str:
+    if name == ACCURACY:
+        return f"at least {notation.percent(limit)} {notation.objective(name)}"
+    return f"at most {limit:,.10g} {'ms of ' if name == 'latency_ms' else ''}{notation.objective(name)}"

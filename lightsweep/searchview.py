@@ -1,0 +1,141 @@
+"""A search before, while and after it runs: its space in a terminal, its progress, its study in a browser."""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lightsweep.plan import Plan, design_tree
+from lightsweep.records import Record
+from lightsweep.search import STUDY_FILE, Survey, copy_study, survey
+from lightsweep.searchspec import Axis, Search
+from lightsweep.spec import InputError, canonical_json
+from lightsweep.sweep import Sweep
+
+REASONS = 5  # that are printed why draws cannot be trained
+
+
+def survey_tree(planned: Plan) -> dict[str, Any]:
+    """Return what a search would do as plain content: its space, and what 200 random draws of it are.
+
+    Raises:
+        InputError: The space is wrong (`search.survey`).
+
+    """
+    search = planned.sweep.search
+    assert search is not None
+    found = survey(planned)
+    return {
+        "name": planned.sweep.name,
+        "design": design_tree(planned),
+        "trials": [],
+        "space": {key: axis.model_dump(mode="json", exclude_none=True) for key, axis in search.space.items()},
+        "survey": {**asdict(found), "parameters": _quartiles(found)},
+    }
+
+
+def _quartiles(found: Survey) -> list[int]:
+    sizes = found.parameters
+    return [sizes[round(share * (len(sizes) - 1))] for share in (0, 0.25, 0.5, 0.75, 1)]
+
+
+def print_survey(tree: Mapping[str, Any], search: Search, console: Console) -> None:
+    """Print a search's space and what it holds."""
+    table = Table(title=f"{tree['name']}: a search {_extent(search)}", title_justify="left")
+    for name in ("key", "searched", "when"):
+        table.add_column(name)
+    for key, axis in search.space.items():
+        when = ", ".join(f"{other} = {_words(values)}" for other, values in (axis.when or {}).items())
+        table.add_row(escape(key), escape(_range(axis)), escape(when))
+    console.print(table)
+    found = tree["survey"]
+    low, quarter, middle, three_quarters, high = found["parameters"]
+    lines = [
+        f"of {found['draws']} random draws {found['feasible']} can be trained: {low:,} to {high:,} "
+        f"parameters, half of them {quarter:,} to {three_quarters:,}, median {middle:,}",
+        *(
+            f"{count} cannot: {reason}"
+            for reason, count in sorted(found["reasons"].items(), key=lambda item: -item[1])[:REASONS]
+        ),
+        *(
+            f"begins with {_words([changes]) if changes else 'base'}: {its_cost['parameters']:,} parameters"
+            for changes, its_cost in found["start"]
+        ),
+    ]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _extent(search: Search) -> str:
+    if search.trials is not None:
+        return f"of {search.trials} trials"
+    assert search.budget is not None
+    if search.budget.epochs is not None:
+        return f"of {search.budget.epochs:,} epochs"
+    return f"of {search.budget.minutes:g} minutes"
+
+
+def _range(axis: Axis) -> str:
+    if axis.choices is not None:
+        text = _words(axis.choices)
+    else:
+        text = f"{axis.low:g} to {axis.high:g}"
+        text += " (log)" if axis.log else f" in steps of {axis.step:g}" if axis.step else ""
+    return text if axis.length is None else f"{axis.length[0]} to {axis.length[1]} of: {text}"
+
+
+def _words(values: Any) -> str:
+    return ", ".join(value if isinstance(value, str) else canonical_json(value) for value in values)
+
+
+def progress_of(sweep: Sweep, records: Mapping[str, Record]) -> str:
+    """Return in words how far a search came, by the records of its run."""
+    assert sweep.search is not None
+    rows = [found.trial for found in records.values()]
+    searched = [row for row in rows if row["phase"] == "search"]
+    epochs = sum(row["epochs_trained"] or 0 for row in searched)
+    confirmed = sum(row["phase"] == "confirmation" for row in rows)
+    stopped = sum(row["status"] == "early_stopped" for row in searched)
+    return (
+        f"a search {_extent(sweep.search)}: {len(searched)} trials of {epochs:,} epochs so far, {stopped} of "
+        f"them stopped early; {confirmed} trials of the confirmation"
+    )
+
+
+def serve_dashboard(folder: Path, sweep: Sweep, port: int, say: Callable[[str], None]) -> None:
+    """Serve optuna-dashboard on a copy of a run's study, until Ctrl-C.
+
+    Raises:
+        InputError: The run is no search, its study is not there, or the port is taken.
+
+    """
+    if sweep.search is None:
+        raise InputError(f"{folder}: its sweep is no search, so it has no study")
+    import optuna_dashboard  # type: ignore[import-untyped]
+
+    with TemporaryDirectory(prefix="lightsweep-") as scratch:
+        copy = Path(scratch) / STUDY_FILE
+        if sweep.search.storage is not None:
+            copy_study(sweep, folder, copy)
+        elif not (folder / STUDY_FILE).is_file():
+            raise InputError(f"{folder / STUDY_FILE}: there is no study yet; run the sweep first")
+        else:
+            with (
+                closing(sqlite3.connect(f"file:{folder / STUDY_FILE}?mode=ro", uri=True)) as source,
+                closing(sqlite3.connect(copy)) as target,
+            ):
+                source.backup(target)
+        say(f"optuna-dashboard on a copy of {folder / STUDY_FILE}: http://127.0.0.1:{port}/ (Ctrl-C ends it)")
+        try:
+            optuna_dashboard.run_server(f"sqlite:///{copy}", host="127.0.0.1", port=port)
+        except OSError as error:
+            raise InputError(f"--port {port}: cannot be served on ({error.strerror})") from None
+        except KeyboardInterrupt:
+            return

@@ -1,0 +1,229 @@
+import shutil
+
+import pandas as pd
+import pytest
+from imitation_run import NASTY
+from imitation_search import write_design
+from page_reading import Page, figure_of, table_under, text_of
+
+from analysis import RunError, importance, load_run, render_report, write_report
+from analysis.design import parse_search
+from analysis.search_page import describe_search
+
+
+@pytest.fixture
+def page(search_folder, monkeypatch):
+    monkeypatch.setattr(importance, "FEWEST", 5)
+    return render_report([load_run(search_folder)])
+
+
+def test_the_front_is_the_confirmed_one(page):
+    """Net 0 is the search's most accurate net, net 6 on its front: fresh seeds say otherwise, or nothing."""
+    assert [row[1:7] for row in table_under(page, "The front")[1:]] == [
+        ["net 3", "500", "20,000", "57.00 ± 1.41%", "56.00 ± 1.41%", "2"],
+        ["net 1", "2,000", "80,000", "87.00 ± 1.41%", "86.00 ± 1.41%", "2"],
+        ["net 7", "8,000", "320,000", "96.00 ± 1.41%", "95.00 ± 1.41%", "2"],
+    ]
+    assert [row[:2] for row in table_under(page, "Best net per parameter budget")[1:]] == [
+        ["1,000", "net 3"],
+        ["2,000 to 5,000", "net 1"],
+        ["10,000 to 50,000", "net 7"],
+    ]
+    text = text_of(page)
+    assert "3 of 4 arms form the Pareto front: from 500 parameters with 57.00 ± 1.41%" in text
+    assert "4 nets, confirmed with fresh seeds and shown by these alone" in text
+    assert "Unconfirmed" not in text
+    drawn = figure_of(page, "pareto-data-1")["data"]
+    assert {x for trace in drawn for x in trace["x"]} == {500, 2_000, 8_000, 10_000}
+
+
+def test_what_was_searched_and_what_came_of_it_is_said(page):
+    text = text_of(page)
+    assert "from a search (8 trials) and its confirmation (4 nets × 2 fresh seeds)" in text
+    assert "14 completed 1 stopped early 1 failed" in text
+    assert (
+        "Searched for high validation accuracy and few parameters, with at most 10,000 parameters, over 2 "
+        "settings: model.filters, stages.lr. Configurations were drawn by a tree-structured Parzen estimator "
+        "(TPE), seed 1000. Asked for: 8 trials. Early stopping: by non-dominated rank in accuracy and costs"
+    ) in text
+    assert (
+        "8 trials of the search: 6 completed, 1 stopped early, 1 failed; together 101 epochs. What a trial "
+        "reached that was stopped early is in no front, table of results or figure. Of 12 draws, 3 could not "
+        "be trained (above a limit, or settings that do not go together) and 1 repeated an earlier one"
+    ) in text
+    assert "up to the reference point of 10,000 parameters and an accuracy of 0%" in text
+
+
+def test_the_regression_to_the_mean_is_said_and_shown(page):
+    text = text_of(page)
+    assert (
+        "the validation accuracy of 4 confirmed nets changed by -1.75 points on average (95% interval over "
+        "nets -4.76 to +1.26, Student's t)"
+    ) in text
+    assert "1 of the 5 nets on the search’s front over parameters had no completed confirmation" in text
+    header, *rows = table_under(page, "Confirmed nets")
+    assert header[2:4] == ["Validation in the search", "Validation confirmed"]
+    assert rows == [
+        ["net 3", "500", "60.00%", "57.00 ± 1.41%", "2", "-3.00", "56.00 ± 1.41%", "yes"],
+        ["net 1", "2,000", "90.00%", "87.00 ± 1.41%", "2", "-3.00", "86.00 ± 1.41%", "yes"],
+        ["net 7", "8,000", "95.00%", "96.00 ± 1.41%", "2", "+1.00", "95.00 ± 1.41%", "yes"],
+        ["net 0", "10,000", "97.00%", "95.00 ± 1.41%", "2", "-2.00", "94.00 ± 1.41%", "no"],
+    ]
+
+
+def test_an_early_stopped_trial_is_in_no_figure_and_no_table_of_results(search_folder, monkeypatch):
+    """Net 2 reached 99.9% with 1,000 parameters when it was stopped; here its record says so, too."""
+    monkeypatch.setattr(importance, "FEWEST", 5)
+    clean = render_report([load_run(search_folder)])
+    trials = pd.read_parquet(search_folder / "trials.parquet")
+    is_stopped = trials["arm"] == "net 2"
+    trials.loc[is_stopped, ["val_accuracy", "test_accuracy"]] = 0.999
+    confirmation = trials[is_stopped].assign(seed=0, trial_id="planted", phase="confirmation")
+    pd.concat([trials, confirmation]).to_parquet(search_folder / "trials.parquet")
+    planted = render_report([load_run(search_folder)])
+    for heading in ("The front", "Best net per parameter budget", "Confirmed nets"):
+        assert table_under(planted, heading) == table_under(clean, heading)
+    names = ["pareto-data-1", "curves-data-1"]
+    names += [f"search-1-{figure}-data" for figure in ("course", "cloud", "importance")]
+    for name in names:
+        assert figure_of(planted, name) == figure_of(clean, name)
+        assert "net 2" not in str(figure_of(planted, name))
+        assert "99.9" not in str(figure_of(planted, name))
+    assert (
+        text_of(planted)
+        .split("Hypervolume at the end: ")[1]
+        .startswith(text_of(clean).split("Hypervolume at the end: ")[1][:6])
+    )
+
+
+def test_an_unconfirmed_search_says_so(search_folder):
+    trials = pd.read_parquet(search_folder / "trials.parquet")
+    trials[trials["phase"] == "search"].to_parquet(search_folder / "trials.parquet")
+    page = render_report([load_run(search_folder)])
+    text = text_of(page)
+    assert "from a search (8 trials), started" in text
+    assert "Unconfirmed, single-seed results of a search (8 nets), of which the best are lucky" in text
+    assert "No net was confirmed with fresh seeds" in text
+    assert "Confirmed nets" not in page
+    assert [row[1] for row in table_under(page, "The front")[1:]] == [
+        "net 3",
+        "net 1",
+        "net 6",
+        "net 7",
+        "net 0",
+    ]
+
+
+def test_all_trials_are_listed_with_their_phase(page):
+    rows = page.split('id="trials"')[1].split("</tbody>")[0]
+    titles = [part.split("</button>")[0] for part in rows.split('<button type="button">')[1:]]
+    assert titles[:5] == ["Arm", "Seed", "Phase", "Study number", "Status"]
+    assert "Latency" not in titles
+    assert rows.count("<tr class=") == 16
+    assert rows.count(">confirmation</td>") == 8
+
+
+def test_a_measured_latency_is_a_column(search_folder):
+    trials = pd.read_parquet(search_folder / "trials.parquet").assign(latency_ms=0.844)
+    trials.to_parquet(search_folder / "trials.parquet")
+    page = render_report([load_run(search_folder)])
+    assert page.count(">0.84 ms</td>") == 16
+
+
+def test_without_a_study_or_enough_trials_importance_says_why(search_folder):
+    text = text_of(render_report([load_run(search_folder)]))
+    assert (
+        "Importance of the settings is not shown: it takes 10 completed trials of the study; there are 6."
+        in text
+    )
+    (search_folder / "study.db").unlink()
+    text = text_of(render_report([load_run(search_folder)]))
+    assert "Importance of the settings is not shown: the run folder has no study.db." in text
+    assert "How many draws could not be trained is not known: the run folder has no study.db." in text
+
+
+def test_a_search_without_a_result_has_a_page(search_folder):
+    for status, kept in (("failed", 8), ("completed", 0)):
+        trials = pd.read_parquet(search_folder / "trials.parquet").iloc[:kept]
+        trials.assign(status=status, val_accuracy=None).to_parquet(search_folder / "trials.parquet")
+        page = render_report([load_run(search_folder)])
+        assert f"{kept} trials of the search: 0 completed" in text_of(page)
+        assert "Nets of the search" not in page
+
+
+def test_repeated_searches_have_surfaces(search_folder, tmp_path):
+    other = shutil.copytree(search_folder, tmp_path / "again")
+    write_design(other, seed=1001)
+    page = render_report([load_run(search_folder), load_run(other)])
+    text = text_of(page)
+    assert "The search: hunt" in text
+    assert "The search: again" in text
+    assert "What a search reaches when it is repeated on digits: 2 searches (hunt and again)." in text
+    surfaces = figure_of(page, "repeats-1-data")["data"]
+    assert [trace["name"] for trace in surfaces] == ["reached by 25%", "reached by 50%", "reached by 75%"]
+    assert "Of hunt and again: 8 nets, confirmed with fresh seeds" in text
+    write_design(other, seed=1001, sampler="random")
+    assert "Repeated searches" not in render_report([load_run(search_folder), load_run(other)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"trials": None, "budget": {"epochs": 350, "minutes": None}}, "Asked for: 350 epochs."),
+        ({"trials": None, "budget": {"epochs": None, "minutes": 1}}, "Asked for: 1 minute."),
+        ({"early_stopping": None}, "No trial was to be stopped early."),
+        ({"early_stopping": "accuracy"}, "Early stopping: by accuracy alone, which is hard on small nets."),
+        ({"sampler": "random"}, "drawn by chance alone, seed 1000"),
+        (
+            {"limits": {"latency_ms": 1.5, "macs": 2e6}},
+            "with at most 1.5 ms of latency and at most 2,000,000 MACs",
+        ),
+        ({"limits": {}}, "Searched for high validation accuracy and few parameters, over"),
+        (
+            {"objectives": {"val_accuracy": "maximise", "macs": "minimise", "latency_ms": "minimise"}},
+            "Searched for high validation accuracy, few MACs and low latency,",
+        ),
+    ],
+)
+def test_searches_in_words(search_folder, changes, expected):
+    write_design(search_folder, **changes)
+    assert expected in describe_search(load_run(search_folder).search)
+
+
+def test_other_objectives_are_owned_up_to(search_folder):
+    objectives = {"val_accuracy": "maximise", "parameters": "minimise", "macs": "minimise"}
+    write_design(search_folder, objectives=objectives)
+    text = text_of(render_report([load_run(search_folder)]))
+    assert "The search was for MACs, too: its own front is another than this." in text
+
+
+def test_nothing_of_a_search_becomes_markup(search_folder):
+    write_design(search_folder, keys=[NASTY], sampler=NASTY, early_stopping=NASTY)
+    page = render_report([load_run(search_folder)])
+    assert NASTY not in page
+    assert Page(page).text.count(NASTY) == 3
+
+
+def test_a_search_that_no_run_writes_is_refused(search_folder):
+    write_design(search_folder, objectives={"val_accuracy": "up"})
+    with pytest.raises(RunError, match=r"design\.json: not a run's design .*unknown direction \['up'\]"):
+        load_run(search_folder)
+    assert parse_search({}) is None
+    assert parse_search({"search": None}) is None
+
+
+@pytest.mark.browser
+def test_a_search_fits_a_narrow_screen_and_complains_of_nothing(
+    search_folder, tmp_path, browser, monkeypatch
+):
+    monkeypatch.setattr(importance, "FEWEST", 5)
+    other = shutil.copytree(search_folder, tmp_path / "again")
+    page = browser.new_page(viewport={"width": 400, "height": 800})
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(write_report([search_folder, other], tmp_path / "report.html").as_uri())
+    for figure in ("search-1-course", "search-1-cloud", "search-1-importance", "repeats-1"):
+        page.locator(f"#{figure} .main-svg").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
+    assert complaints == []
