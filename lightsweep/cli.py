@@ -232,7 +232,9 @@ def verify(folder: Path, trial: str, data_dir: Path) -> int:
 
 @cli.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--port", type=click.IntRange(1, 65_535), default=8080, show_default=True)
+@click.option(
+    "--port", type=click.IntRange(1, 65_535), default=8080, show_default=True, help="On this machine."
+)
 def dashboard(folder: Path, port: int) -> None:
     """Open optuna-dashboard on a copy of a search's study, here, until Ctrl-C."""
     from lightsweep.runfolder import RunFolder

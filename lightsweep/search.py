@@ -7,6 +7,7 @@ way is asked again first, and every draw has a stream of its own, derived from (
 
 import platform
 import random
+import re
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -280,13 +281,13 @@ class Study:
         self._set_constraints(number, constraints)
 
     def _set_constraints(self, number: int, constraints: Mapping[str, float]) -> None:
-        trial_id = self._frozen(number)._trial_id
+        trial_id = self._id(number)
         for key, excess in constraints.items():
             self._study._storage.set_trial_system_attr(trial_id, f"constraints:{key}", excess)
 
     def _repeat(self, number: int, draw: Draw) -> None:
         """Tell a repetition what the study was told of the first one."""
-        first = self._frozen(draw.number)
+        first = self._study._storage.get_trial(self._id(draw.number))
         self._annotate(number, status="repeated", epochs=0, reason=f"as trial {draw.number}")
         self._set_constraints(number, first.constraints)
         self._finish(number, first.values)
@@ -308,7 +309,7 @@ class Study:
         return [accuracy if key == ACCURACY else costs[key] for key in self.search.objectives]
 
     def _annotate(self, number: int, **attributes: Any) -> None:
-        storage, trial_id = self._study._storage, self._frozen(number)._trial_id
+        storage, trial_id = self._study._storage, self._id(number)
         for key, value in attributes.items():
             if value is not None:
                 storage.set_trial_user_attr(trial_id, key, value)
@@ -317,8 +318,9 @@ class Study:
         state = TrialState.FAIL if values is None else TrialState.COMPLETE
         self._study.tell(number, values, state)
 
-    def _frozen(self, number: int) -> FrozenTrial:
-        return self._study.get_trials(deepcopy=False)[number]
+    def _id(self, number: int) -> int:
+        """Return a trial's number in the database, which may hold several studies."""
+        return self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
 
     # beginning, going on, ending
 
@@ -464,7 +466,8 @@ def survey(planned: Plan) -> Survey:
         except InputError as error:
             if "no such key below base" in str(error) or "unknown key" in str(error):
                 raise
-            reasons[str(error)] = reasons.get(str(error), 0) + 1
+            text = re.sub(r" = (\[[^]]*\]|[^:]*)(?=:)", "", str(error))  # the rule, whatever the value
+            reasons[text] = reasons.get(text, 0) + 1
             continue
         over = [key for key, limit in search.limits.items() if getattr(its_cost, key, 0) > limit]
         if over:

@@ -103,23 +103,25 @@ def _applies(key: str, axis: Axis, chosen: Mapping[str, Any], base: Mapping[str,
     return True
 
 
-def _keys(tree: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in tree.items():
+def _keys(tree: Any) -> Iterator[str]:
+    """Yield the dotted keys of a tree, of lists those of elements with names."""
+    if isinstance(tree, list):
+        tree = {item["name"]: item for item in tree if isinstance(item, Mapping) and "name" in item}
+    for key, value in tree.items() if isinstance(tree, Mapping) else ():
         yield key
-        if isinstance(value, Mapping):
-            yield from (f"{key}.{below}" for below in _keys(value))
+        yield from (f"{key}.{below}" for below in _keys(value))
 
 
 MISSING = object()
 
 
 def _lookup(tree: Any, key: str) -> Any:
-    """Return a dotted key's value in a tree of plain values, elements of lists by their name or place."""
+    """Return a dotted key's value in a tree of plain values, elements of lists by their place or name."""
     for part in key.split(".") if key else ():
         if isinstance(tree, list):
             named = [item for item in tree if isinstance(item, dict) and item.get("name") == part]
-            at = int(part) if part.isdecimal() else len(tree)
-            tree = named[0] if named else tree[at] if at < len(tree) else MISSING
+            found = tree[int(part) :] if part.isdecimal() else []
+            tree = (*found[:1], *named, MISSING)[0]
         else:
             tree = tree.get(part, MISSING) if isinstance(tree, Mapping) else MISSING
     return tree
