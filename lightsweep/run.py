@@ -247,6 +247,7 @@ class _Work:
                 if draw is None or draw == "wait":
                     return draw
                 self._add([draw.trial], draw, "search")
+                self.progress.add(draw.trial)
                 if self.fresh or not self._look_up(draw.trial, on_end):
                     return draw.trial
 
@@ -310,7 +311,6 @@ class _Work:
         self.planned = replace(self.planned, trials=(*self.planned.trials, *new), costs=costs)
         for trial in new:
             self.keys[trial.trial_id] = stage_keys(trial, self.fingerprints[trial.dataset], self.device_type)
-            self.progress.add(trial)
         self.run.write_plan(self.planned.trials, self.keys)
 
     def _look_up(self, trial: Trial, on_end: Any) -> bool:

@@ -366,6 +366,7 @@ class Study:
         for number, changes in enumerate(self.search.start_from):
             mark = content_hash(changes)
             if mark not in known:
+                known.append(mark)
                 place = f"search.start_from.{number}"
                 parameters = parameters_of(self.search.space, self.base, changes, place)
                 self._study.enqueue_trial(parameters, user_attrs={"start_from": mark})

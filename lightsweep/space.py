@@ -159,11 +159,7 @@ def _holds(distribution: BaseDistribution, value: Any) -> bool:
     assert isinstance(distribution, IntDistribution | FloatDistribution)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    if not distribution.low <= value <= distribution.high:
-        return False
-    if isinstance(distribution, IntDistribution) and not float(value).is_integer():
-        return False
-    return bool(distribution._contains(float(value)))
+    return bool(distribution.low <= value <= distribution.high and distribution._contains(float(value)))
 
 
 def _describe(axis: Axis) -> str:

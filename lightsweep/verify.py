@@ -13,7 +13,7 @@ from lightsweep import datasets
 from lightsweep.attempt import attempt, make_repeatable
 from lightsweep.pipeline import describe_machine
 from lightsweep.plan import Plan
-from lightsweep.records import Record, record
+from lightsweep.records import Outcome, Record, record
 from lightsweep.runfolder import RunFolder
 from lightsweep.spec import InputError
 from lightsweep.stagefile import StageResult
@@ -67,7 +67,7 @@ def verify(
 ) -> Verification:
     """Train a trial again and compare it with its record, and its weights with those that are stored.
 
-    The same code on the same kind of machine (device, hardware, torch) must give the same bits; elsewhere
+    A trial that was stopped early is trained as far as it came. The same code on the same kind of machine (device, hardware, torch) must give the same bits; elsewhere
     validation and test accuracy must agree within `STANDARD_ERRORS`.
 
     Args:
@@ -90,7 +90,9 @@ def verify(
     device = torch.device("cuda" if old.trial["device"] == "cuda" and torch.cuda.is_available() else "cpu")
     kept, started = _Kept(), time.monotonic()
     make_repeatable()
-    new = record(trial, planned.costs[trial_id], _run(trial, dataset, kept, device, on_epoch), "")
+    stop_after = len(old.epochs) if old.trial["status"] == "early_stopped" else None
+    outcome = _run(trial, dataset, kept, device, on_epoch, stop_after)
+    new = record(trial, planned.costs[trial_id], outcome, "")
 
     differences = _differences(old, new)
     keys = stage_keys(trial, dataset.fingerprint, device.type)
@@ -126,14 +128,18 @@ def _run(
     store: NoStore,
     device: torch.device,
     on_epoch: Callable[[int], None],
-) -> Any:
+    stop_after: int | None,
+) -> Outcome:
     steps = attempt(trial, dataset, store, device)
     while True:
         try:
             so_far = next(steps)
         except StopIteration as end:
-            return end.value
+            whole: Outcome = end.value
+            return whole
         on_epoch(len(so_far.epochs))
+        if len(so_far.epochs) == stop_after:
+            return so_far
 
 
 def _differences(old: Record, new: Record) -> list[str]:

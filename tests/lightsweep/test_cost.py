@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightsweep.cost import Cost, cost
-from lightsweep.models import build
+from lightsweep.cost import TIMED, Cost, cost, latency_ms
+from lightsweep.models import FusedNet, build
 from lightsweep.spec import InputError, ModelSpec
 
 PAPER = ModelSpec()
@@ -95,3 +95,50 @@ def test_dropout_costs_nothing() -> None:
 def test_too_many_filters_are_refused() -> None:
     with pytest.raises(InputError, match="4 blocks are too many for images of 28 pixels"):
         cost(ModelSpec(filters=(1, 1, 1, 1)), GREY, 10)
+
+
+# latency
+
+
+def test_latency_is_the_least_of_the_times_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others at work on the machine can only add to it."""
+    seconds = [0.003 if run == 7 else 0.005 + run for run in range(TIMED)]
+    clock = iter([time for run in seconds for time in (100.0, 100.0 + run)])
+    monkeypatch.setattr("lightsweep.cost.time.thread_time", lambda: next(clock))
+    assert latency_ms(ModelSpec(dropout=0.123), GREY, 10) == pytest.approx(3.0)
+    assert list(clock) == []
+
+
+def test_latency_is_of_one_thread_which_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And of the net as it is used: on one image, dropping nothing."""
+    seen: list[tuple[int, int, bool]] = []
+
+    def forward(net: FusedNet, a: torch.Tensor, b: torch.Tensor) -> None:
+        seen.append((torch.get_num_threads(), len(a), net.training))
+        if len(seen) > TIMED:
+            raise MemoryError
+
+    monkeypatch.setattr(FusedNet, "forward", forward)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        latency_ms(ModelSpec(dropout=0.234), GREY, 10)
+        assert seen == [(1, 1, False)] * TIMED
+        assert torch.get_num_threads() == 2
+        with pytest.raises(MemoryError):
+            latency_ms(ModelSpec(dropout=0.345), GREY, 10)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_latency_is_measured_once_and_tells_nets_apart_that_differ_much() -> None:
+    small = ModelSpec(inputs="single", fusion="none", filters=(2, 2))
+    large = ModelSpec(filters=(96, 96))
+    assert 0 < 3 * latency_ms(small, CIFAR, 10) < latency_ms(large, CIFAR, 10) < float("inf")
+    assert latency_ms(large, CIFAR, 10) == latency_ms(large, CIFAR, 10)
+
+
+def test_the_latency_of_what_cannot_be_built_is_refused() -> None:
+    with pytest.raises(InputError, match="4 blocks are too many for images of 28 pixels"):
+        latency_ms(ModelSpec(filters=(1, 1, 1, 1)), GREY, 10)

@@ -97,26 +97,18 @@ def test_equals_are_treated_as_equals() -> None:
     assert decisions([(0.5, 100)] * 3 + [(0.4, 100)] * 3) == [True] * 3 + [False] * 3
 
 
-@pytest.mark.parametrize("factor", [1.1, 2, 2.5, 3, 10])
+@pytest.mark.parametrize("factor", [2, 2.5, 3, 10])
 @pytest.mark.parametrize("compare", ["rank", "accuracy"])
-def test_fewer_than_factor_stop_nobody(factor: float, compare: str) -> None:
-    """And as many do."""
+def test_fewer_than_factor_stop_nobody_and_as_many_do(factor: float, compare: str) -> None:
     most = math.ceil(factor) - 1
     worse = [(0.9 - 0.1 * number, 100.0 + number) for number in range(most + 1)]
     assert decisions(worse[:most], factor=factor, compare=compare) == [True] * most
-    assert not all(decisions(worse, factor=factor, compare=compare)) or math.ceil((most + 1) / factor) > most
+    assert not all(decisions(worse, factor=factor, compare=compare))
 
 
 def test_accuracy_alone_kills_the_small_nets_and_rank_does_not() -> None:
     """Why trials are compared by rank: each of these is the best of its size."""
-    front = [
-        (0.70, 500.0),
-        (0.80, 1_000.0),
-        (0.90, 5_000.0),
-        (0.95, 10_000.0),
-        (0.97, 20_000.0),
-        (0.98, 50_000.0),
-    ]
+    front = [(0.70, 500), (0.80, 1_000), (0.90, 5_000), (0.95, 10_000), (0.97, 20_000), (0.98, 50_000)]
     assert decisions(front, factor=3, compare="accuracy") == [False] * 4 + [True] * 2
     assert decisions(front, factor=3, compare="rank") == [True] * 6
 

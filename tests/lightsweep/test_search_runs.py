@@ -6,6 +6,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from typing import Any
 import optuna
 import pandas as pd
 import pytest
+from optuna.trial import FrozenTrial
 from runs_to_kill import Run
 
 SWEEP: dict[str, Any] = {
@@ -43,6 +48,16 @@ def text(**search: Any) -> str:
     return json.dumps(tree)  # JSON is YAML
 
 
+def trials_of(url: str) -> list[FrozenTrial]:
+    """Read the study of a database, and leave no connection behind."""
+    storage = optuna.storages.RDBStorage(url)
+    try:
+        return optuna.load_study(study_name="killed", storage=storage).get_trials()
+    finally:
+        storage.scoped_session.remove()
+        storage.engine.dispose()
+
+
 class Search:
     """A run of a search, with its tables and its study."""
 
@@ -52,9 +67,9 @@ class Search:
         self.url = storage.replace("postgresql:", "postgresql+psycopg:") if storage else None
 
     @property
-    def study(self) -> optuna.Study:
-        storage = self.url or f"sqlite:///{self.folder / 'study.db'}"
-        return optuna.load_study(study_name="killed", storage=storage)
+    def study(self) -> list[FrozenTrial]:
+        """The trials of the study."""
+        return trials_of(self.url or f"sqlite:///{self.folder / 'study.db'}")
 
     def rows(self, phase: str) -> pd.DataFrame:
         return self.run.table("trials").query("phase == @phase")
@@ -65,7 +80,7 @@ class Search:
 
     def assert_whole(self, trials: int) -> None:
         """Check that the study has ended, that it and the records agree, and that nothing was done twice."""
-        found = self.study.get_trials()
+        found = self.study
         assert {trial.state.name for trial in found} <= {"COMPLETE", "FAIL"}
         counted = [trial for trial in found if trial.user_attrs["status"] != "infeasible"]
         assert len(counted) == trials
@@ -118,8 +133,9 @@ class TestSearch:
         stopped = trials.query("status == 'early_stopped'").arm
         arms = summarise_arms(trials).set_index("arm")
         assert arms.loc[stopped, "val_mean"].isna().all()
-        good = [trial.number for trial in finished.study.best_trials]
-        assert not set(good) & set(trials.query("status == 'early_stopped'").study_number)
+        for trial in finished.study:  # Optuna's front, and the dashboard's, have what breaks no constraint
+            if trial.user_attrs["status"] == "early_stopped":
+                assert max(trial.constraints.values()) > 0
 
     def test_running_again_trains_nothing_and_more_trials_extend(self, finished: Search) -> None:
         before = (finished.folder / "journal.jsonl").read_text()
@@ -135,7 +151,7 @@ class TestSearch:
     def test_status_show_verify_and_plan_know_searches(self, finished: Search) -> None:
         def call(*arguments: object) -> str:
             done = subprocess.run(
-                ["python", "-m", "lightsweep", *map(str, arguments)],
+                [sys.executable, "-m", "lightsweep", *map(str, arguments)],
                 cwd=finished.run.folder, capture_output=True, text=True, timeout=120,
             )  # fmt: skip
             assert done.returncode == 0, done.stdout + done.stderr
@@ -144,7 +160,10 @@ class TestSearch:
         row = finished.rows("confirmation").iloc[0]
         assert "a search of " in call("status", "runs/killed")
         assert row.arm in call("show", "runs/killed", row.trial_id)
-        assert "confirmed" in call("verify", "runs/killed", row.trial_id)
+        stopped = finished.rows("search").query("status == 'early_stopped'").trial_id.iloc[0]
+        for trial_id in (row.trial_id, stopped):
+            assert "confirmed: bit-equal" in call("verify", "runs/killed", trial_id)
+        assert "early_stopped" in call("show", "runs/killed", stopped)
         assert "random draws" in call("plan", "sweep.yaml")
         tree = json.loads(call("plan", "sweep.yaml", "--json"))
         assert tree["survey"]["feasible"] > 0
@@ -153,7 +172,7 @@ class TestSearch:
         before = (finished.folder / "study.db").read_bytes()
         port = free_port()
         process = subprocess.Popen(
-            ["python", "-m", "lightsweep", "dashboard", "runs/killed", "--port", str(port)],
+            [sys.executable, "-m", "lightsweep", "dashboard", "runs/killed", "--port", str(port)],
             cwd=finished.run.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
@@ -168,10 +187,6 @@ class TestSearch:
 
 
 def fetch(url: str, process: "subprocess.Popen[str]") -> Any:
-    import time
-    import urllib.error
-    import urllib.request
-
     for _ in range(300):
         try:
             with urllib.request.urlopen(url, timeout=10) as answer:
@@ -197,7 +212,7 @@ def kill_and_go_on(search: Search, kill: Callable[[subprocess.Popen[str]], None]
     assert process.poll() is None, process.communicate()[0]
     kill(process)
     process.communicate(timeout=60)
-    assert search.study.get_trials()
+    assert search.study
     search.run.to_the_end()
     search.assert_whole(9)
 
@@ -213,7 +228,7 @@ def test_an_interrupted_search_leaves_nothing_running_and_goes_on(short_folder: 
         process.send_signal(signal.SIGINT)
         output = process.communicate(timeout=60)[0]
         assert process.returncode == 130, output
-        assert "RUNNING" not in {trial.state.name for trial in search.study.get_trials()}
+        assert "RUNNING" not in {trial.state.name for trial in search.study}
 
     kill_and_go_on(search, interrupt)
 
@@ -249,8 +264,8 @@ def test_a_search_in_postgresql_is_killed_and_goes_on(short_folder: Path, postgr
     search = Search(short_folder / "a", postgresql)
     search.run.folder.mkdir()
     kill_and_go_on(search, lambda process: os.killpg(process.pid, signal.SIGKILL))
-    copy = optuna.load_study(study_name="killed", storage=f"sqlite:///{search.folder / 'study.db'}")
-    assert [t.values for t in copy.get_trials()] == [t.values for t in search.study.get_trials()]
+    copy = trials_of(f"sqlite:///{search.folder / 'study.db'}")
+    assert [trial.values for trial in copy] == [trial.values for trial in search.study]
     other = Search(short_folder / "b", postgresql)
     other.run.folder.mkdir()
     output = other.run.to_the_end(status=2)

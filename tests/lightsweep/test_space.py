@@ -246,6 +246,18 @@ def test_a_condition_on_a_part_of_what_was_chosen() -> None:
     assert "x" not in chosen(axes, base, stages="paper")
 
 
+def test_keys_that_begin_alike_are_not_confused() -> None:
+    axes = space(
+        c={"low": 1, "high": 2, "length": [1, 2]}, c__l=[5, 6], c1=[7], x={"choices": [1], "when": {"c2": 3}}
+    )
+    base = {"c": [1], "c1": 7, "c2": 3}
+    parameters = {"c.length": 1, "c.0": 2, "c.l": 6, "c1": 7, "x": 1}
+    answers = {name.replace(".", "__"): value for name, value in parameters.items()}
+    changes = chosen(axes, base, **answers)
+    assert changes == {"c": [2], "c.l": 6, "c1": 7, "x": 1}
+    assert parameters_of(axes, base, changes, "here") == parameters
+
+
 @pytest.mark.parametrize(
     ("key", "hint"),
     [
@@ -348,6 +360,9 @@ def test_too_great_a_number_and_a_key_that_base_lacks_are_refused() -> None:
 def test_numbers_are_alike_however_they_are_written() -> None:
     axes = space(x=[0, 0.5], n={"low": 1, "high": 5})
     assert parameters_of(axes, {"x": 0.0, "n": 2.0}, {}, "here") == {"x": 0, "n": 2}
+    for wrong in ({"x": False}, {"n": True}):
+        with pytest.raises(InputError, match=r"^here: [xn] = (true|false): the space has"):
+            parameters_of(axes, {"x": 0, "n": 2}, wrong, "here")
 
 
 # through random spaces, and through Optuna
