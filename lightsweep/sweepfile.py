@@ -111,6 +111,8 @@ def _override(sweep: Sweep, override: str) -> Sweep:
     key = key.strip()
     if not equals or not key:
         raise InputError(f"--set {override}: write KEY=VALUE, such as base.batch_size=128")
+    if "://" in text:  # a database's address may hold a password
+        override = f"{key}=…"
     value = _parse(text, f"--set {override}")
     tree = sweep.model_dump(mode="json")
     try:
