@@ -3,10 +3,10 @@
 python benchmarks/search_quality.py OUT [REPEATS]     needs Fashion-MNIST under $LIGHTSWEEP_DATA
 
 Each way searches the same space on the same images (of Fashion-MNIST's training images the first 2,000, half
-of them for validation) until its trials come to as many epochs; repeats differ in the sampler's seed, and so in
-the seed that nets are trained with. It prints the hypervolume at that budget, at half and at a quarter of it,
-and the epochs that each way needs for what random search and TPE reach at the end: means with 95% intervals
-(Student's t) over the repeats. What is done already under OUT is looked up.
+of them for validation) until its trials come to as many epochs; repeats differ in the sampler's seed, and so
+in the seed that nets are trained with. It prints the hypervolume at that budget, at half and at a quarter of
+it, and the epochs that each way needs for what random search and TPE reach at the end: means with 95%
+intervals (Student's t) over the repeats. What is done already under OUT is looked up.
 """
 
 import math

@@ -184,10 +184,11 @@ def print_trial(record: Record, console: Console) -> None:
         stages.setdefault(epoch["stage"], []).append(epoch)
     curves = Table("stage", "epochs", "kept", "train loss", "val accuracy", "A", "B", "seconds")
     for name, epochs in stages.items():
-        kept = next(epoch for epoch in epochs if epoch["is_kept"])
+        kept = next((epoch for epoch in epochs if epoch["is_kept"]), None)
+        shown = kept or epochs[-1]  # nothing is kept of a trial that was stopped early
         curves.add_row(
-            escape(name), str(len(epochs)), str(kept["epoch"]), f"{kept['train_loss']:.4f}",
-            *(_show("accuracy", kept[key]) for key in ("val_accuracy", "val_accuracy_a", "val_accuracy_b")),
+            escape(name), str(len(epochs)), str(kept["epoch"]) if kept else "–", f"{shown['train_loss']:.4f}",
+            *(_show("accuracy", shown[key]) for key in ("val_accuracy", "val_accuracy_a", "val_accuracy_b")),
             f"{sum(epoch['seconds'] for epoch in epochs):.1f}",
         )  # fmt: skip
     console.print(curves)

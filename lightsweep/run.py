@@ -298,6 +298,12 @@ class _Work:
                 rungs.add(trial_id, _course(outcome), draw.lows)
             if outcome.status == "completed":
                 accuracies[trial_id] = outcome.accuracies[ACCURACY]
+        current = self.done(study.draws[trial_id].trial for trial_id in accuracies)
+        if len(current) < len(accuracies):
+            self.progress.say(
+                f"warning: {len(accuracies) - len(current)} trials of this search were trained by other "
+                "training code or on other images than now; remove the run's folder to search anew"
+            )
         return rungs, accuracies
 
     def _add(self, trials: Sequence[Trial], draw: "Draw", phase: Literal["search", "confirmation"]) -> None:

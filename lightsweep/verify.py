@@ -66,8 +66,9 @@ def verify(
 ) -> Verification:
     """Train a trial again and compare it with its record, and its weights with those that are stored.
 
-    A trial that was stopped early is trained as far as it came. The same code on the same kind of machine (device, hardware, torch) must give the same bits; elsewhere
-    validation and test accuracy must agree within `STANDARD_ERRORS`.
+    A trial that was stopped early is trained as far as it came. The same code on the same kind of machine
+    (device, hardware, torch) must give the same bits; elsewhere validation and test accuracy must agree
+    within `STANDARD_ERRORS`.
 
     Args:
         run: The run.
