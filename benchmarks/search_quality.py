@@ -91,8 +91,9 @@ def course(way: str, repeat: int, out: Path, data: Path) -> np.ndarray:
     """Search, or look it up; return [n, 2]: epochs spent and hypervolume after each trial."""
     wanted = sweep(way, repeat, (out / IMAGES).absolute())
     planned = plan(wanted, lambda spec: datasets.describe(spec, data))
+    own = out / wanted.name  # a store of its own: what is looked up is never stopped early
     with (out / "log.txt").open("a") as log:
-        summary = run_sweep(planned, out, data, None, False, False, Console(file=log))
+        summary = run_sweep(planned, own, data, None, False, False, Console(file=log))
     if summary.interrupted:
         raise KeyboardInterrupt
     found = hypervolume_course(load_run(summary.folder).trials, REFERENCE)
