@@ -47,7 +47,7 @@ from lightsweep.broker import Broker, Reply
 from lightsweep.datasets import Dataset
 from lightsweep.records import Outcome, failed
 from lightsweep.runfolder import RAY_SESSION
-from lightsweep.spec import DatasetSpec, InputError, WriteError
+from lightsweep.spec import ArmSpec, DatasetSpec, InputError, WriteError
 from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.store import Answer, unpack
 from lightsweep.sweep import Resources
@@ -238,7 +238,7 @@ class _Searcher(Searcher):
 
 @dataclass(frozen=True)
 class _Handed:
-    """A trial as a value of Tune's configuration, of which it makes names and copies."""
+    """A trial as a value of Tune's configuration, of which it makes names, copies and a file of pickles."""
 
     trial: Trial
 
@@ -247,6 +247,17 @@ class _Handed:
 
     def __deepcopy__(self, memo: Any) -> "_Handed":
         return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        trial = self.trial
+        plain = trial.dataset.model_dump(mode="json"), trial.spec.model_dump(mode="json")
+        rest = trial.seed, trial.fold, trial.folds, trial.changes
+        return _hand, (json.dumps([trial.arm, *plain, *rest]),)  # a tenth of what the specs' pickles take
+
+
+def _hand(text: str) -> _Handed:
+    arm, dataset, spec, *rest = json.loads(text)
+    return _Handed(Trial(arm, DatasetSpec.model_validate(dataset), ArmSpec.model_validate(spec), *rest))
 
 
 class _Scheduler(FIFOScheduler):

@@ -150,7 +150,7 @@ class TestTroubles:
         self, short_folder: Path, digits_run: Run
     ) -> None:
         run = Run(short_folder, DIGITS)
-        with mounted(short_folder / "runs", "size=400k") as remount:
+        with mounted(short_folder / "runs", "size=500k") as remount:
             output = run.to_the_end(status=2)
             (error,) = [line for line in output.splitlines() if line.startswith("error: ")]
             assert "cannot be written (No space left on device)" in error
