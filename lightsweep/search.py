@@ -329,6 +329,10 @@ class Study:
         self._told.seconds = self._study.user_attrs.get("seconds", 0.0)
         for frozen in self._study.get_trials(deepcopy=False):
             status = frozen.user_attrs.get("status")
+            if frozen.state == TrialState.WAITING and frozen.user_attrs.get("trial_id") in outcomes:
+                # recorded, then interrupted before the study was told
+                self._study._storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
+                frozen = self._study._storage.get_trial(frozen._trial_id)
             if frozen.state == TrialState.RUNNING and "trial_id" not in frozen.user_attrs:
                 self._requeue(frozen)
             elif frozen.state != TrialState.WAITING and status != "infeasible":
