@@ -261,6 +261,17 @@ def test_an_interrupted_run_leaves_nothing_running(tmp_path: Path) -> None:
     assert "RUNNING" not in states(tmp_path)
 
 
+def test_ctrl_c_between_a_record_and_the_study_does_not_train_twice(tmp_path: Path) -> None:
+    study = begin(tmp_path)
+    recorded = draw_from(study)
+    study.leave(tmp_path)
+    outcomes = {recorded.trial.trial_id: ended(recorded)}
+    study = begin(tmp_path, outcomes)
+    trial = stored(tmp_path).get_trials()[recorded.number]
+    assert (trial.state.name, trial.user_attrs["status"]) == ("COMPLETE", "completed")
+    assert recorded.trial.trial_id not in {draw.trial.trial_id for draw in run_to_the_end(study)}
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp", "qmc", "random"])
 def test_a_search_that_goes_on_draws_what_an_undisturbed_one_draws(tmp_path: Path, sampler: str) -> None:
     """Every draw has a stream of its own; so the random start is not drawn again, either."""
