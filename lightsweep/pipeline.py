@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lightsweep.augment import transforms
 from lightsweep.datasets import Dataset
-from lightsweep.imagefiles import Images, as_tensor
+from lightsweep.imagefiles import DatasetInfo, Images, as_tensor
 from lightsweep.images import Source, Split
 from lightsweep.models import Net, build, fuse
 from lightsweep.schedule import network_of
@@ -150,17 +150,12 @@ class _Chain:
         It is freshly initialised and normalises by the training images, or the previous stage's, fused if
         it was not yet.
         """
-        info, spec = self.dataset.info, self.trial.spec.model
-        shape = (info.channels, info.height, info.width)
-        net = build(spec, shape, len(info.classes), network, self.trial.seed).to(self.device)
-        if previous is None:
-            mean, deviation = channel_statistics(self.splits()[0])
-            net.load_state_dict({"mean": mean, "deviation": deviation}, strict=False)
-        else:
-            was_heads = previous.metrics["network"] == "heads"
-            fresh = network == "fused" and was_heads and spec.fusion == "fresh"
-            fuse(previous.weights, net, transfer_heads=not fresh)
-        return net
+        if previous is not None:
+            return _go_on(self.trial, self.dataset.info, network, previous).to(self.device)
+        net = _build(self.trial, self.dataset.info, network)
+        mean, deviation = channel_statistics(self.splits()[0])
+        net.load_state_dict({"mean": mean, "deviation": deviation}, strict=False)
+        return net.to(self.device)
 
     def make(
         self,
@@ -218,7 +213,7 @@ class _Chain:
 
     def assess(self, last: StageResult) -> StageResult:
         """Evaluate the final net on training, validation and, for the only time, test images."""
-        net = self.start("fused", last)
+        net = final_net(self.trial, self.dataset.info, last).to(self.device)
         training, validation = self.splits()
         everything = _split(self.dataset.test, np.arange(len(self.dataset.test.labels)))
         results = {
@@ -232,6 +227,32 @@ class _Chain:
             self.dataset.test.labels, results["test"].predictions[0].numpy(), len(self.dataset.info.classes)
         )
         return StageResult(weights={}, metrics=metrics)
+
+
+def final_net(trial: Trial, info: DatasetInfo, last: StageResult) -> Net:
+    """Return the net that a trial ends with, on the processor, in evaluation mode.
+
+    Args:
+        trial: The trial.
+        info: Of its data set.
+        last: The result of its last stage.
+
+    """
+    return _go_on(trial, info, "fused", last).eval()
+
+
+def _build(trial: Trial, info: DatasetInfo, network: Network) -> Net:
+    shape = (info.channels, info.height, info.width)
+    return build(trial.spec.model, shape, len(info.classes), network, trial.seed)
+
+
+def _go_on(trial: Trial, info: DatasetInfo, network: Network, previous: StageResult) -> Net:
+    """Return a net with the weights of a stage's result, fused if it was not yet."""
+    net = _build(trial, info, network)
+    was_heads = previous.metrics["network"] == "heads"
+    fresh = network == "fused" and was_heads and trial.spec.model.fusion == "fresh"
+    fuse(previous.weights, net, transfer_heads=not fresh)
+    return net
 
 
 def describe_machine(device: torch.device) -> dict[str, str]:
