@@ -1,15 +1,17 @@
 """What a net costs, known before it is trained: parameters, multiply-accumulates, bytes."""
 
+import math
 import time
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from lightsweep.models import Net, PointwiseHead, build
-from lightsweep.schedule import block_names, network_of, stage_table, trainable_blocks
-from lightsweep.spec import ArmSpec, ModelSpec, Network
+from lightsweep.compress import matrix_layers, pruned_count
+from lightsweep.models import Net, PointwiseHead, Submodel, build
+from lightsweep.schedule import block_names, compressed, network_of, stage_table, trainable_blocks
+from lightsweep.spec import ArmSpec, Compression, NetSpec, Network, PruneStage, QuantiseStage, ReferenceSpec
 
 TIMED = 30
 
@@ -19,32 +21,61 @@ class Cost:
     """Costs of a trial's final net."""
 
     parameters: int
-    """Trainable weights and biases."""
+    """Weights and biases that are trained: all, but those that pruning holds at zero."""
+    total_parameters: int
+    """All numbers that the net holds: weights and biases, zero or not, running statistics of batch
+    normalisation, mean and deviation of the images."""
     macs: int
-    """Multiply-accumulates of the convolutions and dense layers for one image."""
+    """Multiply-accumulates of the convolutions and dense layers for one image; zeros are multiplied, too."""
     weight_bytes: int
-    """The parameters as float32."""
+    """Weights and biases as the net stores them: 4 bytes each in float32; for int8 see `int8_bytes`; where
+    weights were pruned those left and a bit for each that says which, if that is less."""
+    int8_bytes: int
+    """The same after quantisation: 1 byte for a weight of a convolution or dense layer, 4 for each of its
+    outputs' scales, 5 for its input's scale and zero point, 4 for all other numbers that are trained."""
     training_bytes: int
     """Parameters and Nadam's two moments as float32: what arXiv 2501.15547 gives as the model's size."""
 
 
 @lru_cache(maxsize=4096)
-def cost(model: ModelSpec, shape: tuple[int, int, int], classes: int) -> Cost:
-    """Count the final net for images of shape (channels, height, width), without making its weights.
+def cost(
+    model: NetSpec, shape: tuple[int, int, int], classes: int, compression: Compression | None = None
+) -> Cost:
+    """Count the final net for images of shape (channels, height, width), without training it.
 
     Raises:
         InputError: The filters are too many for the image.
 
     """
-    with torch.device("meta"):
-        net = build(model, shape, classes, "fused", seed=0)
-    parameters = sum(parameter.numel() for parameter in net.parameters())
-    macs = sum(_block_macs(net, shape).values())
-    return Cost(parameters, macs, 4 * parameters, 12 * parameters)
+    model = compressed(model, compression)
+    net = _untrained(model, shape, classes, "fused")
+    layers = matrix_layers(net).values()
+    numbers = sum(parameter.numel() for parameter in net.parameters())
+    weights: int = sum(layer.weight.numel() for layer in layers)
+    outputs = sum(len(layer.weight) for layer in layers)
+    pruned = 0
+    if compression and compression.prune == "weights":
+        pruned = pruned_count(weights, compression.amount)
+
+    def stored(bytes_each: int) -> int:
+        sparse = bytes_each * (weights - pruned) + math.ceil(weights / 8)
+        return min(bytes_each * weights, sparse) if pruned else bytes_each * weights
+
+    others = 4 * (numbers - weights)
+    int8_bytes = stored(1) + others + 4 * outputs + 5 * len(layers)
+    is_int8 = compression is not None and compression.quantise is not None
+    return Cost(
+        parameters=numbers - pruned,
+        total_parameters=numbers + sum(x.numel() for x in net.buffers() if x.is_floating_point()),
+        macs=sum(_macs_by_block(model, shape, classes, "fused").values()),
+        weight_bytes=int8_bytes if is_int8 else stored(4) + others,
+        int8_bytes=int8_bytes,
+        training_bytes=12 * (numbers - pruned),
+    )
 
 
 @lru_cache(maxsize=4096)
-def latency_ms(model: ModelSpec, shape: tuple[int, int, int], classes: int) -> float:
+def latency_ms(model: NetSpec, shape: tuple[int, int, int], classes: int) -> float:
     """Measure the final net on one image on one thread of this machine's processor, in milliseconds.
 
     The least of `TIMED` times, in seconds of the thread: others at work on the machine can only add to it.
@@ -81,8 +112,10 @@ def training_macs(spec: ArmSpec, shape: tuple[int, int, int], classes: int) -> i
     total = 0
     for stage in stage_table(spec):
         network = network_of(stage)
-        macs = _macs_by_block(spec.model, shape, classes, network)
-        names, trainable = block_names(spec.model, network), trainable_blocks(stage, spec.model)
+        is_compressing = isinstance(stage, PruneStage | QuantiseStage)
+        model = compressed(spec.model, spec.compression if is_compressing else None)
+        macs = _macs_by_block(model, shape, classes, network)
+        names, trainable = block_names(model, network), trainable_blocks(stage, model)
         backward = 0
         for place, name in enumerate(names):
             sub = name.partition(".")[0] + "."  # a., b., or the layers after fusion, which see both
@@ -92,23 +125,47 @@ def training_macs(spec: ArmSpec, shape: tuple[int, int, int], classes: int) -> i
     return total
 
 
+def _untrained(model: NetSpec, shape: tuple[int, int, int], classes: int, network: Network) -> Net:
+    """Return a net to count: of submodels without making its weights, for there can be many such nets."""
+    with torch.device("cpu" if isinstance(model, ReferenceSpec) else "meta"):
+        return build(model, shape, classes, network, seed=0)
+
+
 @lru_cache(maxsize=4096)
 def _macs_by_block(
-    model: ModelSpec, shape: tuple[int, int, int], classes: int, network: Network
+    model: NetSpec, shape: tuple[int, int, int], classes: int, network: Network
 ) -> dict[str, int]:
-    with torch.device("meta"):
-        net = build(model, shape, classes, network, seed=0)
-    return _block_macs(net, shape)
+    """Count multiply-accumulates by block: a weight is used once for each position of its layer's output."""
+    net = _untrained(model, shape, classes, network)
+    if isinstance(model, ReferenceSpec):
+        return _reference_macs(net, shape)
+    return _submodel_macs(net, shape)
 
 
-def _block_macs(net: Net, shape: tuple[int, int, int]) -> dict[str, int]:
-    """Count multiply-accumulates: every weight of a convolution is used once for each position of its output.
+def _reference_macs(net: Net, shape: tuple[int, int, int]) -> dict[str, int]:
+    """Count by running the net, on one image."""
+    counts = {f"a.{name}": 0 for name, _ in net.a.named_children()}
+
+    def count(name: str, weight: Tensor, output: Tensor) -> None:
+        counts[".".join(name.split(".")[:2])] += weight.numel() * output[0, 0].numel()
+
+    for name, layer in matrix_layers(net).items():
+        layer.register_forward_hook(
+            lambda layer, _, output, name=name: count(name, layer.weight, output)
+        )
+    with torch.inference_mode():
+        net.eval()(torch.zeros(1, *shape), torch.zeros(1, *shape))
+    return counts
+
+
+def _submodel_macs(net: Net, shape: tuple[int, int, int]) -> dict[str, int]:
+    """Count by the maps' sides.
 
     torch's own counter would run the net, for which it imports its compiler, a second's work.
     """
     counts: dict[str, int] = {}
     for letter, submodel in (("a", net.a), ("b", net.b)):
-        if submodel is None:
+        if not isinstance(submodel, Submodel):
             continue
         rows, columns = shape[1:]
         for name, block in zip(submodel.blocks, submodel.convolutions(), strict=True):

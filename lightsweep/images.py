@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightsweep.augment import augment
 from lightsweep.models import Net
-from lightsweep.spec import ModelSpec, TransformSpec
+from lightsweep.spec import NetSpec, TransformSpec
 
 EVALUATION_BATCH = 256
 MAPS_BYTES = 256 * 2**20  # kept per split and submodel at most; what is larger is computed each time
@@ -72,7 +72,7 @@ class Source:
         return images if first is None else first, second
 
 
-def freeze(net: Net, model: ModelSpec, trainable: frozenset[str], split: Split, is_augmented: bool) -> Source:
+def freeze(net: Net, model: NetSpec, trainable: frozenset[str], split: Split, is_augmented: bool) -> Source:
     """Return a split's source for a stage that trains some blocks, with the maps of frozen first blocks.
 
     They are those that the net would compute in its present mode, bit for bit (on processors, where
@@ -100,10 +100,10 @@ def freeze(net: Net, model: ModelSpec, trainable: frozenset[str], split: Split, 
     return Source(split, (starts[0], starts[1]), (first, second))
 
 
-def _frozen_depth(submodel: str, model: ModelSpec, trainable: frozenset[str]) -> int:
+def _frozen_depth(submodel: str, model: NetSpec, trainable: frozenset[str]) -> int:
     """Return how many of a submodel's convolution blocks are frozen before the first that is not."""
     depth = 0
-    while depth < len(model.filters) and f"{submodel}.conv{depth + 1}" not in trainable:
+    while depth < model.depth and f"{submodel}.conv{depth + 1}" not in trainable:
         depth += 1
     return depth
 

@@ -1,4 +1,4 @@
-"""Arms of equal cost: filters, or epochs, that grow or shrink until an arm costs what base costs."""
+"""Arms of equal cost: filters, a reference net's width, or epochs, until an arm costs what base costs."""
 
 import itertools
 import math
@@ -10,11 +10,14 @@ from pydantic import ValidationError
 from lightsweep.arms import Arm
 from lightsweep.cost import cost, training_macs
 from lightsweep.imagefiles import DatasetInfo
-from lightsweep.spec import ArmSpec, DatasetSpec, InputError, StagePreset
+from lightsweep.spec import ArmSpec, DatasetSpec, InputError, ModelSpec, ReferenceSpec, StagePreset
 from lightsweep.sweepfile import describe_validation
 
 FARTHEST = 1.3  # how far the first block's filters may lie from where the arm's own shape has them, a factor
 TRIED = 64  # about so many counts of the first block's filters; below twice as many, each
+
+WIDTHS = 64  # widths of a reference net are tried in this part of the published one
+WIDEST = 8
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def task_of(dataset: DatasetSpec, info: DatasetInfo, folds: int | None) -> Task:
 
 
 def matched(arm: Arm, task: Task, base: ArmSpec, base_task: Task) -> ArmSpec:
-    """Return an arm's settings with filters (for compute: epochs) such that it costs what base costs.
+    """Return an arm's settings with filters, or width (for compute: epochs), such that it costs what base costs.
 
     Of the filter counts tried (`_by_filters`) that are within the tolerance it is those nearest in shape to
     the arm's own.
@@ -59,11 +62,14 @@ def matched(arm: Arm, task: Task, base: ArmSpec, base_task: Task) -> ArmSpec:
         InputError: Nothing comes so near; the message says how near it can come.
 
     """
-    what = "epochs" if arm.match == "compute" else "filters"
+    is_reference = isinstance(arm.spec.model, ReferenceSpec)
+    what = "epochs" if arm.match == "compute" else "width" if is_reference else "filters"
     measure = _measure(str(arm.match), task)
     target = _measure(str(arm.match), base_task)(base)
     if arm.match == "compute":
         candidates = list(_by_epochs(arm.spec, target / measure(arm.spec)))
+    elif is_reference:
+        candidates = list(_by_width(arm.spec, target, measure))
     else:
         candidates = list(_by_filters(arm.spec, target, measure))
     errors = [abs(measure(spec) - target) / target for spec, _ in candidates]
@@ -74,7 +80,7 @@ def matched(arm: Arm, task: Task, base: ArmSpec, base_task: Task) -> ArmSpec:
     spec, needed = candidates[best][0], math.ceil(1000 * errors[best]) / 1000
     remedy = f"within: {needed:g} allows it" if needed < 1 else "its other settings cost too much for a match"
     raise InputError(
-        f"match = {arm.match}: {what} {_shown(spec, what)} come nearest, with {measure(spec):,} against "
+        f"match = {arm.match}: {what} {_shown(spec, what)} come{'s' if what == 'width' else ''} nearest, with {measure(spec):,} against "
         f"base's {target:,}, {_percent(errors[best])} off and not within {100 * arm.within:g}%; {remedy}"
     )
 
@@ -82,7 +88,7 @@ def matched(arm: Arm, task: Task, base: ArmSpec, base_task: Task) -> ArmSpec:
 def _measure(what: str, task: Task) -> Callable[[ArmSpec], int]:
     if what == "compute":
         return lambda spec: task.images * training_macs(spec, task.shape, task.classes)
-    return lambda spec: int(getattr(cost(spec.model, task.shape, task.classes), what))
+    return lambda spec: int(getattr(cost(spec.model, task.shape, task.classes, spec.compression), what))
 
 
 def _valid(arm: Arm, spec: ArmSpec) -> ArmSpec:
@@ -102,6 +108,7 @@ def _by_filters(
     For each count of the first block's filters those between keep their share, and the last block's are
     searched by halving: more filters always cost more.
     """
+    assert isinstance(spec.model, ModelSpec)
     own = spec.model.filters
 
     def having(filters: tuple[int, ...]) -> ArmSpec:
@@ -118,6 +125,24 @@ def _by_filters(
         for filters in ((*front, max(last, 1)), (*front, last + 1)):
             ratios = [math.log(width / mine) for width, mine in zip(filters, own, strict=True)]
             yield having(filters), max(ratios) - min(ratios)
+
+
+def _by_width(
+    spec: ArmSpec, target: int, measure: Callable[[ArmSpec], int]
+) -> Iterator[tuple[ArmSpec, float]]:
+    """Yield settings with the widths, in `WIDTHS`ths, whose cost is just below and above the target."""
+    assert isinstance(spec.model, ReferenceSpec)
+    if not spec.model.depth:
+        yield spec, 0.0
+        return
+
+    def having(count: int) -> ArmSpec:
+        width = min(max(count, 1) / WIDTHS, WIDEST)
+        return spec.model_copy(update={"model": spec.model.model_copy(update={"width": width})})
+
+    below = _highest(lambda count: count <= WIDEST * WIDTHS and measure(having(count)) <= target)
+    for count in (below, below + 1):
+        yield having(count), 0.0
 
 
 def _highest(fits: Callable[[int], bool]) -> int:
@@ -159,7 +184,9 @@ def _with_epochs(spec: ArmSpec, epochs: tuple[int, ...]) -> ArmSpec:
 
 
 def _shown(spec: ArmSpec, what: str) -> str:
-    return ", ".join(map(str, _epochs(spec) if what == "epochs" else spec.model.filters))
+    if isinstance(spec.model, ReferenceSpec) and what == "width":
+        return f"{spec.model.width:g}"
+    return ", ".join(map(str, spec.model.filters if what == "filters" else _epochs(spec)))  # type: ignore[union-attr]
 
 
 def _percent(share: float) -> str:

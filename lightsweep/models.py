@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lightsweep.references import Reference
 from lightsweep.seeding import derive
-from lightsweep.spec import InputError, ModelSpec, Network
+from lightsweep.spec import InputError, ModelSpec, NetSpec, Network, ReferenceSpec
 
 
 def feature_side(model: ModelSpec, side: int) -> int:
@@ -153,18 +154,25 @@ class Submodel(nn.Module):
 
 
 class Net(nn.Module):
-    """Submodels a and b, each on its own stream of images, after normalisation per channel."""
+    """Submodels a and b, each on its own stream of images, or a reference net, after normalisation."""
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, spec: ModelSpec, shape: tuple[int, int, int], classes: int, network: Network) -> None:
+    def __init__(self, spec: NetSpec, shape: tuple[int, int, int], classes: int, network: Network) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(shape[0], 1, 1))
         self.register_buffer("deviation", torch.ones(shape[0], 1, 1))
+        self.used: tuple[int, int] | None = None
+        self.b: Submodel | None = None
+        if isinstance(spec, ReferenceSpec):
+            self.a: Submodel | Reference = Reference(spec, shape, classes)
+            return
         self.a = Submodel(spec, shape, classes, network)
-        self.b = Submodel(spec, shape, classes, network) if spec.inputs == "dual" else None
-        self.used = None if spec.batch_norm else (used_side(spec, shape[1]), used_side(spec, shape[2]))
+        if spec.inputs == "dual":
+            self.b = Submodel(spec, shape, classes, network)
+        if not spec.batch_norm:
+            self.used = used_side(spec, shape[1]), used_side(spec, shape[2])
 
     def streams(
         self, original: Tensor, augmented: Tensor, starts: tuple[int, int] = (0, 0)
@@ -179,7 +187,7 @@ class Net(nn.Module):
 
     def first_maps(self, images: Tensor, submodel: str, depth: int) -> Tensor:
         """Return what the first `depth` blocks of submodel "a" or "b" make of images."""
-        part: Submodel = self.get_submodule(submodel)  # type: ignore[assignment]
+        part: Submodel | Reference = self.get_submodule(submodel)  # type: ignore[assignment]
         return part.maps(self._prepare(images, 0), 0, depth)
 
     def _prepare(self, images: Tensor, start: int) -> Tensor:
@@ -195,9 +203,9 @@ class Net(nn.Module):
 
 
 class HeadsNet(Net):
-    """The submodels, each with its own dense head: the paper's dual-input-output model."""
+    """The submodels, each with its own dense head (the paper's dual-input-output model), or a reference net."""
 
-    def __init__(self, spec: ModelSpec, shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, spec: NetSpec, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__(spec, shape, classes, "heads")
 
     def forward(
@@ -215,6 +223,7 @@ class FusedNet(Net):
         self.hidden: nn.Linear | None = None
         self.output: nn.Linear | None = None
         if spec.has_trunk:
+            assert isinstance(self.a, Submodel)
             width = self.a.features if spec.fusion == "concatenate" else classes
             width *= len(spec.submodels)
             if spec.hidden:
@@ -240,29 +249,38 @@ class FusedNet(Net):
         return (self.output(x),)
 
 
-def build(spec: ModelSpec, shape: tuple[int, int, int], classes: int, network: Network, seed: int) -> Net:
+def build(spec: NetSpec, shape: tuple[int, int, int], classes: int, network: Network, seed: int) -> Net:
     """Return a freshly initialised net for images of shape (channels, height, width).
 
     Weights are Glorot-uniform, biases zero (Glorot & Bengio 2010, eq. 16). Each parameter has a stream
-    of its own, derived from (seed, its name), so that nets share what they have in common.
+    of its own, derived from (seed, its name), so that nets share what they have in common. A reference net
+    initialises itself as its authors do, from one stream derived from the seed.
 
     Raises:
         InputError: The filters are too many for the image.
 
     """
-    fused = network == "fused" and spec.fusion != "none"
     with torch.random.fork_rng(
         devices=[]
     ):  # torch's layers first initialise themselves from the global stream
-        net: Net = (FusedNet if fused else HeadsNet)(spec, shape, classes)
+        torch.manual_seed(derive(seed, "weights"))
+        if network == "heads" or isinstance(spec, ReferenceSpec) or spec.fusion == "none":
+            net: Net = HeadsNet(spec, shape, classes)
+        else:
+            net = FusedNet(spec, shape, classes)
+    if isinstance(spec, ModelSpec):
+        _initialise(net, seed)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net
+
+
+def _initialise(net: Net, seed: int) -> None:
     for name, parameter in net.named_parameters():
         if parameter.dim() > 1 and not parameter.is_meta:
             stream = torch.Generator().manual_seed(derive(seed, "weights", name))
             nn.init.xavier_uniform_(parameter, generator=stream)
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return net
 
 
 def fuse(weights: dict[str, Tensor], fused: nn.Module, transfer_heads: bool) -> None:

@@ -17,17 +17,21 @@ import torch
 from torch import Tensor
 
 from lightsweep.augment import transforms
+from lightsweep.compress import prune_filters, prune_weights, quantise, shape_as_quantised
 from lightsweep.datasets import Dataset
 from lightsweep.imagefiles import DatasetInfo, Images, as_tensor
-from lightsweep.images import Source, Split
+from lightsweep.images import EVALUATION_BATCH, Source, Split
 from lightsweep.models import Net, build, fuse
-from lightsweep.schedule import network_of
-from lightsweep.spec import Network, StageSpec
+from lightsweep.schedule import compressed, network_of
+from lightsweep.seeding import derive
+from lightsweep.spec import ModelSpec, NetSpec, Network, PruneStage, QuantiseStage, StageSpec
 from lightsweep.splits import split
 from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.store import StageStore
 from lightsweep.train import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
 from lightsweep.trial import Trial, stage_keys
+
+CALIBRATION_IMAGES = 1024
 
 
 @dataclass(frozen=True)
@@ -144,17 +148,21 @@ class _Chain:
             self._splits = training, validation
         return self._splits
 
-    def start(self, network: Network, previous: StageResult | None) -> Net:
+    def start(self, index: int, previous: StageResult | None) -> Net:
         """Return the net that a stage begins with.
 
-        It is freshly initialised and normalises by the training images, or the previous stage's, fused if
-        it was not yet.
+        It is freshly initialised and normalises by the training images, or the previous stage's: fused if
+        it was not yet, pruned if the stage begins so.
         """
+        stage = self.trial.stages[index]
         if previous is not None:
-            return _go_on(self.trial, self.dataset.info, network, previous).to(self.device)
-        net = _build(self.trial, self.dataset.info, network)
-        mean, deviation = channel_statistics(self.splits()[0])
-        net.load_state_dict({"mean": mean, "deviation": deviation}, strict=False)
+            net = _go_on(self.trial, self.dataset.info, stage, previous)
+        else:
+            net = _build(self.trial, self.dataset.info, self.trial.spec.model, network_of(stage))
+            mean, deviation = channel_statistics(self.splits()[0])
+            net.load_state_dict({"mean": mean, "deviation": deviation}, strict=False)
+        if isinstance(stage, PruneStage) and stage.prune == "weights":
+            prune_weights(net, stage.amount)
         return net.to(self.device)
 
     def make(
@@ -169,6 +177,8 @@ class _Chain:
         before = checkpoint.seconds if checkpoint else 0.0
         if index == len(self.trial.stages):
             result = self.assess(results[-1])
+        elif isinstance(self.trial.stages[index], QuantiseStage):
+            result = self.quantise(index, results[-1])
         else:
             try:
                 result = yield from self.train(index, results, checkpoint, store)
@@ -189,15 +199,15 @@ class _Chain:
     ) -> Generator[EpochRecord, None, StageResult]:
         """Train one stage, epoch by epoch, handing checkpoints over now and then."""
         stage, spec = self.trial.stages[index], self.trial.spec
-        net = self.start(network_of(stage), results[-1] if results else None)
-        state = StageState.begin(net, spec.model, stage)
+        net, model = self.start(index, results[-1] if results else None), _model_of(self.trial, stage)
+        state = StageState.begin(net, model, stage)
         if checkpoint:
             state.go_on_from(checkpoint)
         training, validation = self.splits()
         before, started = checkpoint.seconds if checkpoint else 0.0, time.perf_counter()
         kept = started
         for record in train_stage(
-            state, spec.model, stage, training, validation, transforms(spec.augmentation),
+            state, model, stage, training, validation, transforms(spec.augmentation),
             spec.batch_size, self.trial.seed, index,
         ):  # fmt: skip
             now = time.perf_counter()
@@ -206,10 +216,22 @@ class _Chain:
                 kept = now
             yield record
         return StageResult(
-            weights={name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()},
+            weights=_weights(net),
             epochs=[asdict(record) for record in state.records],
             metrics=_stage_metrics(stage, state.records),
         )
+
+    def quantise(self, index: int, last: StageResult) -> StageResult:
+        """Round the net to int8, its input ranges from training images; validate it."""
+        training, validation = self.splits()
+        net = self.start(index, last).eval()
+        stream = torch.Generator().manual_seed(derive(self.trial.seed, "calibration"))
+        chosen = torch.randperm(len(training), generator=stream)[:CALIBRATION_IMAGES].to(self.device)
+        quantise(net, (training.images_of(positions) for positions in chosen.split(EVALUATION_BATCH)))
+        result = evaluate(net, Source(validation))
+        metrics = {"val_accuracy": result.accuracies[0], "val_loss": result.losses[0], "kept_epoch": 0}
+        network = network_of(self.trial.stages[index])
+        return StageResult(weights=_weights(net), metrics={"network": network, **metrics})
 
     def assess(self, last: StageResult) -> StageResult:
         """Evaluate the final net on training, validation and, for the only time, test images."""
@@ -238,21 +260,36 @@ def final_net(trial: Trial, info: DatasetInfo, last: StageResult) -> Net:
         last: The result of its last stage.
 
     """
-    return _go_on(trial, info, "fused", last).eval()
+    return _go_on(trial, info, None, last).eval()
 
 
-def _build(trial: Trial, info: DatasetInfo, network: Network) -> Net:
-    shape = (info.channels, info.height, info.width)
-    return build(trial.spec.model, shape, len(info.classes), network, trial.seed)
+def _build(trial: Trial, info: DatasetInfo, model: NetSpec, network: Network) -> Net:
+    return build(model, (info.channels, info.height, info.width), len(info.classes), network, trial.seed)
 
 
-def _go_on(trial: Trial, info: DatasetInfo, network: Network, previous: StageResult) -> Net:
-    """Return a net with the weights of a stage's result, fused if it was not yet."""
-    net = _build(trial, info, network)
+def _model_of(trial: Trial, stage: StageSpec | None) -> NetSpec:
+    """Return the settings of the net in a stage, or at the end: narrower once filters were pruned."""
+    is_compressing = stage is None or isinstance(stage, PruneStage | QuantiseStage)
+    return compressed(trial.spec.model, trial.spec.compression if is_compressing else None)
+
+
+def _go_on(trial: Trial, info: DatasetInfo, stage: StageSpec | None, previous: StageResult) -> Net:
+    """Return the net of a stage, or of the assessment, with the weights of the result before it."""
+    network: Network = network_of(stage) if stage else "fused"
+    net, weights = _build(trial, info, _model_of(trial, stage), network), previous.weights
+    if isinstance(stage, PruneStage) and stage.prune == "filters":
+        assert isinstance(trial.spec.model, ModelSpec)  # `stage_table` says so
+        weights = prune_filters(weights, trial.spec.model, stage.amount)
+    if stage is None and isinstance(trial.stages[-1], QuantiseStage):
+        shape_as_quantised(net)
     was_heads = previous.metrics["network"] == "heads"
     fresh = network == "fused" and was_heads and trial.spec.model.fusion == "fresh"
-    fuse(previous.weights, net, transfer_heads=not fresh)
+    fuse(weights, net, transfer_heads=not fresh)
     return net
+
+
+def _weights(net: Net) -> dict[str, Tensor]:
+    return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
 
 
 def describe_machine(device: torch.device) -> dict[str, str]:

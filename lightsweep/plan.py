@@ -94,7 +94,7 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
                 base, base_task = arm.spec, task
             if arm.match:
                 arm = replace(arm, spec=matched(arm, task, base, base_task))
-            arm_cost = cost(arm.spec.model, task.shape, task.classes)
+            arm_cost = cost(arm.spec.model, task.shape, task.classes, arm.spec.compression)
             stage_table(arm.spec)  # says now what does not fit; each trial makes its own when it needs it
         except InputError as error:
             raise InputError(f"{place or 'base.'}{error}") from None
@@ -129,7 +129,7 @@ def with_trials(planned: Plan, entries: Iterable[dict[str, Any]]) -> Plan:
         dataset, spec = apply_changes(planned.sweep, entry["changes"], "search.space")
         trials.append(Trial(entry["arm"], dataset, spec, entry["seed"], changes=entry["changes"]))
         task = task_of(dataset, planned.infos[dataset], None)
-        costs[trials[-1].trial_id] = cost(spec.model, task.shape, task.classes)
+        costs[trials[-1].trial_id] = cost(spec.model, task.shape, task.classes, spec.compression)
     return replace(planned, trials=tuple(trials), costs=costs)
 
 

@@ -11,8 +11,9 @@ from lightsweep.trial import Trial
 
 TRIAL_COLUMNS = {
     "trial_id": "str", "arm": "str", "seed": "int64", "fold": "Int64", "dataset": "str",
-    "status": "str", "error": "str", "parameters": "Int64", "macs": "Int64",
-    "weight_bytes": "Int64", "training_bytes": "Int64",
+    "status": "str", "error": "str", "parameters": "Int64",
+    "total_parameters": "Int64", "macs": "Int64", "weight_bytes": "Int64", "int8_bytes": "Int64",
+    "training_bytes": "Int64",
     "val_accuracy": "float64", "test_accuracy": "float64", "train_accuracy": "float64",
     "epochs_trained": "Int64", "seconds": "float64", "training_seconds": "float64",
     "stages_total": "Int64", "stages_reused": "Int64", "waited_seconds": "float64",

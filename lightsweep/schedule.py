@@ -7,15 +7,27 @@ import fnmatch
 import math
 from collections.abc import Sequence
 
-from lightsweep.spec import ArmSpec, InputError, ModelSpec, Network, StagePreset, StageSpec, nearest
+from lightsweep.spec import (
+    ArmSpec,
+    Compression,
+    InputError,
+    ModelSpec,
+    NetSpec,
+    Network,
+    PruneStage,
+    QuantiseStage,
+    StagePreset,
+    StageSpec,
+    nearest,
+)
 
 
 def stage_table(arm: ArmSpec) -> tuple[StageSpec, ...]:
-    """Return an arm's stages with presets expanded, losses filled in and freezing checked.
+    """Return an arm's stages with presets expanded, losses filled in and freezing checked; then compression.
 
     Raises:
         InputError: A stage freezes everything or names a block that is not there; losses are in an
-            order that cannot be; the fused output would never be trained.
+            order that cannot be; the fused output would never be trained; the net cannot be compressed so.
 
     """
     assert not isinstance(arm.stages, str)  # names were made presets when the arm was validated
@@ -30,10 +42,47 @@ def stage_table(arm: ArmSpec) -> tuple[StageSpec, ...]:
     _check_order(table, arm.model)
     for index, stage in enumerate(table):
         trainable_blocks(stage, arm.model, f"stages.{index}.train (stage {stage.name})")
-    return table
+    return (*table, *_compression_stages(arm, {stage.name for stage in table}))
 
 
-def expand(preset: StagePreset, model: ModelSpec) -> tuple[StageSpec, ...]:
+def _compression_stages(arm: ArmSpec, taken: set[str]) -> tuple[StageSpec, ...]:
+    compression = arm.compression
+    if compression is None:
+        return ()
+    if compression.prune == "filters" and not isinstance(arm.model, ModelSpec):
+        raise InputError(
+            "compression.prune = 'filters': is for nets of submodels; a reference net is made narrower by "
+            "model.width, and its weights can be pruned (prune: weights)"
+        )
+    loss = "heads" if arm.model.fusion == "none" else "fused"
+    stages: list[StageSpec] = []
+    if compression.prune:
+        kept = compression.model_dump(include={"prune", "amount", "optimizer", "lr", "schedule", "epochs", "patience"})
+        momentum = 0.9 if compression.optimizer == "sgd" else 0.0
+        stages.append(PruneStage(name="prune", loss=loss, momentum=momentum, **kept))
+    if compression.quantise:
+        stages.append(QuantiseStage(name="quantise", loss=loss, quantise=compression.quantise))
+    for stage in stages:
+        if stage.name in taken:
+            raise InputError(f"stages: the name {stage.name} is compression's own; name that stage anew")
+    return tuple(stages)
+
+
+def slim(model: ModelSpec, amount: float) -> ModelSpec:
+    """Return a net's settings after a share of each convolution's filters was removed; one always stays."""
+    filters = tuple(max(1, round(count * (1 - amount))) for count in model.filters)
+    return model.model_copy(update={"filters": filters})
+
+
+def compressed(model: NetSpec, compression: Compression | None) -> NetSpec:
+    """Return the settings of the net that compression leaves: narrower where filters were pruned."""
+    if compression is None or compression.prune != "filters":
+        return model
+    assert isinstance(model, ModelSpec)  # `stage_table` says so
+    return slim(model, compression.amount)
+
+
+def expand(preset: StagePreset, model: NetSpec) -> tuple[StageSpec, ...]:
     """Return the stages that a preset stands for with this net; all presets train as many epochs.
 
     `paper` is arXiv 2501.15547's own; the other presets are its ablations. A net whose fusion adds no
@@ -107,7 +156,7 @@ def network_of(stage: StageSpec) -> Network:
     return "fused" if stage.loss == "fused" else "heads"
 
 
-def block_names(model: ModelSpec, network: Network) -> tuple[str, ...]:
+def block_names(model: NetSpec, network: Network) -> tuple[str, ...]:
     """Return the full names of a net's blocks, such as a.conv1, b.head, hidden, output."""
     levels = model.levels(network)
     of_submodels = [level for level in levels if level not in ("hidden", "output")]
@@ -115,7 +164,7 @@ def block_names(model: ModelSpec, network: Network) -> tuple[str, ...]:
     return (*(f"{sub}.{level}" for sub in model.submodels for level in of_submodels), *shared)
 
 
-def trainable_blocks(stage: StageSpec, model: ModelSpec, place: str = "train") -> frozenset[str]:
+def trainable_blocks(stage: StageSpec, model: NetSpec, place: str = "train") -> frozenset[str]:
     """Return the full names of the blocks that a stage trains.
 
     A pattern is `all`, `last-N` (the N levels nearest the output, in both submodels), a level (conv2), a
@@ -177,11 +226,11 @@ def learning_rate(stage: StageSpec, epoch: float) -> float:
             return stage.lr * (1 + math.cos(math.pi * share)) / 2
 
 
-def _default_loss(model: ModelSpec, is_first_of_several: bool) -> str:
+def _default_loss(model: NetSpec, is_first_of_several: bool) -> str:
     return "heads" if model.fusion == "none" or is_first_of_several else "fused"
 
 
-def _check_order(table: Sequence[StageSpec], model: ModelSpec) -> None:
+def _check_order(table: Sequence[StageSpec], model: NetSpec) -> None:
     networks = [network_of(stage) for stage in table]
     for index, stage in enumerate(table):
         place = f"stages.{index}.loss (stage {stage.name})"

@@ -33,11 +33,11 @@ from lightsweep.cost import Cost, cost, latency_ms
 from lightsweep.imagefiles import DatasetInfo
 from lightsweep.plan import Plan
 from lightsweep.records import Outcome
-from lightsweep.schedule import stage_table
+from lightsweep.schedule import compressed, stage_table
 from lightsweep.searchspec import ACCURACY, Search
 from lightsweep.seeding import derive
 from lightsweep.space import Suggest, choose, parameters_of
-from lightsweep.spec import ArmSpec, InputError, ModelSpec, WriteError, content_hash
+from lightsweep.spec import ArmSpec, InputError, WriteError, content_hash
 from lightsweep.sweep import Sweep
 from lightsweep.trial import Trial
 
@@ -181,7 +181,7 @@ class Study:
         changes = choose(self.search.space, self.base, _suggest_from(asked))
         try:
             spec, its_cost = configure(self.sweep, self.info, changes)
-            costs = self._costs(spec.model, its_cost)
+            costs = self._costs(spec, its_cost)
             over = self._excess(costs)
             reason = ", ".join(f"{key} = {costs[key]:g}" for key, excess in over.items() if excess > 0)
         except InputError as error:
@@ -215,10 +215,11 @@ class Study:
             seed += 1
         return seed
 
-    def _costs(self, model: ModelSpec, its_cost: Cost) -> dict[str, float]:
+    def _costs(self, spec: ArmSpec, its_cost: Cost) -> dict[str, float]:
         wanted = {*self.search.objectives, *self.search.limits} - {ACCURACY}
         costs = {str(key): float(value) for key, value in asdict(its_cost).items() if key in wanted}
         if "latency_ms" in wanted:
+            model = compressed(spec.model, spec.compression)
             costs["latency_ms"] = latency_ms(model, _shape(self.info), len(self.info.classes))
         return costs
 
@@ -349,7 +350,7 @@ class Study:
         trial = Trial(attributes["arm"], self.dataset, spec, attributes["seed"], changes=changes)
         draw = self.draws.get(trial.trial_id)
         if draw is None:
-            costs = self._costs(spec.model, its_cost)
+            costs = self._costs(spec, its_cost)
             draw = Draw(frozen.number, trial, its_cost, costs, self._lows(costs))
             if frozen.state == TrialState.RUNNING and trial.trial_id not in outcomes:
                 self._requeue(frozen)
@@ -444,7 +445,7 @@ def configure(sweep: Sweep, info: DatasetInfo, changes: Mapping[str, Any]) -> tu
     """
     _, spec = apply_changes(sweep, dict(changes), "search.space")
     stage_table(spec)
-    return spec, cost(spec.model, _shape(info), len(info.classes))
+    return spec, cost(spec.model, _shape(info), len(info.classes), spec.compression)
 
 
 def survey(planned: Plan) -> Survey:

@@ -248,6 +248,11 @@ class ModelSpec(Spec):
         return ("a",) if self.inputs == "single" else ("a", "b")
 
     @property
+    def depth(self) -> int:
+        """Number of a submodel's convolution blocks."""
+        return len(self.filters)
+
+    @property
     def has_trunk(self) -> bool:
         """Whether fusion adds layers of its own (hidden, output)."""
         return self.fusion in ("conv1x1", "concatenate", "fresh")
@@ -260,6 +265,93 @@ class ModelSpec(Spec):
         if network == "fused" and self.has_trunk:
             names += ["hidden", "output"] if self.hidden else ["output"]
         return tuple(names)
+
+
+Architecture = Literal[
+    "mobilenet-v2",
+    "shufflenet-v2",
+    "squeezenet",
+    "mnasnet",
+    "efficientnet-b0",
+    "lenet-5",
+    "plain-cnn",
+    "logistic-regression",
+]
+# number of each one's convolution blocks, all of which can be frozen on their own
+_DEPTHS: dict[str, int] = {
+    "mobilenet-v2": 19,
+    "shufflenet-v2": 18,
+    "squeezenet": 9,
+    "mnasnet": 19,
+    "efficientnet-b0": 18,
+    "lenet-5": 2,
+    "plain-cnn": 3,
+    "logistic-regression": 0,
+}
+
+
+class ReferenceSpec(Spec):
+    """A published net to compare with, adapted to the images (`references`): one net, on augmented images."""
+
+    architecture: Architecture
+    """Which net: torchvision's MobileNetV2, ShuffleNetV2, SqueezeNet 1.1, MNASNet or EfficientNet-B0, or a
+    floor: LeNet-5, a plain small CNN, logistic regression."""
+    width: Annotated[Number, Field(gt=0, le=8)] = 1.0
+    """Factor on the numbers of channels; 1 as published."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_other_nets_keys(cls, data: Any) -> Any:
+        others = [key for key in data if key in ModelSpec.model_fields] if isinstance(data, dict) else []
+        if others:
+            raise complain(
+                f"a reference net takes architecture and width, no {', '.join(others)}; replace the whole net: "
+                f"model: {{architecture: {data.get('architecture')}}}"
+            )
+        return data
+
+    @model_validator(mode="after")
+    def _width_acts(self) -> "ReferenceSpec":
+        if not self.depth and self.width != 1:
+            raise complain(f"{self.architecture} has no channels, so no width")
+        return self
+
+    @property
+    def inputs(self) -> Literal["single"]:
+        """One net."""
+        return "single"
+
+    @property
+    def fusion(self) -> Literal["none"]:
+        """There is nothing to fuse."""
+        return "none"
+
+    @property
+    def has_trunk(self) -> bool:
+        """Fusion adds no layers."""
+        return False
+
+    @property
+    def submodels(self) -> tuple[str, ...]:
+        """Name of the one net."""
+        return ("a",)
+
+    @property
+    def depth(self) -> int:
+        """Number of its convolution blocks."""
+        return _DEPTHS[self.architecture]
+
+    def levels(self, network: "Network") -> tuple[str, ...]:
+        """Names of its blocks from input to output: conv1, …, head."""
+        return (*(f"conv{index}" for index in range(1, self.depth + 1)), "head")
+
+
+NetSpec = ModelSpec | ReferenceSpec
+
+
+def _kind_of_net(value: Any) -> str:
+    is_reference = "architecture" in value if isinstance(value, dict) else isinstance(value, ReferenceSpec)
+    return "reference" if is_reference else "submodels"
 
 
 Network = Literal["heads", "fused"]
@@ -300,7 +392,7 @@ class StageSpec(Spec):
     def _optimizer_fits(self) -> "StageSpec":
         if self.momentum and self.optimizer != "sgd":
             raise complain(f"momentum is for optimizer: sgd; {self.optimizer} has moments of its own")
-        if self.warmup_epochs >= self.epochs:
+        if self.warmup_epochs and self.warmup_epochs >= self.epochs:
             raise complain(f"warmup_epochs ({self.warmup_epochs:g}) must be below epochs ({self.epochs})")
         return self
 
@@ -351,17 +443,70 @@ Stages = Annotated[
 ]
 
 
-class ArmSpec(Spec):
-    """Everything that an arm of a sweep can change: net, augmentation, batch size, stages."""
+class PruneStage(StageSpec):
+    """The stage that begins by pruning the trained net and fine-tunes what is left (`Compression`)."""
 
-    model: ModelSpec = ModelSpec()
-    """The net."""
+    prune: Literal["weights", "filters"]
+    """What is removed: single weights, or whole filters."""
+    amount: Annotated[Number, Field(gt=0, lt=1)]
+    """Share of them."""
+
+
+class QuantiseStage(StageSpec):
+    """The stage that rounds the trained net to int8 and trains nothing (`Compression`)."""
+
+    quantise: Literal["int8"]
+    """The type of weights and of what enters each layer."""
+    epochs: Annotated[int, Field(ge=0, le=0)] = 0
+    """None."""
+
+
+class Compression(Spec):
+    """What makes a trained net small: pruning with fine-tuning, then quantisation. Further stages."""
+
+    prune: Literal["weights", "filters"] | None = None
+    """Zero the weights that are smallest in magnitude over all layers, and keep them zero (weights), or
+    remove the filters with the smallest sum of magnitudes from each convolution, which makes a narrower
+    net (filters; for nets of submodels). Null: no pruning."""
+    amount: Annotated[Number, Field(gt=0, lt=1)] = 0.5
+    """Share of the weights, or of each convolution's filters, that goes."""
+    optimizer: Literal["nadam", "adam", "sgd"] = "sgd"
+    """Of the fine-tuning after pruning; SGD with momentum 0.9."""
+    lr: Rate = 0.001
+    """Its learning rate at the highest."""
+    schedule: Schedule = "constant"
+    """How its learning rate falls, to zero for cosine and linear."""
+    epochs: Count = 10
+    """Of the fine-tuning, at most."""
+    patience: Count | None = 5
+    """As of any stage; null trains all epochs."""
+    quantise: Literal["int8"] | None = None
+    """int8: weights per output channel and what enters each layer per tensor, ranges from 1,024 training
+    images; no training. Null: the net stays in float32."""
+
+    @model_validator(mode="after")
+    def _does_something(self) -> "Compression":
+        if self.prune is None and self.quantise is None:
+            raise complain("must do something: prune: weights or filters, quantise: int8, or both")
+        return self
+
+
+class ArmSpec(Spec):
+    """Everything that an arm of a sweep can change: net, augmentation, batch size, stages, compression."""
+
+    model: Annotated[
+        Annotated[ModelSpec, Tag("submodels")] | Annotated[ReferenceSpec, Tag("reference")],
+        Discriminator(_kind_of_net),
+    ] = ModelSpec()
+    """The net: submodels and their fusion, or a reference net (`architecture`)."""
     augmentation: Augmentation = "affine"
     """What makes the augmented images."""
     batch_size: Count = 64
     """Images per optimisation step."""
     stages: Stages = StagePreset(preset="paper")
     """The training stages: a preset's name, a preset with its epochs, or a table."""
+    compression: Compression | None = None
+    """What is done to the trained net after the stages; null for nothing."""
 
     @field_validator("stages", mode="after")
     @classmethod

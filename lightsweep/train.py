@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lightsweep.compress import matrix_layers
 from lightsweep.images import EVALUATION_BATCH, Source, Split, freeze
 from lightsweep.models import Net
 from lightsweep.schedule import block_names, learning_rate, network_of, trainable_blocks
 from lightsweep.seeding import derive
-from lightsweep.spec import ModelSpec, StageSpec, TransformSpec
+from lightsweep.spec import NetSpec, PruneStage, StageSpec, TransformSpec
 from lightsweep.stagefile import Checkpoint
 
 
@@ -75,7 +76,7 @@ class StageState:
     """With patience, the net's state after the best epoch so far."""
 
     @staticmethod
-    def begin(net: Net, model: ModelSpec, stage: StageSpec) -> "StageState":
+    def begin(net: Net, model: NetSpec, stage: StageSpec) -> "StageState":
         """Freeze what the stage does not train, and make its optimizer."""
         trainable = trainable_blocks(stage, model)
         for name, block in _blocks(net, model, stage).items():
@@ -117,7 +118,7 @@ class StageState:
 
 def train_stage(
     state: StageState,
-    model: ModelSpec,
+    model: NetSpec,
     stage: StageSpec,
     training: Split,
     validation: Split,
@@ -128,7 +129,8 @@ def train_stage(
 ) -> Iterator[EpochRecord]:
     """Train a stage's net in place from where the stage stands, yielding a record after each epoch.
 
-    With patience, the epoch of the best validation accuracy (then lowest loss) is restored at the end.
+    With patience, the epoch of the best validation accuracy (then lowest loss) is restored at the end. In a
+    stage that pruned weights those that are zero stay zero.
     Random streams are derived from (seed, purpose, stage_index, epoch), so that a stage that goes on from
     a checkpoint ends like one that was never interrupted. What frozen first blocks make of images that are
     not augmented is computed once.
@@ -145,6 +147,7 @@ def train_stage(
     train_source = freeze(net, model, trainable, training, is_augmented=bool(transforms))
     net.eval()
     val_source = freeze(net, model, trainable, validation, is_augmented=False)
+    masks = _masks(net) if isinstance(stage, PruneStage) and stage.prune == "weights" else []
     while not _is_over(records, stage):
         epoch = len(records)
         started = time.perf_counter()
@@ -155,6 +158,7 @@ def train_stage(
                 net, stage, train_source, transforms, batch_size, optimizer, epoch,
                 order=derive(seed, "order", stage_index, epoch),
                 draws=derive(seed, "augmentation", stage_index, epoch),
+                masks=masks,
             )  # fmt: skip
         result = evaluate(net, val_source)
         if not all(map(math.isfinite, (loss, *result.losses))):
@@ -185,8 +189,14 @@ def _is_over(records: Sequence[EpochRecord], stage: StageSpec) -> bool:
     return len(records) == stage.epochs or waited >= stage.patience
 
 
-def _blocks(net: Net, model: ModelSpec, stage: StageSpec) -> dict[str, nn.Module]:
+def _blocks(net: Net, model: NetSpec, stage: StageSpec) -> dict[str, nn.Module]:
     return {name: net.get_submodule(name) for name in block_names(model, network_of(stage))}
+
+
+def _masks(net: Net) -> list[tuple[Tensor, Tensor]]:
+    """Return the weights of a pruned net's layers, each with ones where it is not zero."""
+    weights = [layer.weight for layer in matrix_layers(net).values()]
+    return [(weight, (weight != 0).to(weight.dtype)) for weight in weights]
 
 
 def _set_modes(net: Net, blocks: dict[str, nn.Module], trainable: frozenset[str]) -> None:
@@ -213,8 +223,12 @@ def train_epoch(
     epoch: int,
     order: int,
     draws: int,
+    masks: Sequence[tuple[Tensor, Tensor]] = (),
 ) -> tuple[float, float]:
-    """Train for one epoch; return its mean loss in nats and its accuracy."""
+    """Train for one epoch; return its mean loss in nats and its accuracy.
+
+    After each step every weight of `masks` is multiplied by its mask, zeros and ones.
+    """
     count, device = len(source.split), source.split.pixels.device
     generator = torch.Generator(device).manual_seed(draws)
     shuffled = torch.randperm(count, generator=torch.Generator().manual_seed(order)).to(device)
@@ -231,6 +245,9 @@ def train_epoch(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        with torch.no_grad():
+            for weight, mask in masks:
+                weight.mul_(mask)
         loss_sum += loss.detach() * len(positions)
         correct += sum((logits.argmax(1) == labels).sum() for logits in outputs) / len(outputs)
     return float(loss_sum) / count, float(correct) / count

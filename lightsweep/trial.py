@@ -8,12 +8,21 @@ from typing import Any
 
 from lightsweep.augment import transforms
 from lightsweep.schedule import network_of, stage_table
-from lightsweep.spec import ArmSpec, DatasetSpec, ModelSpec, Network, StageSpec, content_hash
+from lightsweep.spec import (
+    ArmSpec,
+    DatasetSpec,
+    ModelSpec,
+    NetSpec,
+    Network,
+    QuantiseStage,
+    StageSpec,
+    content_hash,
+)
 
 # The code that decides what a stage's result is: a change to any of it changes every key.
 TRAINING_SOURCES = (
-    "augment", "imagefiles", "images", "models", "pipeline", "schedule", "seeding", "spec", "splits", "train",
-    "trial",
+    "augment", "compress", "imagefiles", "images", "models", "pipeline", "references", "schedule", "seeding",
+    "spec", "splits", "train", "trial",
 )  # fmt: skip
 
 
@@ -77,7 +86,7 @@ def stage_keys(trial: Trial, fingerprint: str, device_type: str) -> tuple[str, .
     )
     keys = []
     model = trial.spec.model
-    if model.fusion == "fresh" and all(network_of(stage) == "fused" for stage in trial.stages):
+    if isinstance(model, ModelSpec) and model.fusion == "fresh" and all(network_of(stage) == "fused" for stage in trial.stages):
         model = model.model_copy(update={"fusion": "conv1x1"})  # no heads whose weights would be left behind
     for stage in trial.stages:
         key = content_hash([key, _stage_content(trial.spec, model, stage)])
@@ -85,9 +94,10 @@ def stage_keys(trial: Trial, fingerprint: str, device_type: str) -> tuple[str, .
     return (*keys, content_hash([key, "assessment", _model_content(model, "fused")]))
 
 
-def _stage_content(spec: ArmSpec, model: ModelSpec, stage: StageSpec) -> dict[str, Any]:
+def _stage_content(spec: ArmSpec, model: NetSpec, stage: StageSpec) -> dict[str, Any]:
     network = network_of(stage)
     sees_augmented = model.inputs == "single" or stage.loss != "head-a"
+    sees_augmented = sees_augmented and not isinstance(stage, QuantiseStage)
     recipe = [_plain(transform) for transform in transforms(spec.augmentation)]
     return {
         "stage": _plain_stages((stage,)),
@@ -97,9 +107,11 @@ def _stage_content(spec: ArmSpec, model: ModelSpec, stage: StageSpec) -> dict[st
     }
 
 
-def _model_content(model: ModelSpec, network: Network) -> dict[str, Any]:
+def _model_content(model: NetSpec, network: Network) -> dict[str, Any]:
     """Return the settings that this form of the net uses."""
     content = _plain(model)
+    if not isinstance(model, ModelSpec):
+        return content
     if network == "heads":
         del content["fusion"]
     if network == "heads" or not model.has_trunk:
@@ -109,7 +121,7 @@ def _model_content(model: ModelSpec, network: Network) -> dict[str, Any]:
     return content
 
 
-def _plain(spec: DatasetSpec | ArmSpec | ModelSpec | Any) -> dict[str, Any]:
+def _plain(spec: DatasetSpec | ArmSpec | NetSpec | Any) -> dict[str, Any]:
     plain: dict[str, Any] = spec.model_dump(mode="json")
     return plain
 

@@ -1,0 +1,175 @@
+"""Making a trained net small: pruning of weights or filters, and rounding to int8."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lightsweep.models import Net, PointwiseHead
+from lightsweep.schedule import slim
+from lightsweep.spec import ModelSpec
+
+LARGEST = 127  # of an int8 weight's magnitude: −127 … 127, so that zero is exact and the range symmetric
+_OF_OUTPUTS = ("convolution.weight", "convolution.bias", "norm.weight", "norm.bias",
+               "norm.running_mean", "norm.running_var")  # fmt: skip
+
+Layer = nn.Conv2d | nn.Linear
+
+
+def matrix_layers(net: nn.Module) -> dict[str, Layer]:
+    """Return a net's convolutions and dense layers by name."""
+    return {name: module for name, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+
+
+def pruned_count(weights: int, amount: float) -> int:
+    """Return how many of so many weights a share is."""
+    return round(weights * amount)
+
+
+@torch.no_grad()
+def prune_weights(net: nn.Module, amount: float) -> None:
+    """Zero a share of the weights of all convolutions and dense layers, in place: those smallest in magnitude.
+
+    They are ranked over all layers together (Han et al. 2015, arXiv 1506.02626, at once); biases stay.
+    """
+    weights = [layer.weight for layer in matrix_layers(net).values()]
+    magnitudes = torch.cat([weight.abs().flatten() for weight in weights])
+    smallest = magnitudes.argsort(stable=True)[: pruned_count(len(magnitudes), amount)]
+    kept = torch.ones_like(magnitudes).index_fill_(0, smallest, 0)
+    for weight, part in zip(weights, kept.split([weight.numel() for weight in weights]), strict=True):
+        weight.mul_(part.view(weight.shape))
+
+
+def prune_filters(weights: dict[str, Tensor], model: ModelSpec, amount: float) -> dict[str, Tensor]:
+    """Return a trained net's weights without the weakest filters of each convolution.
+
+    A filter's strength is the sum of its weights' magnitudes (Li et al. 2017, arXiv 1608.08710, section 3.1),
+    times the scale of its batch normalisation, if any. Each submodel keeps filters of its own.
+
+    Args:
+        weights: The net's state by name.
+        model: Its settings; what is returned fits `schedule.slim(model, amount)`.
+        amount: Share of each convolution's filters that goes.
+
+    """
+    pruned = dict(weights)
+    last_kept = []
+    for submodel in model.submodels:
+        kept: Tensor | None = None  # of the channels that come in
+        for index, count in enumerate(slim(model, amount).filters, 1):
+            block = f"{submodel}.conv{index}."
+            for name in (*(f"{block}before.{place}." for place in range(model.convolutions - 1)), block):
+                kept = _narrow(pruned, name, kept, count)
+        assert kept is not None
+        last_kept.append(kept)
+    if "a.head.weight" in weights:
+        for submodel, kept in zip(model.submodels, last_kept, strict=True):
+            name = f"{submodel}.head.weight"
+            pruned[name] = _columns(weights[name], model.filters[-1], kept)
+    else:  # the submodels' features stand side by side
+        name = "hidden.weight" if "hidden.weight" in weights else "output.weight"
+        parts = weights[name].chunk(len(last_kept), 1)
+        narrowed = (_columns(part, model.filters[-1], kept) for part, kept in zip(parts, last_kept, strict=True))
+        pruned[name] = torch.cat(list(narrowed), 1)
+    return pruned
+
+
+def _narrow(weights: dict[str, Tensor], name: str, inputs: Tensor | None, count: int) -> Tensor:
+    """Keep a convolution's input channels as given, and its strongest filters; return their indices, in order."""
+    matrix, depthwise = f"{name}convolution.weight", f"{name}depthwise.weight"
+    if inputs is not None:
+        weights[matrix] = weights[matrix][:, inputs]
+        if depthwise in weights:
+            weights[depthwise] = weights[depthwise][inputs]
+    strength = weights[matrix].abs().sum((1, 2, 3))
+    if f"{name}norm.weight" in weights:
+        strength = strength * weights[f"{name}norm.weight"].abs()
+    kept = strength.argsort(descending=True, stable=True)[:count].sort().values
+    for part in _OF_OUTPUTS:
+        if name + part in weights:
+            weights[name + part] = weights[name + part][kept]
+    return kept
+
+
+def _columns(weight: Tensor, channels: int, kept: Tensor) -> Tensor:
+    """Keep what reads some of a map's channels, in a weight [outputs, channels · positions, …]."""
+    by_channel = weight.reshape(len(weight), channels, -1)[:, kept]
+    return by_channel.reshape(len(weight), -1, *weight.shape[2:])
+
+
+class Quantised(nn.Module):
+    """A convolution or dense layer with int8 weights, whose input is rounded to 8 bits, too.
+
+    Weights are symmetric with a scale per output channel; the input is affine, with one scale and zero point
+    (Krishnamoorthi 2018, arXiv 1806.08342, section 3.1.2). The products are summed in float32, which for
+    integers of this size differs from an integer kernel's sums by rounding only.
+    """
+
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor | None
+    input_scale: Tensor
+    input_zero: Tensor
+
+    def __init__(self, layer: Layer, low: float, high: float) -> None:
+        super().__init__()
+        is_dense = isinstance(layer, nn.Linear | PointwiseHead)
+        self.geometry: Any = None if is_dense else (layer.stride, layer.padding, layer.dilation, layer.groups)
+        weight = layer.weight.detach()
+        weight = weight.flatten(1) if is_dense else weight
+        largest = weight.flatten(1).abs().amax(1)
+        scale = torch.where(largest > 0, largest / LARGEST, 1.0)
+        scale = scale.view(-1, *[1] * (weight.dim() - 1))
+        low, high = min(low, 0.0), max(high, 0.0)  # zero, which padding adds, is exact
+        input_scale = (high - low) / 255 or 1.0
+        self.register_buffer("weight", (weight / scale).round().to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
+        self.register_buffer("input_scale", torch.tensor(input_scale, device=weight.device))
+        zero = round(-low / input_scale)
+        self.register_buffer("input_zero", torch.tensor(zero, dtype=torch.int32, device=weight.device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map what the layer maps, rounded."""
+        x = torch.fake_quantize_per_tensor_affine(x, self.input_scale, self.input_zero, 0, 255)
+        weight = self.weight.float() * self.scale
+        if self.geometry is None:
+            return functional.linear(x, weight, self.bias)
+        return functional.conv2d(x, weight, self.bias, *self.geometry)
+
+
+@torch.no_grad()
+def quantise(net: Net, batches: Iterable[Tensor]) -> None:
+    """Round a trained net's convolutions and dense layers to int8, in place.
+
+    Args:
+        net: The net, in evaluation mode.
+        batches: Images, float32 [batch, channels, height, width] in [0, 1]: a layer's input range is from the
+            smallest to the largest value that they bring it.
+
+    """
+    layers = matrix_layers(net)
+    ranges: dict[str, tuple[float, float]] = {}
+
+    def note(name: str, x: Tensor) -> None:
+        low, high = ranges.get(name, (0.0, 0.0))
+        ranges[name] = min(low, float(x.min())), max(high, float(x.max()))
+
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, inputs, name=name: note(name, inputs[0]))
+        for name, layer in layers.items()
+    ]
+    for images in batches:
+        net(images, images)
+    for hook in hooks:
+        hook.remove()
+    for name, layer in layers.items():
+        net.set_submodule(name, Quantised(layer, *ranges[name]))
+
+
+def shape_as_quantised(net: Net) -> None:
+    """Give a net the layers of a quantised one, in place, for `load_state_dict` to fill."""
+    for name, layer in matrix_layers(net).items():
+        net.set_submodule(name, Quantised(layer, 0.0, 1.0))
