@@ -8,12 +8,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.alternatives import compare_alternatives
+    from analysis.compression import compare_compressed
     from analysis.course import hypervolume_course
     from analysis.curves import learning_curves
     from analysis.evidence import Evidence, gather_evidence
-    from analysis.figures import learning_curves_figure, pareto_figure
+    from analysis.figures import learning_curves_figure
     from analysis.frame import Run, RunError, load_run, summarise_arms
     from analysis.pareto import best_per_budget, hypervolume, mark_front, mark_membership, pareto_front
+    from analysis.pareto_figures import pareto_figure
+    from analysis.published import read_published
     from analysis.report import render_report, write_report
     from analysis.signs import find_signs
 
@@ -22,6 +26,8 @@ __all__ = [
     "Run",
     "RunError",
     "best_per_budget",
+    "compare_alternatives",
+    "compare_compressed",
     "find_signs",
     "gather_evidence",
     "hypervolume",
@@ -33,6 +39,7 @@ __all__ = [
     "mark_membership",
     "pareto_figure",
     "pareto_front",
+    "read_published",
     "render_report",
     "summarise_arms",
     "write_report",
@@ -43,6 +50,8 @@ _HOMES = {
     "Run": "frame",
     "RunError": "frame",
     "best_per_budget": "pareto",
+    "compare_alternatives": "alternatives",
+    "compare_compressed": "compression",
     "find_signs": "signs",
     "gather_evidence": "evidence",
     "hypervolume": "pareto",
@@ -52,8 +61,9 @@ _HOMES = {
     "load_run": "frame",
     "mark_front": "pareto",
     "mark_membership": "pareto",
-    "pareto_figure": "figures",
+    "pareto_figure": "pareto_figures",
     "pareto_front": "pareto",
+    "read_published": "published",
     "render_report": "report",
     "summarise_arms": "frame",
     "write_report": "report",

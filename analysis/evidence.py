@@ -6,7 +6,7 @@ are never counted as independent runs.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,16 @@ WORDS: Mapping[Kind, Mapping[str, str]] = {
     }
 }
 """What a verdict is called where it is not helps, hurts, equivalent or not decided."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a difference is believed, and when it matters."""
+
+    significance: float = 0.05
+    """Share of families of comparisons that may claim a difference where there is none."""
+    equivalence: float = 0.005
+    """Difference of accuracies, a fraction, that does not matter."""
 
 
 @dataclass(frozen=True)
@@ -165,12 +175,33 @@ def _judge_family(
     validation: pd.DataFrame,
     lost: Mapping[tuple[str, int], str],
 ) -> JudgedFamily:
-    values = [contrast_by_seed(contrast, test) for contrast in family.contrasts]
-    judgements = judge([value.to_numpy() for value in values], design.significance, design.equivalence)
+    comparisons = judge_contrasts(
+        family.contrasts, test, validation, lost, Rule(design.significance, design.equivalence),
+        WORDS.get(family.kind, {}),
+    )  # fmt: skip
+    foreseen = foresee_family(family.kind, len(family.contrasts), len(design.seeds), design.significance)
+    warnings = (foreseen,) if foreseen.startswith("warning") else ()
+    return JudgedFamily(family.kind, comparisons, warnings)
+
+
+def judge_contrasts(
+    contrasts: Sequence[Contrast],
+    test: pd.DataFrame,
+    validation: pd.DataFrame,
+    lost: Mapping[tuple[str, int], str],
+    rule: Rule,
+    words: Mapping[str, str],
+) -> tuple[Comparison, ...]:
+    """Judge contrasts as one family, by the accuracies [arms, seeds] of their arms.
+
+    ``lost`` says why an arm has none at a seed, ``words`` what a verdict is called if not by its own name.
+    """
+    values = [contrast_by_seed(contrast, test) for contrast in contrasts]
+    judgements = judge([value.to_numpy() for value in values], rule.significance, rule.equivalence)
     comparisons = []
-    for contrast, value, judgement in zip(family.contrasts, values, judgements, strict=True):
+    for contrast, value, judgement in zip(contrasts, values, judgements, strict=True):
         on_validation = contrast_by_seed(contrast, validation).reindex(value.index)
-        verdict = WORDS.get(family.kind, {}).get(judgement.verdict, judgement.verdict)
+        verdict = words.get(judgement.verdict, judgement.verdict)
         comparisons.append(
             Comparison(
                 contrast=contrast,
@@ -180,22 +211,20 @@ def _judge_family(
                 values=tuple(value.tolist()),
                 lost=tuple(reason for (arm, _), reason in lost.items() if arm in contrast.weights),
                 verdict=verdict,
-                sentence=_sentence(verdict, judgement, design, len(family.contrasts)),
+                sentence=_sentence(verdict, judgement, rule, len(contrasts)),
             )
         )
-    foreseen = foresee_family(family.kind, len(family.contrasts), len(design.seeds), design.significance)
-    warnings = (foreseen,) if foreseen.startswith("warning") else ()
-    return JudgedFamily(family.kind, tuple(comparisons), warnings)
+    return tuple(comparisons)
 
 
-def _sentence(verdict: str, judgement: Judgement, design: Design, family: int) -> str:
+def _sentence(verdict: str, judgement: Judgement, rule: Rule, family: int) -> str:
     """Say in plain words what a comparison came to."""
-    margin = points(design.equivalence)
+    margin = points(rule.equivalence)
     if judgement.verdict == "not decided":
         if judgement.n < 2:
             seeds = "no seed has all its arms" if judgement.n == 0 else "one seed tells nothing of chance"
             return f"{verdict}: {seeds}"
-        needed = fewest_seeds(design.significance, family)
+        needed = fewest_seeds(rule.significance, family)
         if judgement.n < needed:
             among = counted(family, "comparison")
             why = f"{counted(judgement.n, 'seed')} are too few for {among}, {needed} may do"
@@ -208,7 +237,7 @@ def _sentence(verdict: str, judgement: Judgement, design: Design, family: int) -
     if judgement.verdict == "equivalent":
         return f"{verdict}: the difference is within ±{margin}"
     mean = abs(judgement.mean or 0.0)
-    size = f", though by less than the {margin} that matter" if mean < design.equivalence else ""
+    size = f", though by less than the {margin} that matter" if mean < rule.equivalence else ""
     return f"{verdict} by {points(mean)}{size}"
 
 

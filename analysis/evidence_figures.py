@@ -1,7 +1,6 @@
 """From evidence to plotly figures: forest, path, interactions, spread; style and escaping as in `figures`."""
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -10,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from analysis import notation
 from analysis.evidence import ArmResult, Comparison, Evidence, JudgedFamily
-from analysis.figures import INK, PALETTE, RULE, SYMBOLS, layout
+from analysis.figures import INK, PALETTE, RULE, SYMBOLS, layout, wrapped
 
 VERDICT_STYLES: Mapping[str, tuple[str, str]] = {
     "helps": ("#009E73", "triangle-right"),
@@ -64,7 +63,7 @@ def forest_figure(family: JudgedFamily, margin: float) -> go.Figure:
         )
     figure.update_xaxes(title="difference (points)", zeroline=False)
     figure.update_yaxes(
-        tickvals=list(places), ticktext=[_wrapped(row.contrast.name) for row in rows],
+        tickvals=list(places), ticktext=[wrapped(row.contrast.name) for row in rows],
         range=[-0.6, len(rows) - 0.4], showgrid=False,
     )  # fmt: skip
     return figure
@@ -86,7 +85,7 @@ def path_figure(evidence: Evidence, family: JudgedFamily) -> go.Figure:
     level, names, heights, starts, colors, texts = plain.mean, [], [], [], [], []
     for row in family.comparisons:
         mean = row.judgement.mean or 0.0
-        names.append(_wrapped(row.contrast.name, 16))
+        names.append(wrapped(row.contrast.name, 16))
         starts.append(100 * level)
         heights.append(100 * mean)
         colors.append(VERDICT_STYLES[row.judgement.verdict][0])
@@ -141,7 +140,7 @@ def interaction_figure(evidence: Evidence, family: JudgedFamily) -> go.Figure:
         strength[pair] = max(strength.get(pair, 0.0), abs(row.judgement.mean or 0.0))
     pairs = sorted(strength, key=lambda pair: -strength[pair])[:PAIRS_SHOWN]
     columns = min(3, len(pairs))
-    titles = [_wrapped(f"{one} × {other}", 26) for one, other in pairs]
+    titles = [wrapped(f"{one} × {other}", 26) for one, other in pairs]
     figure = make_subplots(
         rows=math.ceil(len(pairs) / columns), cols=columns, subplot_titles=titles, shared_yaxes="all"
     )
@@ -167,7 +166,7 @@ def interaction_figure(evidence: Evidence, family: JudgedFamily) -> go.Figure:
             ]
             figure.add_trace(
                 go.Scatter(
-                    x=[_wrapped(tick, 14) for tick in ticks], y=means, mode="lines+markers",
+                    x=[wrapped(tick, 14) for tick in ticks], y=means, mode="lines+markers",
                     line={"color": PALETTE[second % len(PALETTE)]},
                     marker={"symbol": SYMBOLS[second % len(SYMBOLS)], "size": 9},
                     name=escape(level), showlegend=False,
@@ -178,7 +177,7 @@ def interaction_figure(evidence: Evidence, family: JudgedFamily) -> go.Figure:
             ends = [(tick, mean) for tick, mean in zip(ticks, means, strict=True) if mean is not None][-1:]
             for tick, mean in ends:
                 figure.add_annotation(
-                    x=_wrapped(tick, 14), y=mean, text=_wrapped(level, 18), showarrow=False,
+                    x=wrapped(tick, 14), y=mean, text=wrapped(level, 18), showarrow=False,
                     xanchor="left", xshift=8, font_size=11, **cell,
                 )  # fmt: skip
     figure.update_xaxes(showgrid=False, linecolor=INK, showline=True, automargin=True)
@@ -223,7 +222,7 @@ def spread_figure(evidence: Evidence) -> go.Figure:
     )  # fmt: skip
     figure.update_xaxes(title="test accuracy (%)")
     figure.update_yaxes(
-        tickvals=list(range(len(rows))), ticktext=[_wrapped(arm.arm) for arm in rows],
+        tickvals=list(range(len(rows))), ticktext=[wrapped(arm.arm) for arm in rows],
         range=[-0.6, len(rows) - 0.4], showgrid=False,
     )  # fmt: skip
     return figure
@@ -266,13 +265,13 @@ def _bars_of(arms: Sequence[ArmResult]) -> dict[str, object]:
 
 def _describe(row: Comparison) -> str:
     judged = row.judgement
-    lines = [f"<b>{escape(row.contrast.name)}</b>", _wrapped(row.contrast.meaning, 60)]
+    lines = [f"<b>{escape(row.contrast.name)}</b>", wrapped(row.contrast.meaning, 60)]
     lines.append(f"{notation.signed_points(judged.mean)} points, n = {notation.counted(judged.n, 'seed')}")
     if judged.interval:
         lines.append(f"95% interval {notation.interval_points(judged.interval)} ({judged.interval.method})")
     if judged.p_corrected is not None:
         lines.append(f"p = {judged.p:.2g}, corrected {judged.p_corrected:.2g} (sign-flip, Holm)")
-    return "<br>".join([*lines, _wrapped(row.sentence, 60)])
+    return "<br>".join([*lines, wrapped(row.sentence, 60)])
 
 
 def _describe_arm(arm: ArmResult) -> str:
@@ -282,7 +281,3 @@ def _describe_arm(arm: ArmResult) -> str:
         low, high = notation.percent(arm.interval.low), notation.percent(arm.interval.high)
         lines.append(f"95% interval {low} to {high} ({arm.interval.method})")
     return "<br>".join(lines)
-
-
-def _wrapped(text: str, width: int = 28) -> str:
-    return "<br>".join(escape(line) for line in textwrap.wrap(text, width)) or escape(text)

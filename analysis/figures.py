@@ -5,6 +5,7 @@ ink is a middle grey, so that a figure can be read on light and on dark; the rep
 """
 
 import math
+import textwrap
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -21,9 +22,6 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down
 DASHES = ("solid", "dash", "dot", "dashdot")
 INK, RULE = "#7a7f87", "rgba(128, 128, 128, 0.25)"
 
-OTHER_ENDS = {"early_stopped": "stopped early", "failed": "failed"}
-VIEWS = {"validation": "val", "test": "test"}
-
 
 @dataclass(frozen=True)
 class Plot:
@@ -35,36 +33,6 @@ class Plot:
     height_rem: float
     is_wide: bool = False
     """Whether it is drawn no narrower than several panels need, and scrolls on a narrow screen."""
-
-
-def pareto_figure(arms: pd.DataFrame) -> go.Figure:
-    """Draw accuracy (percent) against parameters (log scale) for ``mark_front``'s rows of one data set.
-
-    Arms without a completed trial are not drawn. There are two views, of mean validation and of mean test
-    accuracy; a trace's ``meta["view"]`` says to which it belongs, and only validation is visible at first. In
-    both the front is that of validation accuracy, numbered by ``front_rank``. Error bars are one sample
-    standard deviation over an arm's seeds, where there are two or more.
-    """
-    drawn = arms[arms["n_completed"] > 0]
-    figure = go.Figure(layout=layout())
-    for view, split in VIEWS.items():
-        seen = drawn.dropna(subset=[f"{split}_mean"])
-        front = seen[seen["on_front"]].sort_values("front_rank")
-        if not front.empty:
-            figure.add_trace(_front_line(front, split))
-        for place, run in enumerate(drawn["run"].unique()):
-            for on_front in (False, True):
-                rows = seen[(seen["run"] == run) & (seen["on_front"] == on_front)]
-                if not rows.empty:
-                    run_label = str(run) if drawn["run"].nunique() > 1 else None
-                    figure.add_trace(_arm_points(rows, split, place, run_label))
-        figure.update_traces(
-            meta={"view": view}, visible=view == "validation", selector=lambda trace: trace.meta is None
-        )
-    ticks = log_ticks(drawn["parameters"].min(), drawn["parameters"].max())
-    figure.update_xaxes(title="parameters (log scale)", type="log", **ticks)
-    figure.update_yaxes(title="mean validation accuracy (%)", range=_accuracy_range(drawn))
-    return figure
 
 
 def learning_curves_figure(curves: LearningCurves) -> go.Figure:
@@ -111,56 +79,13 @@ def layout() -> dict[str, Any]:
     }
 
 
-def _front_line(front: pd.DataFrame, split: str) -> go.Scatter:
-    """Draw what the front's arms reach with at most so many parameters: steps from point to point."""
-    line = {"shape": "hv", "color": INK, "width": 1.5}
-    x, y = front["parameters"].tolist(), (100 * front[f"{split}_mean"]).tolist()
-    return go.Scatter(x=x, y=y, mode="lines", line=line, name="front", hoverinfo="skip", showlegend=False)
-
-
-def _arm_points(rows: pd.DataFrame, split: str, place: int, run: str | None) -> go.Scatter:
-    """Draw arms of one run that are all on the front (full and numbered) or all off it (hollow)."""
-    on_front = bool(rows["on_front"].iloc[0])
-    color, symbol = PALETTE[place % len(PALETTE)], SYMBOLS[place % len(SYMBOLS)]
-    name = "on the front (by validation)" if on_front else "off the front"
-    return go.Scatter(
-        x=rows["parameters"].tolist(),
-        y=(100 * rows[f"{split}_mean"]).tolist(),
-        error_y={
-            "array": [None if pd.isna(std) else 100 * std for std in rows[f"{split}_std"]],
-            "thickness": 1,
-            "width": 3,
-        },
-        mode="markers+text" if on_front else "markers",
-        marker={
-            "color": color,
-            "size": 10,
-            "symbol": symbol if on_front else f"{symbol}-open",
-            "line": {"color": color, "width": 2},
-        },
-        text=[str(rank) for rank in rows["front_rank"]] if on_front else None,
-        textposition="top left",
-        hovertext=[_describe_arm(arm) for arm in rows.to_dict("records")],
-        hovertemplate="%{hovertext}<extra></extra>",
-        name=name if run is None else f"{escape(run)}: {name}",
-    )
-
-
-def _describe_arm(arm: dict[Any, Any]) -> str:
-    others = [f"{arm[f'n_{status}']} {text}" for status, text in OTHER_ENDS.items() if arm[f"n_{status}"]]
-    lines = [
-        f"<b>{escape(arm['label'])}</b>",
-        ", ".join([f"n = {notation.counted(arm['n_completed'], 'completed trial')}", *others]),
-        f"{notation.count(arm['parameters'])} parameters, {notation.count(arm['macs'])} MACs",
-        f"validation {notation.percent_spread(arm['val_mean'], arm['val_std'])}",
-        f"test {notation.percent_spread(arm['test_mean'], arm['test_std'])}",
-        *(escape(line) for line in arm["config"].splitlines()),
-    ]
-    return "<br>".join(lines)
+def wrapped(text: str, width: int = 28) -> str:
+    """Escape a text from a file and break it into lines of at most ``width`` characters, for plotly."""
+    return "<br>".join(escape(line) for line in textwrap.wrap(text, width)) or escape(text)
 
 
 def log_ticks(low: int, high: int) -> dict[str, Any]:
-    """Place round ticks over a log axis from ``low`` to ``high`` parameters, with some room on both sides."""
+    """Place round ticks over a log axis from ``low`` to ``high``, with some room on both sides."""
     room = max(0.06, 0.09 * math.log10(high / low))
     start, end = math.log10(low) - room, math.log10(high) + room
     if end - start > 1:
@@ -173,15 +98,6 @@ def log_ticks(low: int, high: int) -> dict[str, Any]:
         candidates = list(range(step, math.ceil(10**end), step))
     ticks = [tick for tick in candidates if start <= math.log10(tick) <= end]
     return {"range": [start, end], "tickvals": ticks, "ticktext": [notation.count(tick) for tick in ticks]}
-
-
-def _accuracy_range(arms: pd.DataFrame) -> list[float]:
-    """One range of percent for both views, with error bars, so that switching does not move the axis."""
-    means = pd.concat([arms[f"{split}_mean"] for split in VIEWS.values()])
-    bars = pd.concat([arms[f"{split}_std"] for split in VIEWS.values()]).fillna(0)
-    low, high = 100 * (means - bars).min(), 100 * (means + bars).max()
-    room = max(0.08 * (high - low), 0.1)
-    return [low - room, high + 1.5 * room]
 
 
 def _trial_lines(rows: pd.DataFrame, style: dict[str, str]) -> go.Scatter:

@@ -5,15 +5,16 @@ trust these tables.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 
 from analysis import notation
+from analysis.costs import Costs, parse_costs
 from analysis.design import Design, Search, parse_design, parse_search
 
 STATUSES = ("completed", "early_stopped", "failed")
@@ -29,6 +30,8 @@ TRIAL_COLUMNS: Mapping[str, str] = {
 }
 # Columns that folders older than searches lack: null there, and in runs that are no search.
 SEARCH_COLUMNS: Mapping[str, str] = {"phase": "str", "study_number": "Int64", "latency_ms": "float64"}
+# Columns that folders older than reference nets lack.
+COST_COLUMNS: Mapping[str, str] = {"total_parameters": "Int64", "int8_bytes": "Int64"}
 EPOCH_COLUMNS: Mapping[str, str] = {
     **dict.fromkeys(("trial_id", "arm", "stage"), "str"),
     **dict.fromkeys(("seed", "fold", "stage_index", "epoch", "trial_epoch"), "Int64"),
@@ -37,6 +40,8 @@ EPOCH_COLUMNS: Mapping[str, str] = {
     "is_kept": "bool",
 }
 NEVER_NULL = ("trial_id", "arm", "seed", "dataset", "status", "stage", "stage_index", "epoch", "trial_epoch")
+
+Parsed = TypeVar("Parsed")
 
 ARM_KEY = ["run", "dataset", "arm"]
 
@@ -51,8 +56,8 @@ class Run:
 
     ``trials`` has a row per trial and ``epochs`` a row per trial, stage and epoch, with the columns of
     ``TRIAL_COLUMNS`` and ``EPOCH_COLUMNS``, a column ``run`` (this run's name) and, in ``trials``, those of
-    ``SEARCH_COLUMNS`` and a column ``config.<key>`` per hyperparameter. Accuracies are fractions, times
-    seconds.
+    ``SEARCH_COLUMNS`` and ``COST_COLUMNS`` and a column ``config.<key>`` per hyperparameter. Accuracies are
+    fractions, times seconds.
     """
 
     name: str
@@ -67,6 +72,8 @@ class Run:
     """What its arms are to one another; None if it is no ablation."""
     search: Search | None = None
     """What was searched; None if it is no search."""
+    costs: Costs | None = None
+    """What its nets cost, where they were measured; None if they were not."""
 
 
 def load_run(folder: Path | str, name: str | None = None) -> Run:
@@ -81,7 +88,8 @@ def load_run(folder: Path | str, name: str | None = None) -> Run:
             f"{folder}: no such run folder; name a folder that `lightsweep run` wrote, as runs/NAME"
         )
     name = name or folder.resolve().name
-    trials = _read_table(folder / "trials.parquet", TRIAL_COLUMNS, SEARCH_COLUMNS).assign(run=name)
+    optional = {**SEARCH_COLUMNS, **COST_COLUMNS}
+    trials = _read_table(folder / "trials.parquet", TRIAL_COLUMNS, optional).assign(run=name)
     epochs = _read_table(folder / "epochs.parquet", EPOCH_COLUMNS).assign(run=name)
     _check_trials(folder / "trials.parquet", trials)
     try:
@@ -93,20 +101,26 @@ def load_run(folder: Path | str, name: str | None = None) -> Run:
     if not isinstance(environment, dict):
         raise RunError(f"{folder / 'environment.json'}: not a JSON object; repeat the run to rewrite it")
     sweep_text = _read_text(folder / "sweep.yaml")
-    design, search = _load_design(folder / "design.json")
+    design, search = _parse_file(
+        folder / "design.json",
+        lambda tree: (parse_design(tree), parse_search(tree)),
+        "a run's design",
+        "repeat the run to rewrite it",
+    ) or (None, None)
     n_planned = _count_planned(folder / "plan.json")
-    return Run(name, folder, trials, epochs, sweep_text, environment, n_planned, design, search)
+    remedy = "measure them again: lightsweep costs"
+    costs = _parse_file(folder / "costs.json", parse_costs, "a run's costs", remedy)
+    return Run(name, folder, trials, epochs, sweep_text, environment, n_planned, design, search, costs)
 
 
-def _load_design(path: Path) -> tuple[Design | None, Search | None]:
-    """Read what an ablation or a search is of; None for what the run is not, or the folder does not say."""
+def _parse_file(path: Path, parse: Callable[[Any], Parsed], what: str, remedy: str) -> Parsed | None:
+    """Read and parse a JSON file; None where there is none, for not every folder has it."""
     if not path.is_file():
-        return None, None
+        return None
     try:
-        tree = json.loads(_read_text(path))
-        return parse_design(tree), parse_search(tree)
+        return parse(json.loads(_read_text(path)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{path}: not a run's design ({error!r}); repeat the run to rewrite it") from error
+        raise RunError(f"{path}: not {what} ({error!r}); {remedy}") from error
 
 
 def _count_planned(path: Path) -> int | None:
@@ -127,10 +141,12 @@ def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
 
     Columns: run, dataset, arm; label (the arm, with its run in front if there are several); n_completed,
     n_early_stopped, n_failed; n_seeds (with a completed trial); parameters, macs (Int64, known also for arms
-    without a completed trial); val_mean, val_std, test_mean, test_std, train_mean, train_std (fractions;
-    folds are averaged within their seed first, for they are not independent; sample standard deviation over
-    seeds, ddof 1, null below two) and seconds (mean over trials), over completed trials only, null if there
-    is none or if one of them lacks the value; config (text: the hyperparameters in which the arms differ).
+    without a completed trial); weight_bytes (Int64, the most that one of its trials stores, for a compressed
+    net's may differ a little from seed to seed); val_mean, val_std, test_mean, test_std, train_mean,
+    train_std (fractions; folds are averaged within their seed first, for they are not independent; sample
+    standard deviation over seeds, ddof 1, null below two) and seconds (mean over trials), over completed
+    trials only, null if there is none or if one of them lacks the value; config (text: the hyperparameters in
+    which the arms differ).
 
     Raises RunError if the trials of one arm differ in parameters or MACs.
     """
@@ -148,6 +164,7 @@ def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
                 "an arm is one model: give different models different arm names"
             )
         arms[cost] = groups[cost].first()
+    arms["weight_bytes"] = groups["weight_bytes"].max()
     completed = trials[trials["status"] == "completed"]
     accuracies = [f"{split}_accuracy" for split in ("val", "test", "train")]
     by_seed = completed.groupby([*ARM_KEY, "seed"], sort=False)[accuracies].mean(skipna=False)
@@ -170,13 +187,21 @@ def differing_settings(trials: pd.DataFrame) -> list[str]:
 
 
 def _describe_configs(trials: pd.DataFrame) -> list[str]:
-    """Write per arm, in order of appearance, the hyperparameters that differ somewhere, a line for each."""
+    """Write per arm, in order of appearance, the hyperparameters that differ somewhere, a line for each.
+
+    What an arm lacks of a group of settings (``compression.epochs`` of a net that is not compressed) is left
+    out.
+    """
     columns = differing_settings(trials)
     groups = trials[columns].map(notation.value).groupby([trials[key] for key in ARM_KEY], sort=False)
     descriptions = []
     for _, rows in groups:
         settings = {column.removeprefix("config."): rows[column].unique() for column in columns}
-        lines = [f"{key} = {found[0] if len(found) == 1 else 'varies'}" for key, found in settings.items()]
+        lines = [
+            f"{key} = {found[0] if len(found) == 1 else 'varies'}"
+            for key, found in settings.items()
+            if "." not in key or list(found) != [notation.MISSING]
+        ]
         descriptions.append("\n".join(lines))
     return descriptions
 

@@ -30,6 +30,19 @@ def seconds(duration_seconds: Any) -> str:
     return MISSING if pd.isna(duration_seconds) else f"{float(duration_seconds):,.1f} s"
 
 
+def significant(number: Any) -> str:
+    """Write a positive number without unit (or missing) with three significant digits, ``"1,230"``."""
+    if pd.isna(number):
+        return MISSING
+    rounded = float(f"{float(number):.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:.3g}"
+
+
+def kibibytes(size_bytes: Any) -> str:
+    """Write a size in bytes (or missing) in KiB, without the unit, with three significant digits."""
+    return MISSING if pd.isna(size_bytes) else significant(float(size_bytes) / 2**10)
+
+
 def counted(number: int, noun: str) -> str:
     """Write a number with its noun, in the plural unless it is one: ``"3 seeds"``, ``"1 arm"``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -16,10 +16,15 @@ from analysis.design import Design
 
 def accuracies_by_seed(trials: pd.DataFrame, design: Design, dataset: str, metric: str) -> pd.DataFrame:
     """Return an accuracy per arm and seed, [arms, seeds], NaN unless all folds completed."""
+    whole = seed_means(trials, metric, design.folds or 1)
+    return whole.reindex(index=list(design.arms[dataset]), columns=list(design.seeds))
+
+
+def seed_means(trials: pd.DataFrame, metric: str, folds: int, key: str = "arm") -> pd.DataFrame:
+    """Return an accuracy per arm (by its ``key``) and seed, [arms, seeds], NaN unless all folds completed."""
     completed = trials[trials["status"] == "completed"]
-    groups = completed.groupby(["arm", "seed"])[metric]
-    whole = groups.mean()[groups.count() == (design.folds or 1)]
-    return whole.unstack("seed").reindex(index=list(design.arms[dataset]), columns=list(design.seeds))
+    groups = completed.groupby([key, "seed"])[metric]
+    return groups.mean()[groups.count() == folds].unstack("seed")
 
 
 def reasons_lost(

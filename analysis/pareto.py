@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,9 @@ from analysis.frame import ARM_KEY
 
 Floats = npt.NDArray[np.float64]
 
-ARM_OBJECTIVES: dict[str, Direction] = {"parameters": "minimise", "val_mean": "maximise"}
+Cost = Literal["parameters", "weight_bytes"]
+"""A column of ``summarise_arms`` that a front weighs accuracy against; fewer are better."""
+ARM_DIRECTIONS: tuple[Direction, Direction] = ("minimise", "maximise")  # of a cost and of val_mean
 REFERENCE_PARAMETERS = 100_000  # with an accuracy of 0 the worst corner of the hypervolume
 RESAMPLES = 2_000
 BLOCK = 1_000_000  # means in memory at a time
@@ -112,23 +115,23 @@ def membership_probability(
     return probabilities
 
 
-def mark_front(arms: pd.DataFrame) -> pd.DataFrame:
+def mark_front(arms: pd.DataFrame, cost: Cost = "parameters") -> pd.DataFrame:
     """Add to ``summarise_arms``'s table which arms are on their data set's front.
 
     New columns: on_front (bool) and front_rank (Int64, 1 for the smallest model on the front, null off it).
-    Fewer parameters and higher mean validation accuracy are better; test accuracy takes no part. Means that
+    A lower cost and higher mean validation accuracy are better; test accuracy takes no part. Means that
     differ by rounding only are equal.
     """
     marked = arms.assign(on_front=False, front_rank=pd.array([pd.NA] * len(arms), dtype="Int64"))
     for _, group in arms.groupby("dataset", sort=False):
-        members = group[pareto_front(_objectives(group), list(ARM_OBJECTIVES.values()))]
-        ranked = members.sort_values(["parameters", "label"]).index
+        members = group[pareto_front(objectives(group, cost), ARM_DIRECTIONS)]
+        ranked = members.sort_values([cost, "label"]).index
         marked.loc[ranked, "on_front"] = True
         marked.loc[ranked, "front_rank"] = np.arange(1, len(ranked) + 1)
     return marked
 
 
-def mark_membership(arms: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+def mark_membership(arms: pd.DataFrame, trials: pd.DataFrame, cost: Cost = "parameters") -> pd.DataFrame:
     """Add to ``summarise_arms``'s table how probable it is that an arm is on its data set's front.
 
     New column: front_probability (float64, see ``membership_probability``), from the validation accuracies of
@@ -140,9 +143,18 @@ def mark_membership(arms: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     for _, group in arms.groupby("dataset", sort=False):
         rows = by_seed.reindex(pd.MultiIndex.from_frame(group[ARM_KEY]))
         accuracies = rows.to_numpy(dtype=np.float64, na_value=np.nan)
-        parameters = group["parameters"].to_numpy(dtype=np.float64, na_value=np.nan)
-        marked.loc[group.index, "front_probability"] = membership_probability(parameters, accuracies)
+        sizes = group[cost].to_numpy(dtype=np.float64, na_value=np.nan)
+        marked.loc[group.index, "front_probability"] = membership_probability(sizes, accuracies)
     return marked
+
+
+def objectives(arms: pd.DataFrame, cost: Cost) -> Floats:
+    """Return cost and mean validation accuracy of ``summarise_arms``'s rows, float64 [n arms, 2].
+
+    Accuracies that differ by rounding only are made equal; NaN where there is none.
+    """
+    values = arms[[cost, "val_mean"]].to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.column_stack([values[:, 0], _level(values[:, 1])])
 
 
 def covered_share(arms: pd.DataFrame) -> float:
@@ -152,9 +164,9 @@ def covered_share(arms: pd.DataFrame) -> float:
     and accuracy 0, the unit the volume of the best conceivable net, 1 parameter and accuracy 1. Arms without
     a completed trial or with 100,000 parameters or more contribute nothing.
     """
-    values = _objectives(arms)
+    values = objectives(arms, "parameters")
     values[:, 0] = np.log10(values[:, 0]) / math.log10(REFERENCE_PARAMETERS)
-    return hypervolume(values, list(ARM_OBJECTIVES.values()), (1.0, 0.0))
+    return hypervolume(values, ARM_DIRECTIONS, (1.0, 0.0))
 
 
 def best_per_budget(arms: pd.DataFrame, budgets: Sequence[int] = BUDGETS) -> pd.DataFrame:
@@ -165,10 +177,10 @@ def best_per_budget(arms: pd.DataFrame, budgets: Sequence[int] = BUDGETS) -> pd.
     The best has the highest mean validation accuracy; of equal ones the fewest parameters, then the first
     label. Budgets below the smallest arm with a completed trial are left out.
     """
-    parameters, accuracies = _objectives(arms).T
+    parameters, accuracies = objectives(arms, "parameters").T
     ranked = (
         arms.assign(parameters=parameters, val_mean=accuracies)  # a copy: levelled only to choose
-        .dropna(subset=list(ARM_OBJECTIVES))
+        .dropna(subset=["parameters", "val_mean"])
         .sort_values(["val_mean", "parameters", "label"], ascending=[False, True, True])
     )
     spans: dict[int, list[int]] = {}
@@ -191,12 +203,6 @@ def _losses(values: Floats, directions: Sequence[Direction]) -> Floats:
     if unknown:
         raise ValueError(f"unknown direction {sorted(unknown)}; use 'minimise' or 'maximise'")
     return values * np.where([direction == "minimise" for direction in directions], 1.0, -1.0)
-
-
-def _objectives(arms: pd.DataFrame) -> Floats:
-    """Return parameters and mean validation accuracy, levelled, [n arms, 2]; NaN where there is none."""
-    values = arms[list(ARM_OBJECTIVES)].to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.column_stack([values[:, 0], _level(values[:, 1])])
 
 
 def _level(accuracies: Floats) -> Floats:

@@ -1,24 +1,32 @@
-"""What the page says of accuracy against parameters, in words. Tables are ``mark_membership``'s rows."""
+"""What the page says of accuracy against a cost, in words.
+
+Tables are rows of ``mark_membership`` by that cost.
+"""
 
 import pandas as pd
 
 from analysis import notation
 from analysis.frame import ARM_KEY
-from analysis.pareto import REFERENCE_PARAMETERS, RESAMPLES, covered_share
+from analysis.pareto import REFERENCE_PARAMETERS, RESAMPLES, Cost, covered_share
 
 FEW_SEEDS = 5  # below, an arm that is on the front for certain is off it in truth in some percent of cases
+BYTES_ARE = (
+    "Bytes are those of the weights as stored: 4 for each (float32); of nets pruned weight by weight those "
+    "left, and a bit for each that says which are; of int8 nets 1 for each, and the scales."
+)
 
 
-def state_finding(dataset: str, drawn: pd.DataFrame, front: pd.DataFrame) -> str:
+def state_finding(dataset: str, drawn: pd.DataFrame, front: pd.DataFrame, cost: Cost = "parameters") -> str:
     """Say in a sentence how many of the arms drawn form the front, and what its ends are."""
     ends = [
-        f"{notation.count(arm['parameters'])} parameters with "
+        f"{notation.count(arm[cost])} {notation.objective(cost)} with "
         f"{notation.percent_spread(arm['val_mean'], arm['val_std'])} validation accuracy"
         for arm in front.iloc[[0, -1]].to_dict("records")
     ]
     span = f"from {ends[0]} to {ends[1]}" if len(front) > 1 else ends[0]
+    by = "" if cost == "parameters" else f" by {notation.objective(cost)}"
     front_size = f"{len(front):,} of {notation.counted(len(drawn), 'arm')}"
-    return f"On {dataset}, {front_size} {'form' if len(front) > 1 else 'is'} the Pareto front: {span}."
+    return f"On {dataset}, {front_size} {'form' if len(front) > 1 else 'is'} the Pareto front{by}: {span}."
 
 
 def state_basis(judged: pd.DataFrame) -> list[str]:
@@ -42,23 +50,26 @@ def state_basis(judged: pd.DataFrame) -> list[str]:
     return [sentence[0].upper() + sentence[1:] for sentence in sentences]
 
 
-def caption_pareto(arms: pd.DataFrame, drawn: pd.DataFrame) -> str:
-    """Say how the figure is to be read, and what the front covers."""
+def caption_pareto(arms: pd.DataFrame, drawn: pd.DataFrame, cost: Cost = "parameters") -> str:
+    """Say how the figure is to be read, and, of parameters, what the front covers."""
     n = sorted(drawn["n_completed"].unique())
     trials = (
         notation.counted(n[0], "completed trial") if len(n) == 1 else f"{n[0]} to {n[-1]} completed trials"
     )
     sentences = [
         "Up and to the left is better. An arm is on the front if no other is at least as good in both "
-        "parameters and mean validation accuracy and better in one. Test accuracy took no part in that: in "
-        "both views the line joins the same arms, numbered as in the table below.",
+        f"{notation.objective(cost)} and mean validation accuracy and better in one. Test accuracy took no "
+        "part in that: in both views the line joins the same arms, numbered as in the table below.",
         f"Each point is the mean of an arm’s {trials} (seeds, and folds if any).",
         "Bars are one sample standard deviation over seeds (of their folds’ means), where there are two or "
         "more.",
     ]
     if len(arms) > len(drawn):
         undrawn = notation.counted(len(arms) - len(drawn), "arm")
-        sentences.append(f"Not drawn: {undrawn} without a completed trial.")
+        unknown = " or known bytes" if arms.loc[arms["n_completed"] > 0, cost].isna().any() else ""
+        sentences.append(f"Not drawn: {undrawn} without a completed trial{unknown}.")
+    if cost == "weight_bytes":
+        return " ".join([*sentences, BYTES_ARE])
     return " ".join([*sentences, *_state_hypervolume(drawn)])
 
 
@@ -77,7 +88,7 @@ def _state_hypervolume(drawn: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def explain_probability(drawn: pd.DataFrame) -> str:
+def explain_probability(drawn: pd.DataFrame, cost: Cost = "parameters") -> str:
     """Say what the column of probabilities means, and which arms off the front might be on it."""
     if drawn["front_probability"].isna().all():
         return (
@@ -95,7 +106,7 @@ def explain_probability(drawn: pd.DataFrame) -> str:
     likeliest = off.sort_values(["front_probability", "label"], ascending=[False, True]).head(3)
     if not likeliest.empty:
         named = "; ".join(
-            f"{arm['label']} ({notation.count(arm['parameters'])} parameters) "
+            f"{arm['label']} ({notation.count(arm[cost])} {notation.objective(cost)}) "
             f"{notation.share(arm['front_probability'])}"
             for arm in likeliest.to_dict("records")
         )

@@ -15,10 +15,15 @@ for (const box of document.querySelectorAll("[data-figure]")) {
 
 for (const views of document.querySelectorAll("fieldset.views")) {
   const box = document.getElementById(views.dataset.for);
+  const off = new Set(); // what the reader switched off in the legend stays off in both views
   views.addEventListener("change", (event) => {
     const view = event.target.value;
-    const visible = box.data.map((trace) => trace.meta.view === view);
-    Plotly.update(box, { visible }, { "yaxis.title.text": `mean ${view} accuracy (%)` });
+    for (const trace of box.data) {
+      if (trace.visible === "legendonly") off.add(trace.name);
+      else if (trace.visible) off.delete(trace.name);
+    }
+    const visible = box.data.map((trace) => trace.meta.view === view && (off.has(trace.name) ? "legendonly" : true));
+    Plotly.update(box, { visible }, box.layout.meta.views[view]);
   });
 }
 

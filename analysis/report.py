@@ -16,13 +16,17 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from analysis import notation
+from analysis.alternatives import compare_alternatives
+from analysis.alternatives_page import AlternativesPart, lay_out_alternatives
 from analysis.attainment import gather_repeats
 from analysis.attainment_page import lay_out_repeats
+from analysis.compression import compare_compressed
+from analysis.compression_page import CompressionPart, lay_out_compression, verdict_of
 from analysis.confirmation import judged_trials
-from analysis.curves import LearningCurves, learning_curves
+from analysis.costs_page import CostsPart, lay_out_costs
+from analysis.dataset_page import has_own_bytes, lay_out_dataset, records
 from analysis.evidence import gather_evidence
 from analysis.evidence_page import EvidencePart, lay_out_evidence
-from analysis.figures import learning_curves_figure, pareto_figure
 from analysis.frame import (
     SEARCH_COLUMNS,
     STATUSES,
@@ -32,29 +36,9 @@ from analysis.frame import (
     load_run,
     summarise_arms,
 )
-from analysis.pareto import best_per_budget, mark_front, mark_membership
-from analysis.pareto_page import caption_pareto, explain_probability, state_basis, state_finding
+from analysis.published import PublishedPoint, read_published
 from analysis.search_page import SearchPart, lay_out_search
 from analysis.signs import find_signs
-
-
-@dataclass(frozen=True)
-class Section:
-    """What the page shows of one data set; there is no figure if no trial completed."""
-
-    dataset: str
-    finding: str
-    bases: Sequence[str] = ()
-    """What the front rests on, where runs are searches."""
-    pareto: Markup | None = None
-    has_test: bool = False
-    caption: str = ""
-    front: Sequence[Mapping[str, Any]] = ()
-    front_note: str = ""
-    budgets: Sequence[Mapping[str, Any]] = ()
-    curves: Markup | None = None
-    curve_labels: Sequence[str] = ()
-    curves_caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +61,7 @@ COLUMNS = (
     Column("Study number", "study_number", notation.count),
     Column("Status", "status", lambda status: str(status).replace("_", " "), is_number=False),
     Column("Parameters", "parameters", notation.count),
+    Column("Bytes", "weight_bytes", notation.count),
     Column("MACs", "macs", notation.count),
     Column("Latency", "latency_ms", notation.milliseconds),
     Column("Validation", "val_accuracy", notation.percent),
@@ -121,15 +106,16 @@ def write_report(runs: Sequence[Path], output: Path) -> Path:
     return output
 
 
-def render_report(runs: Sequence[Run]) -> str:
+def render_report(runs: Sequence[Run], published: Sequence[PublishedPoint] | None = None) -> str:
     """Render the page for ``runs``, whose trials are pooled; their names must differ.
 
-    Raises RunError if the trials of one arm are not of one model (see ``summarise_arms``).
+    ``published`` results are shown beside them (default: those of the shipped
+    `references.csv`). Raises RunError if the trials of one arm are not of one model (see ``summarise_arms``).
     """
     trials = pd.concat([run.trials for run in runs], ignore_index=True)
     epochs = pd.concat([run.epochs for run in runs], ignore_index=True)
     judged = judged_trials(trials)
-    arms = mark_membership(mark_front(summarise_arms(judged)), judged)
+    published = read_published() if published is None else published
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -141,19 +127,23 @@ def render_report(runs: Sequence[Run]) -> str:
         summaries=[_summarise_run(run) for run in runs],
         counts={status: int((trials["status"] == status).sum()) for status in STATUSES},
         sections=[
-            _build_section(str(name), rows, judged, epochs)
-            for name, rows in arms.groupby("dataset", sort=False)
+            lay_out_dataset(str(name), rows, judged, epochs, published)
+            for name, rows in summarise_arms(judged).groupby("dataset", sort=False)
         ],
         evidence_parts=_evidence_parts(runs),
+        alternatives_parts=_alternatives_parts(judged),
+        compression_parts=_compression_parts(runs),
+        costs_parts=_costs_parts(runs),
+        verdict_of=verdict_of,
         search_parts=_search_parts(runs),
         repeats_parts=lay_out_repeats(gather_repeats(runs)),
         as_json=_figure_json,
         signs=find_signs(trials, epochs),
         several_places=trials[["run", "dataset"]].drop_duplicates().shape[0] > 1,
         columns=_shown_columns(trials),
-        trials=_records(trials),
+        trials=records(trials),
         is_missing=pd.isna,
-        failures=_records(trials[trials["status"] == "failed"]),
+        failures=records(trials[trials["status"] == "failed"]),
         provenance=[
             {
                 "name": run.name,
@@ -183,40 +173,30 @@ def _search_parts(runs: Sequence[Run]) -> list[SearchPart]:
     return [part for part in found if part is not None]
 
 
-def _build_section(dataset: str, arms: pd.DataFrame, trials: pd.DataFrame, epochs: pd.DataFrame) -> Section:
-    drawn = arms[arms["n_completed"] > 0]
-    front = arms[arms["on_front"]].sort_values("front_rank")
-    if drawn.empty:
-        finding = f"No arm has a completed trial on {dataset} yet, so there is no front to show."
-        return Section(dataset, finding)
-    judged = trials[trials["dataset"] == dataset]
-    curves = learning_curves(epochs, trials, arms)
-    return Section(
-        dataset=dataset,
-        finding=state_finding(dataset, drawn, front),
-        bases=state_basis(judged),
-        pareto=_figure_json(pareto_figure(arms)),
-        has_test=bool(drawn["test_mean"].notna().any()),
-        caption=caption_pareto(arms, drawn),
-        front=_records(front),
-        front_note=explain_probability(drawn),
-        budgets=_records(best_per_budget(drawn)),
-        curves=_figure_json(learning_curves_figure(curves)) if curves.labels else None,
-        curve_labels=curves.labels,
-        curves_caption=_caption_curves(curves),
-    )
-
-
-def _caption_curves(curves: LearningCurves) -> str:
-    sentences = [
-        "Thin lines are single trials.",
-        "A thick line is the mean over an arm’s seeds and ends with the shortest trial; its band is one "
-        "sample standard deviation over seeds (of their folds’ means) to both sides.",
-        "Diamonds mark where a trial’s next stage begins."
-        if curves.shared_starts is None
-        else "Dotted lines bound the stages.",
+def _alternatives_parts(trials: pd.DataFrame) -> list[AlternativesPart]:
+    place = ": {}" if trials["dataset"].nunique() > 1 else ""
+    return [
+        lay_out_alternatives(found, place.format(found.dataset)) for found in compare_alternatives(trials)
     ]
-    return " ".join(sentences)
+
+
+def _compression_parts(runs: Sequence[Run]) -> list[CompressionPart]:
+    found = [evidence for run in runs for evidence in compare_compressed(run)]
+    several_datasets = len({evidence.dataset for evidence in found}) > 1
+    several_runs = len({evidence.run for evidence in found}) > 1
+    return [
+        lay_out_compression(
+            each,
+            (f": {each.dataset}" if several_datasets else "") + (f" ({each.run})" if several_runs else ""),
+        )
+        for each in found
+    ]
+
+
+def _costs_parts(runs: Sequence[Run]) -> list[CostsPart]:
+    measured = [run for run in runs if run.costs is not None]
+    found = [lay_out_costs(run.costs, f": {run.name}" if len(measured) > 1 else "") for run in measured]
+    return [part for part in found if part is not None]
 
 
 def _summarise_run(run: Run) -> dict[str, Any]:
@@ -254,13 +234,11 @@ def _count_cells(trials: pd.DataFrame, arm: str, seed: str) -> str:
     return f"{text} × {notation.counted(folds, 'fold')}" if folds else text
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): field for key, field in row.items()} for row in table.to_dict("records")]
-
-
 def _shown_columns(trials: pd.DataFrame) -> list[Column]:
     """Choose the columns: without those that say the same of every trial, with each setting that differs."""
     hidden = {field for field in ("run", "dataset") if trials[field].nunique() <= 1}
+    if not has_own_bytes(trials):
+        hidden.add("weight_bytes")
     hidden |= {field for field in ("fold", *SEARCH_COLUMNS) if trials[field].isna().all()}
     settings = [
         Column(

@@ -122,9 +122,11 @@ def _mark_outputs(completed: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame
     stage's val_accuracy is that of the head, where it is else the mean of both. The epochs do not say when a
     single submodel gets the layers of its fusion: of such nets the first stage is taken for the head's.
     """
-    settings = completed.reindex(columns=["config.model.inputs", "config.model.fusion"])
+    keys = ["config.model.inputs", "config.model.fusion", "config.compression.prune"]
+    settings = completed.reindex(columns=keys)
     fuses_alone = settings["config.model.inputs"].eq("single") & settings["config.model.fusion"].ne("none")
-    trials = completed[NAMES].assign(fuses_alone=fuses_alone)
+    is_pruned = settings["config.compression.prune"].notna()
+    trials = completed[NAMES].assign(fuses_alone=fuses_alone, is_pruned=is_pruned)
     columns = ["stage", "epoch", "is_kept", "val_accuracy", "val_accuracy_a", "val_accuracy_b"]
     marked = epochs[[*STAGE_KEY, *columns]].merge(trials, on=TRIAL_KEY)
     marked = marked.sort_values(["stage_index", "epoch"], ignore_index=True)
@@ -160,8 +162,12 @@ def _describe_drift(row: dict[Hashable, Any]) -> str:
 
 
 def _check_unfreezing(marked: pd.DataFrame) -> pd.DataFrame:
-    """Compare the first epoch of each stage to the epoch that the stage before kept, of the same outputs."""
+    """Compare the first epoch of each stage to the epoch that the stage before kept, of the same outputs.
+
+    A stage that begins by pruning unfreezes nothing: its drop is that of the weights that went.
+    """
     first = marked.drop_duplicates(STAGE_KEY)
+    first = first[~(first["is_pruned"] & first["stage"].eq("prune"))]
     before = marked[marked["is_kept"]].assign(stage_index=lambda kept: kept["stage_index"] + 1)
     before = before[[*STAGE_KEY, "outputs", "stage", "val_accuracy"]]
     checks = first.merge(before, on=[*STAGE_KEY, "outputs"], suffixes=("", "_before"))

@@ -85,6 +85,19 @@ def test_arms_without_completed_trial_are_not_drawn(arms):
     assert len(beaten.x) + len(front.x) == 7
 
 
+def test_against_bytes_the_axis_and_the_texts_are_bytes(run):
+    trials = run.trials.assign(
+        weight_bytes=run.trials["weight_bytes"].where(run.trials["arm"] != "paper", 900)
+    )
+    figure = pareto_figure(mark_front(summarise_arms(trials), "weight_bytes"), "weight_bytes")
+    line, _, front = traces(figure, "validation")
+    assert front.x == line.x == (900,)
+    assert figure.layout.xaxis.title.text == "bytes of weights (log scale)"
+    low, high = figure.layout.xaxis.range
+    assert 10**low < 900 < 4 * 101_770 < 10**high
+    assert "14,862 parameters, 594,480 MACs<br>900 bytes of weights<br>" in front.hovertext[0]
+
+
 def test_no_test_accuracy_no_test_view(arms):
     figure = pareto_figure(arms.assign(test_mean=float("nan"), test_std=float("nan")))
     assert traces(figure, "test") == []

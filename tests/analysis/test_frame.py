@@ -8,7 +8,7 @@ import pytest
 from imitation_run import ARMS, NASTY
 
 from analysis import RunError, load_run, summarise_arms
-from analysis.frame import EPOCH_COLUMNS, SEARCH_COLUMNS, TRIAL_COLUMNS
+from analysis.frame import COST_COLUMNS, EPOCH_COLUMNS, SEARCH_COLUMNS, TRIAL_COLUMNS
 
 
 def rewrite(folder, name, change):
@@ -165,6 +165,28 @@ def test_an_arm_of_two_models_is_refused(trials_table, cost):
         RunError, match=f"trials of arm '{re.escape(NASTY)}' have different {cost} .*; an arm is"
     ):
         summarise_arms(trials)
+
+
+def test_folders_older_than_reference_nets_lack_two_costs(run_folder):
+    run = load_run(run_folder)
+    assert run.trials[list(COST_COLUMNS)].isna().all(axis=None)
+    assert {name: str(run.trials[name].dtype) for name in COST_COLUMNS} == dict(COST_COLUMNS)
+
+
+def test_settings_of_a_group_that_an_arm_lacks_are_left_out(trials_table):
+    """Else a net that is not compressed would be described by all that compression has not done to it."""
+    is_small = trials_table["arm"] == "small"
+    amount = pd.Series([0.5 if small else None for small in is_small])
+    arms = summarise_arms(trials_table.assign(**{"run": "r", "config.compression.amount": amount}))
+    configs = arms.set_index("arm")["config"]
+    assert configs["small"] == "augmentation = affine\ncompression.amount = 0.5"
+    assert (configs["paper"], configs["tiny"]) == ("augmentation = affine", "augmentation = –")
+
+
+def test_of_bytes_that_differ_from_seed_to_seed_the_most_count(trials_table):
+    trials = trials_table.assign(run="r")
+    trials.loc[trials["arm"] == "tiny", "weight_bytes"] = [9_000, 9_002, 9_001]
+    assert summarise_arms(trials).set_index("arm").loc["tiny", "weight_bytes"] == 9_002
 
 
 def test_runs_stay_apart(trials_table):

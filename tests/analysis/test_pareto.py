@@ -114,6 +114,28 @@ def test_mark_front_takes_each_data_set_for_itself():
     assert marked["front_rank"].isna().tolist() == [False, False, False, True]
 
 
+def test_the_front_by_another_cost_is_another():
+    """By hand: c has the fewest bytes, and beats b, which has fewer parameters."""
+    arms = arms_table(
+        dataset=["a"] * 4,
+        run=["r"] * 4,
+        arm=["a", "b", "c", "d"],
+        parameters=[100, 200, 300, 400],
+        weight_bytes=[400, 800, 300, None],
+        val_mean=[0.9, 0.95, 0.96, 0.99],
+    ).astype({"weight_bytes": "Int64"})
+    assert mark_front(arms)["on_front"].tolist() == [True, True, True, True]
+    marked = mark_front(arms, "weight_bytes")
+    assert marked["on_front"].tolist() == [False, False, True, False]
+    trials = pd.concat(
+        arms.assign(seed=seed, status="completed", val_accuracy=arms["val_mean"]) for seed in (0, 1)
+    )
+    found = mark_membership(marked, trials, "weight_bytes")["front_probability"]
+    assert found.tolist()[:3] == [0, 0, 1]
+    assert np.isnan(found.iloc[3])
+    assert mark_membership(marked, trials)["front_probability"].tolist() == [1, 1, 1, 1]
+
+
 def test_ranks_go_up_with_parameters_and_accuracy():
     random = np.random.default_rng(0)
     marked = mark_front(

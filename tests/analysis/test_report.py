@@ -68,6 +68,48 @@ def test_the_front_is_shown_with_its_certainty_its_hypervolume_and_the_best_per_
     assert "likeliest" not in text
 
 
+def test_bytes_have_a_figure_where_they_say_more_than_parameters(run_folder):
+    path = run_folder / "trials.parquet"
+    plain = render_report([load_run(run_folder)])
+    assert "Accuracy against bytes" not in plain
+    assert '<button type="button">Bytes</button>' not in plain
+    trials = pd.read_parquet(path)
+    int8 = trials["arm"] == "wider"
+    trials.assign(weight_bytes=trials["weight_bytes"].mask(int8, 9_000)).to_parquet(path)
+    page = render_report([load_run(run_folder)])
+    assert '<button type="button">Bytes</button>' in page
+    assert page.count('<script type="application/json"') == 3
+    assert table_under(page, "The front") == table_under(plain, "The front")
+    header, *rows = table_under(page, "The front by bytes")
+    assert header[2] == "Bytes"
+    # by hand: 9,400 bytes reach 90.2%, so 9,000 with 97.7% leave but paper, 59,448 with 98.2%
+    assert [(row[1], row[2], *row[7:]) for row in rows] == [
+        ("wider", "9,000", "3", "100%"),
+        ("paper", "59,448", "3", "100%"),
+    ]
+    text = text_of(page)
+    assert (
+        "On digits, 2 of 8 arms form the Pareto front by bytes of weights: from 9,000 bytes of weights with "
+        "97.70 ± 0.20% validation accuracy to 59,448 bytes of weights with 98.20 ± 0.20% validation accuracy."
+    ) in text
+    assert "at least as good in both bytes of weights and mean validation accuracy" in text
+    assert "of int8 nets 1 for each, and the scales" in text
+    assert text.count("Hypervolume of the front") == 1
+
+
+def test_arms_without_bytes_are_not_in_the_figure_against_bytes(run_folder):
+    path = run_folder / "trials.parquet"
+    trials = pd.read_parquet(path)
+    trials.loc[trials["arm"] == "tiny", "weight_bytes"] = None
+    trials.to_parquet(path)
+    assert "Accuracy against bytes" not in render_report([load_run(run_folder)])
+    trials.loc[trials["arm"] == "small", "weight_bytes"] = 99
+    trials.to_parquet(path)
+    page = render_report([load_run(run_folder)])
+    assert "tiny" not in [row[1] for row in table_under(page, "The front by bytes")]
+    assert "Not drawn: 1 arm without a completed trial or known bytes." in text_of(page)
+
+
 def test_each_run_has_its_own_hypervolume(run_folder, tmp_path):
     other = shutil.copytree(run_folder, tmp_path / "small")
     trials = pd.read_parquet(other / "trials.parquet")

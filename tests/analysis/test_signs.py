@@ -130,6 +130,17 @@ def test_a_trial_counts_once_with_its_worst_stage():
     assert "stage finetune is at 90.00% after its first epoch, 3.00 points below" in sign.finding
 
 
+@pytest.mark.parametrize(
+    ("prune", "stage", "shows"),
+    [("weights", "prune", False), (None, "prune", True), ("weights", "finetune", True)],
+)
+def test_pruning_is_no_unfreezing(prune, stage, shows):
+    """Its stage begins with the weights gone; a stage of the user's own may have the same name."""
+    row, epochs = trial(stages=[[0.9], [0.5]], **{"config.compression.prune": prune})
+    epochs[1]["stage"] = stage
+    assert kinds_of((row, epochs)) == [UNFREEZING] * shows
+
+
 def test_fusion_is_no_unfreezing():
     assert signs_of(trial(stages=[heads((0.95, 0.95)), [0.40, 0.90], [0.91]])) == ()
 

@@ -1,0 +1,119 @@
+"""Published results to compare with: `references.csv`, checked, and which of it a figure can hold.
+
+They are test accuracies, measured by others in other ways, so they stand beside the arms of a run and are
+never part of a front, a hypervolume or a test.
+"""
+
+import csv
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import pandas as pd
+
+Trust = Literal["A", "B", "C"]
+GRADES: dict[Trust, str] = {
+    "A": "peer-reviewed, or the authors’ own table with code or weights that can be run",
+    "B": "a public repository with logs or weights, or a paper without code",
+    "C": "self-reported, without code or repeats",
+}
+
+SHIPPED = Path(__file__).with_name("references.csv")
+COLUMNS = ("dataset", "model", "parameters", "accuracy", "measured", "source", "url", "trust")
+REACH = 10.0  # times the run's own span of parameters that a figure is widened by, at most, on either side
+LEAST_DEPTH = 0.02  # accuracy, a fraction, that a figure of nearly equal arms is deepened by, at most
+
+
+@dataclass(frozen=True)
+class PublishedPoint:
+    """A row of `references.csv`."""
+
+    dataset: str
+    model: str
+    parameters: int | None
+    """None where the source does not say."""
+    accuracy: float
+    """Test accuracy, a fraction."""
+    measured: str
+    """How it was measured, in words."""
+    source: str
+    url: str
+    trust: Trust
+    """See ``GRADES``."""
+
+
+def read_published(path: Path = SHIPPED) -> tuple[PublishedPoint, ...]:
+    """Read and check the table of published results, in its order.
+
+    Raises ValueError, with file, line, value and rule, for a table that is not whole; the shipped one is
+    (there is a test).
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        header = next(reader, [])
+        if tuple(header) != COLUMNS:
+            raise ValueError(
+                f"{path}: the columns are {', '.join(header)}; they must be {', '.join(COLUMNS)}"
+            )
+        points: list[PublishedPoint] = []
+        for row in reader:
+            try:
+                point = _parse(row)
+                if point in points:
+                    raise ValueError("the same row stands above")
+            except ValueError as error:
+                raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+            points.append(point)
+    return tuple(points)
+
+
+def on_dataset(points: Iterable[PublishedPoint], dataset: str) -> tuple[PublishedPoint, ...]:
+    """Return the points of one data set, from few to many parameters; those that do not say come last."""
+    chosen = [point for point in points if point.dataset == dataset]
+    return tuple(sorted(chosen, key=lambda point: (point.parameters or math.inf, point.model)))
+
+
+def near(points: Iterable[PublishedPoint], arms: pd.DataFrame) -> tuple[PublishedPoint, ...]:
+    """Return the points that a figure of one data set's arms can hold and remain readable.
+
+    ``arms`` are ``summarise_arms``'s rows. Points within ten times the span of the arms with a completed
+    trial in parameters, not further below the least accurate of them than it is below the best (2 points in
+    any case); none if no arm has a test accuracy, for there is nothing to compare with.
+    """
+    drawn = arms[arms["n_completed"] > 0]
+    sizes, tests = drawn["parameters"].dropna(), drawn["test_mean"].dropna()
+    if sizes.empty or tests.empty:
+        return ()
+    low, high = float(sizes.min()) / REACH, float(sizes.max()) * REACH
+    floor = tests.min() - max(tests.max() - tests.min(), LEAST_DEPTH)
+    return tuple(
+        point
+        for point in points
+        if point.parameters is not None and low <= point.parameters <= high and point.accuracy >= floor
+    )
+
+
+def _parse(row: list[str]) -> PublishedPoint:
+    if len(row) != len(COLUMNS):
+        raise ValueError(f"{len(row)} fields; there must be {len(COLUMNS)}")
+    fields = dict(zip(COLUMNS, row, strict=True))
+    empty = [name for name, text in fields.items() if name != "parameters" and not text.strip()]
+    if empty:
+        raise ValueError(f"{', '.join(empty)} is empty; only parameters may be")
+    parameters = int(fields["parameters"]) if fields["parameters"] else None
+    if parameters is not None and parameters < 1:
+        raise ValueError(f"parameters is {parameters}; it must be 1 or more, or empty where nobody says")
+    accuracy = float(fields["accuracy"])
+    if not 0 < accuracy <= 1:
+        raise ValueError(f"accuracy is {accuracy}; it must be a fraction, above 0 and at most 1")
+    if not fields["url"].startswith(("https://", "http://")):
+        raise ValueError(f"url is {fields['url']!r}; it must start with https:// or http://")
+    trust = next((grade for grade in get_args(Trust) if grade == fields["trust"]), None)
+    if trust is None:
+        raise ValueError(f"trust is {fields['trust']!r}; it must be one of {', '.join(GRADES)}")
+    return PublishedPoint(
+        fields["dataset"], fields["model"], parameters, accuracy,
+        fields["measured"], fields["source"], fields["url"], trust,
+    )  # fmt: skip
