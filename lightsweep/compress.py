@@ -30,7 +30,7 @@ def pruned_count(weights: int, amount: float) -> int:
 
 @torch.no_grad()
 def prune_weights(net: nn.Module, amount: float) -> None:
-    """Zero a share of the weights of all convolutions and dense layers, in place: those smallest in magnitude.
+    """Zero a share of the weights of all convolutions and dense layers, in place: the smallest in magnitude.
 
     They are ranked over all layers together (Han et al. 2015, arXiv 1506.02626, at once); biases stay.
     """
@@ -71,13 +71,15 @@ def prune_filters(weights: dict[str, Tensor], model: ModelSpec, amount: float) -
     else:  # the submodels' features stand side by side
         name = "hidden.weight" if "hidden.weight" in weights else "output.weight"
         parts = weights[name].chunk(len(last_kept), 1)
-        narrowed = (_columns(part, model.filters[-1], kept) for part, kept in zip(parts, last_kept, strict=True))
+        narrowed = (
+            _columns(part, model.filters[-1], kept) for part, kept in zip(parts, last_kept, strict=True)
+        )
         pruned[name] = torch.cat(list(narrowed), 1)
     return pruned
 
 
 def _narrow(weights: dict[str, Tensor], name: str, inputs: Tensor | None, count: int) -> Tensor:
-    """Keep a convolution's input channels as given, and its strongest filters; return their indices, in order."""
+    """Keep a convolution's given input channels and its strongest filters; return their indices, in order."""
     matrix, depthwise = f"{name}convolution.weight", f"{name}depthwise.weight"
     if inputs is not None:
         weights[matrix] = weights[matrix][:, inputs]
@@ -119,11 +121,13 @@ class Quantised(nn.Module):
         self.geometry: Any = None if is_dense else (layer.stride, layer.padding, layer.dilation, layer.groups)
         weight = layer.weight.detach()
         weight = weight.flatten(1) if is_dense else weight
-        largest = weight.flatten(1).abs().amax(1)
-        scale = torch.where(largest > 0, largest / LARGEST, 1.0)
+        scale = weight.flatten(1).abs().amax(1) / LARGEST
+        tiny = torch.finfo(scale.dtype).tiny  # what is smaller than some such steps is zero
+        scale = torch.where(scale >= tiny, scale, 1.0)
         scale = scale.view(-1, *[1] * (weight.dim() - 1))
         low, high = min(low, 0.0), max(high, 0.0)  # zero, which padding adds, is exact
-        input_scale = (high - low) / 255 or 1.0
+        input_scale = (high - low) / 255
+        input_scale = input_scale if input_scale >= tiny else 1.0
         self.register_buffer("weight", (weight / scale).round().to(torch.int8))
         self.register_buffer("scale", scale)
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
@@ -133,7 +137,8 @@ class Quantised(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map what the layer maps, rounded."""
-        x = torch.fake_quantize_per_tensor_affine(x, self.input_scale, self.input_zero, 0, 255)
+        x = torch.clamp(torch.round(x / self.input_scale) + self.input_zero, 0, 255)
+        x = (x - self.input_zero) * self.input_scale
         weight = self.weight.float() * self.scale
         if self.geometry is None:
             return functional.linear(x, weight, self.bias)

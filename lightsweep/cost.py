@@ -126,8 +126,8 @@ def training_macs(spec: ArmSpec, shape: tuple[int, int, int], classes: int) -> i
 
 
 def _untrained(model: NetSpec, shape: tuple[int, int, int], classes: int, network: Network) -> Net:
-    """Return a net to count: of submodels without making its weights, for there can be many such nets."""
-    with torch.device("cpu" if isinstance(model, ReferenceSpec) else "meta"):
+    """Return a net to count, without making its weights."""
+    with torch.device("meta"):
         return build(model, shape, classes, network, seed=0)
 
 
@@ -143,18 +143,17 @@ def _macs_by_block(
 
 
 def _reference_macs(net: Net, shape: tuple[int, int, int]) -> dict[str, int]:
-    """Count by running the net, on one image."""
+    """Count by running the net on one image without numbers."""
     counts = {f"a.{name}": 0 for name, _ in net.a.named_children()}
 
     def count(name: str, weight: Tensor, output: Tensor) -> None:
         counts[".".join(name.split(".")[:2])] += weight.numel() * output[0, 0].numel()
 
     for name, layer in matrix_layers(net).items():
-        layer.register_forward_hook(
-            lambda layer, _, output, name=name: count(name, layer.weight, output)
-        )
+        layer.register_forward_hook(lambda layer, _, output, name=name: count(name, layer.weight, output))
     with torch.inference_mode():
-        net.eval()(torch.zeros(1, *shape), torch.zeros(1, *shape))
+        image = torch.zeros(1, *shape, device="meta")
+        net.eval()(image, image)
     return counts
 
 

@@ -75,8 +75,9 @@ class Source:
 def freeze(net: Net, model: NetSpec, trainable: frozenset[str], split: Split, is_augmented: bool) -> Source:
     """Return a split's source for a stage that trains some blocks, with the maps of frozen first blocks.
 
-    They are those that the net would compute in its present mode, bit for bit (on processors, where
-    torch's convolutions give an image the same numbers in any batch of more than one).
+    They are those that the net would compute in its present mode: on processors bit for bit, where torch's
+    convolutions give an image the same numbers in any batch of more than one; for depthwise convolutions and
+    reference nets within rounding.
 
     Args:
         net: The net as it begins the stage.

@@ -47,7 +47,7 @@ def task_of(dataset: DatasetSpec, info: DatasetInfo, folds: int | None) -> Task:
 
 
 def matched(arm: Arm, task: Task, base: ArmSpec, base_task: Task) -> ArmSpec:
-    """Return an arm's settings with filters, or width (for compute: epochs), such that it costs what base costs.
+    """Return an arm's settings with filters, width or (for compute) epochs such that it costs like base.
 
     Of the filter counts tried (`_by_filters`) that are within the tolerance it is those nearest in shape to
     the arm's own.
@@ -67,7 +67,9 @@ def matched(arm: Arm, task: Task, base: ArmSpec, base_task: Task) -> ArmSpec:
     measure = _measure(str(arm.match), task)
     target = _measure(str(arm.match), base_task)(base)
     if arm.match == "compute":
-        candidates = list(_by_epochs(arm.spec, target / measure(arm.spec)))
+        own = measure(arm.spec.model_copy(update={"compression": None}))
+        fixed = measure(arm.spec) - own  # compression's own epochs stay
+        candidates = list(_by_epochs(arm.spec, max(target - fixed, 0) / own))
     elif is_reference:
         candidates = list(_by_width(arm.spec, target, measure))
     else:
@@ -80,8 +82,8 @@ def matched(arm: Arm, task: Task, base: ArmSpec, base_task: Task) -> ArmSpec:
     spec, needed = candidates[best][0], math.ceil(1000 * errors[best]) / 1000
     remedy = f"within: {needed:g} allows it" if needed < 1 else "its other settings cost too much for a match"
     raise InputError(
-        f"match = {arm.match}: {what} {_shown(spec, what)} come{'s' if what == 'width' else ''} nearest, with {measure(spec):,} against "
-        f"base's {target:,}, {_percent(errors[best])} off and not within {100 * arm.within:g}%; {remedy}"
+        f"match = {arm.match}: {what} {_shown(spec, what)} come{'s' if what == 'width' else ''} nearest, with "
+        f"{measure(spec):,} against base's {target:,}, {_percent(errors[best])} off and not within {100 * arm.within:g}%; {remedy}"
     )
 
 

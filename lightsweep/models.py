@@ -203,7 +203,7 @@ class Net(nn.Module):
 
 
 class HeadsNet(Net):
-    """The submodels, each with its own dense head (the paper's dual-input-output model), or a reference net."""
+    """The submodels, each with its own dense head (the paper's dual-input-output model); a reference net."""
 
     def __init__(self, spec: NetSpec, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__(spec, shape, classes, "heads")

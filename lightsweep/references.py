@@ -10,17 +10,18 @@ Layers and initial weights are their authors' own, but for what small images and
 - Other widths than the published ones scale the channels; the last convolution of MobileNetV2 and MNASNet
   shrinks with the others (in torchvision it keeps its 1,280 channels, most of a narrow net's weights).
 
-MobileNetV2: Sandler et al. 2018, arXiv 1801.04381. ShuffleNetV2: Ma et al. 2018, arXiv 1807.11164. SqueezeNet:
-Iandola et al. 2016, arXiv 1602.07360. MNASNet: Tan et al. 2018, arXiv 1807.11626. EfficientNet: Tan and Le 2019,
-arXiv 1905.11946. LeNet-5: LeCun et al. 1998, Proceedings of the IEEE 86(11).
+MobileNetV2: Sandler et al. 2018, arXiv 1801.04381. ShuffleNetV2: Ma et al. 2018, arXiv 1807.11164.
+SqueezeNet: Iandola et al. 2016, arXiv 1602.07360. MNASNet: Tan et al. 2018, arXiv 1807.11626. EfficientNet:
+Tan and Le 2019, arXiv 1905.11946. LeNet-5: LeCun et al. 1998, Proceedings of the IEEE 86(11).
 """
 
 import importlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from lightsweep.spec import Architecture, InputError, ReferenceSpec
@@ -38,6 +39,7 @@ _SHUFFLENET_V2 = {  # published width -> channels of each stage
     1.5: (24, 176, 352, 704, 1024),
     2.0: (24, 244, 488, 976, 2048),
 }
+_LEAST_SIDES: dict[str, int] = {"lenet-5": 12, "plain-cnn": 4, "squeezenet": 3}  # of images, in pixels
 _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
 
 Parts = tuple[list[nn.Module], nn.Module]
@@ -49,9 +51,15 @@ class Reference(nn.Module):
 
     def __init__(self, spec: ReferenceSpec, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
+        side, least = min(shape[1:]), _LEAST_SIDES.get(spec.architecture, 1)
+        if side < least:
+            raise InputError(
+                f"model.architecture = {spec.architecture!r}: images of {side} pixels are too small for it; "
+                f"{least} are the least"
+            )
         blocks, head = _MAKERS[spec.architecture](spec.width, shape, classes)
         if spec.architecture not in _MADE_FOR_SMALL_IMAGES:
-            _keep_halvings(blocks, max(0, round(math.log2(min(shape[1:]) / LAST_SIDE))))
+            _keep_halvings(blocks, max(0, round(math.log2(side / LAST_SIDE))))
         blocks = _merge(blocks)
         self.blocks = [f"conv{index}" for index in range(1, len(blocks) + 1)]
         for name, block in zip(self.blocks, blocks, strict=True):
@@ -62,7 +70,7 @@ class Reference(nn.Module):
                 module.momentum = 0.1
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """Map normalised images, or what `start` of the blocks have made of them, to logits [batch, classes]."""
+        """Map normalised images, or what `start` blocks have made of them, to logits [batch, classes]."""
         logits: Tensor = self.head(self.maps(x, start, len(self.blocks)))
         return logits
 
@@ -85,7 +93,9 @@ def _keep_halvings(blocks: list[nn.Module], wanted: int) -> None:
 
 def _strided(block: nn.Module) -> list[Any]:
     kinds = nn.Conv2d | nn.MaxPool2d
-    return [module for module in block.modules() if isinstance(module, kinds) and module.stride in (2, (2, 2))]
+    return [
+        module for module in block.modules() if isinstance(module, kinds) and module.stride in (2, (2, 2))
+    ]
 
 
 def _merge(blocks: list[nn.Module]) -> list[nn.Module]:
@@ -100,36 +110,44 @@ def _merge(blocks: list[nn.Module]) -> list[nn.Module]:
     return merged
 
 
-def _scaled(channels: int, width: float, divisor: int = 8) -> int:
+def _scaled(channels: float, width: float, divisor: int = 8) -> int:
     return max(divisor, round(channels * width / divisor) * divisor)
 
 
-def _convolution_block(inputs: int, outputs: int, kernel: int, padding: int = 0) -> nn.Sequential:
+def _convolution_block(
+    inputs: int, outputs: int, kernel: int, padding: int = 0, activation: type[nn.Module] = nn.ReLU
+) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, padding=padding, bias=False),
         nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
+        activation(inplace=True),
     )
 
 
 def _seeing(block: Any, channels: int) -> nn.Module:
-    """Give a block that begins with a convolution so many input channels."""
+    """Give a block that begins with a convolution so many input channels, initialised as torch does."""
     old = block[0]
     if channels != old.in_channels:
         block[0] = nn.Conv2d(channels, old.out_channels, 3, stride=2, padding=1, bias=False)
-        nn.init.kaiming_normal_(block[0].weight, mode="fan_out")
     return block  # type: ignore[no-any-return]
 
 
-def _last(inputs: int, width: float, classes: int) -> tuple[nn.Sequential, nn.Linear]:
+def _fan_out(block: nn.Module) -> nn.Module:
+    """Initialise a block's convolutions by their fan-out, as most of the nets' authors do."""
+    for module in block.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
+    return block
+
+
+def _last(
+    inputs: int, width: float, classes: int, activation: type[nn.Module]
+) -> tuple[nn.Module, nn.Linear]:
     """Return the last convolution of a net narrower than published, and its dense layer."""
     outputs = _scaled(1280, width)
-    block, dense = _convolution_block(inputs, outputs, 1), nn.Linear(outputs, classes)
-    for weight in (weight for weight in block.parameters() if weight.dim() == 4):
-        nn.init.kaiming_normal_(weight, mode="fan_out")
-    nn.init.normal_(dense.weight, 0, 0.01)
+    dense = nn.Linear(outputs, classes)
     nn.init.zeros_(dense.bias)
-    return block, dense
+    return _fan_out(_convolution_block(inputs, outputs, 1, activation=activation)), dense
 
 
 def _pooled(*layers: nn.Module) -> nn.Sequential:
@@ -145,16 +163,18 @@ def _mobilenet_v2(width: float, shape: tuple[int, int, int], classes: int) -> Pa
     first, *blocks, last = net.features
     dense = net.classifier[1]
     if width < 1:
-        last, dense = _last(last[0].in_channels, width, classes)
-    return [_seeing(first, shape[0]), *blocks, last], _pooled(nn.Dropout(0.2), dense)
+        last, dense = _last(last[0].in_channels, width, classes, nn.ReLU6)
+        nn.init.normal_(dense.weight, 0, 0.01)
+    return [_fan_out(_seeing(first, shape[0])), *blocks, last], _pooled(nn.Dropout(0.2), dense)
 
 
 def _shufflenet_v2(width: float, shape: tuple[int, int, int], classes: int) -> Parts:
-    published = min(_SHUFFLENET_V2, key=lambda known: abs(math.log(known / width)))
-    channels = _SHUFFLENET_V2[published]
-    if width != published:
-        channels = tuple(_scaled(count, width / published, 2) for count in channels)  # type: ignore[assignment]
-    net = _models("shufflenetv2").ShuffleNetV2([4, 8, 4], list(channels), num_classes=classes)
+    nearest = min(max(width, min(_SHUFFLENET_V2)), max(_SHUFFLENET_V2))
+    channels = [  # between published widths by interpolation, so that a wider net never costs less
+        _scaled(float(np.interp(nearest, list(_SHUFFLENET_V2), counts)), width / nearest, 2)
+        for counts in zip(*_SHUFFLENET_V2.values(), strict=True)
+    ]
+    net = _models("shufflenetv2").ShuffleNetV2([4, 8, 4], channels, num_classes=classes)
     blocks = [_seeing(net.conv1, shape[0]), net.maxpool, *net.stage2, *net.stage3, *net.stage4, net.conv5]
     return blocks, _pooled(net.fc)
 
@@ -183,11 +203,13 @@ def _squeezenet(width: float, shape: tuple[int, int, int], classes: int) -> Part
 def _mnasnet(width: float, shape: tuple[int, int, int], classes: int) -> Parts:
     net = _models("mnasnet").MNASNet(width, num_classes=classes)
     layers = list(net.layers)
-    last, dense = nn.Sequential(*layers[14:]), net.classifier[1]
+    last: nn.Module = nn.Sequential(*layers[14:])
+    dense = net.classifier[1]
     if width < 1:
-        last, dense = _last(layers[14].in_channels, width, classes)
+        last, dense = _last(layers[14].in_channels, width, classes, nn.ReLU)
+        nn.init.kaiming_uniform_(dense.weight, mode="fan_out", nonlinearity="sigmoid")
     blocks = [
-        _seeing(nn.Sequential(*layers[:3]), shape[0]),
+        _fan_out(_seeing(nn.Sequential(*layers[:3]), shape[0])),
         nn.Sequential(*layers[3:8]),
         *(block for stack in layers[8:14] for block in stack),
         last,
@@ -200,7 +222,7 @@ def _efficientnet_b0(width: float, shape: tuple[int, int, int], classes: int) ->
     settings = [models.MBConvConfig(*row, width_mult=width) for row in _EFFICIENTNET_B0]
     net = models.EfficientNet(settings, dropout=0.2, num_classes=classes)
     first, *stacks, last = net.features
-    blocks = [_seeing(first, shape[0]), *(block for stack in stacks for block in stack), last]
+    blocks = [_fan_out(_seeing(first, shape[0])), *(block for stack in stacks for block in stack), last]
     return blocks, _pooled(*net.classifier)
 
 
@@ -208,16 +230,9 @@ def _lenet_5(width: float, shape: tuple[int, int, int], classes: int) -> Parts:
     """Return LeNet-5 with every map of the second convolution seeing all of the first's, as is usual now."""
     counts = [max(1, round(count * width)) for count in (6, 16, 120, 84)]
     padding = 2 if min(shape[1:]) < 32 else 0  # its own images are of 28 pixels in a frame of 32
-    first = nn.Sequential(
-        nn.Conv2d(shape[0], counts[0], 5, padding=padding), nn.Tanh(), nn.AvgPool2d(2)
-    )
+    first = nn.Sequential(nn.Conv2d(shape[0], counts[0], 5, padding=padding), nn.Tanh(), nn.AvgPool2d(2))
     second = nn.Sequential(nn.Conv2d(counts[0], counts[1], 5), nn.Tanh(), nn.AvgPool2d(2))
     rows, columns = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in shape[1:])
-    if min(rows, columns) < 1:
-        raise InputError(
-            f"model.architecture = 'lenet-5': images of {min(shape[1:])} pixels are too small for it; "
-            "12 are the least"
-        )
     sizes = [counts[1] * rows * columns, *counts[2:]]
     dense = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.Tanh())]
     head = nn.Sequential(nn.Flatten(), *dense, nn.Linear(sizes[-1], classes))
@@ -225,7 +240,7 @@ def _lenet_5(width: float, shape: tuple[int, int, int], classes: int) -> Parts:
 
 
 def _plain_cnn(width: float, shape: tuple[int, int, int], classes: int) -> Parts:
-    """Return three padded 3×3 convolutions with batch normalisation, two poolings, the mean, one dense layer."""
+    """Return three padded 3×3 convolutions with batch normalisation, two poolings, mean, dense layer."""
     sizes = [shape[0], *(max(1, round(count * width)) for count in (16, 32, 64))]
     first, second, third = (_convolution_block(*pair, 3, padding=1) for pair in pairwise(sizes))
     blocks = [first, nn.MaxPool2d(2), second, nn.MaxPool2d(2), third]

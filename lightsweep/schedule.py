@@ -49,15 +49,13 @@ def _compression_stages(arm: ArmSpec, taken: set[str]) -> tuple[StageSpec, ...]:
     compression = arm.compression
     if compression is None:
         return ()
-    if compression.prune == "filters" and not isinstance(arm.model, ModelSpec):
-        raise InputError(
-            "compression.prune = 'filters': is for nets of submodels; a reference net is made narrower by "
-            "model.width, and its weights can be pruned (prune: weights)"
-        )
+    compressed(arm.model, compression)
     loss = "heads" if arm.model.fusion == "none" else "fused"
     stages: list[StageSpec] = []
     if compression.prune:
-        kept = compression.model_dump(include={"prune", "amount", "optimizer", "lr", "schedule", "epochs", "patience"})
+        kept = compression.model_dump(
+            include={"prune", "amount", "optimizer", "lr", "schedule", "epochs", "patience"}
+        )
         momentum = 0.9 if compression.optimizer == "sgd" else 0.0
         stages.append(PruneStage(name="prune", loss=loss, momentum=momentum, **kept))
     if compression.quantise:
@@ -75,11 +73,27 @@ def slim(model: ModelSpec, amount: float) -> ModelSpec:
 
 
 def compressed(model: NetSpec, compression: Compression | None) -> NetSpec:
-    """Return the settings of the net that compression leaves: narrower where filters were pruned."""
+    """Return the settings of the net that compression leaves: narrower where filters were pruned.
+
+    Raises:
+        InputError: Filters of this net cannot be pruned, or none would go.
+
+    """
     if compression is None or compression.prune != "filters":
         return model
-    assert isinstance(model, ModelSpec)  # `stage_table` says so
-    return slim(model, compression.amount)
+    if not isinstance(model, ModelSpec):
+        raise InputError(
+            "compression.prune = 'filters': is for nets of submodels; a reference net is made narrower by "
+            "model.width, and its weights can be pruned (prune: weights)"
+        )
+    slimmer = slim(model, compression.amount)
+    if slimmer == model:
+        raise InputError(
+            f"compression.amount = {compression.amount:g}: removes no filter of {list(model.filters)}, of "
+            f"which one stays in each convolution; above {0.5 / max(model.filters):.2g} of "
+            f"{max(model.filters)} one goes"
+        )
+    return slimmer
 
 
 def expand(preset: StagePreset, model: NetSpec) -> tuple[StageSpec, ...]:

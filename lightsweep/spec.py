@@ -305,8 +305,8 @@ class ReferenceSpec(Spec):
         others = [key for key in data if key in ModelSpec.model_fields] if isinstance(data, dict) else []
         if others:
             raise complain(
-                f"a reference net takes architecture and width, no {', '.join(others)}; replace the whole net: "
-                f"model: {{architecture: {data.get('architecture')}}}"
+                f"a reference net takes architecture and width, no {', '.join(others)}; replace the whole "
+                f"net: model: {{architecture: {data.get('architecture')}}}"
             )
         return data
 

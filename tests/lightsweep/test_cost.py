@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightsweep.cost import TIMED, Cost, cost, latency_ms
 from lightsweep.models import FusedNet, build
-from lightsweep.spec import InputError, ModelSpec
+from lightsweep.spec import Compression, InputError, ModelSpec, ReferenceSpec
 
 PAPER = ModelSpec()
 GREY = (1, 28, 28)
@@ -20,10 +20,14 @@ def test_the_papers_net_by_hand() -> None:
     parameters = 14_862
     assert cost(PAPER, GREY, 10) == Cost(
         parameters=parameters,
+        total_parameters=parameters + 2,  # mean and deviation of the images' one channel
         macs=2 * SUBMODEL + 32 * 20 + 10 * 32,
         weight_bytes=59_448,
-        training_bytes=12 * parameters,
+        # 2 · (90 + 1,800 + 5,000) + 640 + 320 weights; 2 · (10 + 20 + 10) + 32 + 10 outputs, with a bias each
+        int8_bytes=14_740 + 4 * 122 + 4 * 122 + 5 * 8,
+        training_bytes=178_344,
     )
+    assert parameters == 14_740 + 122 == 178_344 // 12
     assert 2 * SUBMODEL + 32 * 20 + 10 * 32 == 568_240
 
 
@@ -86,6 +90,84 @@ def test_a_real_net_costs_as_much_per_image(model: ModelSpec, channels: int, cla
         net(images, images)
     assert counter.get_total_flops() == 5 * 2 * found.macs
     assert (found.weight_bytes, found.training_bytes) == (4 * found.parameters, 12 * found.parameters)
+
+
+# batch normalisation: 30 filters in each submodel have scale and shift, running mean and variance, no bias
+# single net: 90 + 1,800 + 5,000 weights of three layers, 40 outputs and as many biases
+SINGLE = {"inputs": "single", "fusion": "none"}
+COMPRESSED: list[tuple[dict[str, Any], dict[str, Any] | None, dict[str, int]]] = [
+    ({"batch_norm": True}, None, {"parameters": 14_922, "total_parameters": 14_922 + 120 + 2}),
+    (
+        {**SINGLE, "batch_norm": True},
+        None,
+        {"weight_bytes": 4 * (6_890 + 70), "int8_bytes": 6_890 + 4 * 70 + 4 * 40 + 5 * 3},
+    ),
+    (
+        SINGLE,
+        {"quantise": "int8"},
+        {"parameters": 6_930, "weight_bytes": 7_225, "int8_bytes": 6_890 + 160 + 160 + 15, "macs": SUBMODEL},
+    ),
+    (  # half of 6,890 weights; 862 bytes of bits
+        SINGLE,
+        {"prune": "weights"},
+        {
+            "parameters": 6_930 - 3_445,
+            "total_parameters": 6_932,
+            "macs": SUBMODEL,
+            "weight_bytes": 4 * 3_445 + 862 + 160,
+            "int8_bytes": 3_445 + 862 + 160 + 160 + 15,
+            "training_bytes": 12 * (6_930 - 3_445),
+        },
+    ),
+    (SINGLE, {"prune": "weights", "quantise": "int8"}, {"weight_bytes": 3_445 + 862 + 160 + 160 + 15}),
+    (  # of so few, that bits to say which would cost more than they save: 689 bytes in int8, 138 in float32
+        SINGLE,
+        {"prune": "weights", "amount": 0.1},
+        {"weight_bytes": 4 * (6_890 - 689) + 862 + 160, "int8_bytes": 6_890 + 160 + 160 + 15},
+    ),
+    (
+        SINGLE,
+        {"prune": "weights", "amount": 0.02},
+        {"parameters": 6_930 - 138, "weight_bytes": 4 * 6_890 + 160},
+    ),
+    (  # filters 5 and 10
+        SINGLE,
+        {"prune": "filters"},
+        {
+            "parameters": 50 + 460 + 2_510,
+            "total_parameters": 3_022,
+            "macs": 26 * 26 * 5 * 9 + 11 * 11 * 10 * 45 + 2_500,
+            "weight_bytes": 4 * 3_020,
+            "int8_bytes": 2_995 + 100 + 100 + 15,
+        },
+    ),
+    (SINGLE, {"prune": "filters", "quantise": "int8"}, {"weight_bytes": 3_210, "int8_bytes": 3_210}),
+]
+
+
+@pytest.mark.parametrize(("model", "compression", "expected"), COMPRESSED, ids=str)
+def test_compressed_nets_by_hand(
+    model: dict[str, Any], compression: dict[str, Any] | None, expected: dict[str, int]
+) -> None:
+    found = cost(
+        ModelSpec(**model), GREY, 10, Compression.model_validate(compression) if compression else None
+    )
+    assert {name: getattr(found, name) for name in expected} == expected
+
+
+def test_logistic_regression_in_all_forms_by_hand() -> None:
+    """7,840 weights, 10 biases, one layer."""
+    model = ReferenceSpec(architecture="logistic-regression")
+    assert cost(model, GREY, 10) == Cost(
+        parameters=7_850,
+        total_parameters=7_852,
+        macs=7_840,
+        weight_bytes=31_400,
+        int8_bytes=7_840 + 40 + 40 + 5,
+        training_bytes=94_200,
+    )
+    pruned = cost(model, GREY, 10, Compression(prune="weights", amount=0.25, quantise="int8"))
+    assert (pruned.parameters, pruned.weight_bytes) == (5_890, 5_880 + 980 + 85)
 
 
 def test_dropout_costs_nothing() -> None:

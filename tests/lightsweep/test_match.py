@@ -16,7 +16,15 @@ from lightsweep.match import Task, matched, task_of
 from lightsweep.models import build
 from lightsweep.plan import Plan, plan
 from lightsweep.schedule import block_names, network_of, stage_table
-from lightsweep.spec import ArmSpec, DatasetSpec, InputError, ModelSpec, StagePreset
+from lightsweep.spec import (
+    ArmSpec,
+    Compression,
+    DatasetSpec,
+    InputError,
+    ModelSpec,
+    ReferenceSpec,
+    StagePreset,
+)
 from lightsweep.sweep import Sweep
 
 GREY = Task((1, 28, 28), 10, 54_000)
@@ -431,6 +439,120 @@ def test_filters_above_the_widest_are_refused() -> None:
     assert re.fullmatch(
         r"match = parameters: model.filters.0 = \d+: must be less than or equal to 65536", message
     )
+
+
+# reference nets and compressed nets
+
+
+def of(architecture: Any, width: float = 1.0, **settings: Any) -> ArmSpec:
+    return ArmSpec(model=ReferenceSpec(architecture=architecture, width=width), **settings)
+
+
+@pytest.mark.parametrize("what", MEASURES)
+@pytest.mark.parametrize("architecture", ["lenet-5", "plain-cnn"])
+@pytest.mark.parametrize("filters", [(3, 4), (10, 20), (30, 41), (20, 50)], ids=str)
+def test_widths_match_where_brute_force_finds_a_match(
+    architecture: str, what: str, filters: tuple[int, int]
+) -> None:
+    """All widths up to 4 in 64ths: the nearest is found, or named where it is not near enough."""
+    base = net(filters=filters)
+    target = getattr(cost(base.model, GREY.shape, 10), what)
+    costs = {count / 64: getattr(cost(of(architecture, count / 64).model, GREY.shape, 10), what)
+             for count in range(1, 257)}  # fmt: skip
+    best = min(abs(found - target) / target for found in costs.values())
+    if best > 0.01:
+        message = refusal(what, of(architecture), base)
+        told = re.match(rf"match = {what}: width ([\d.]+) comes nearest, with ([\d,]+) against", message)
+        assert told
+        assert int(told[2].replace(",", "")) == costs[float(told[1])]
+        assert abs(costs[float(told[1])] - target) / target == best
+        return
+    width = match(what, of(architecture, 0.3), base).model.width  # type: ignore[union-attr]
+    assert abs(costs[width] - target) / target == best
+
+
+@pytest.mark.parametrize("architecture", ["mobilenet-v2", "shufflenet-v2", "squeezenet"])
+def test_a_width_is_found_again_by_what_it_costs(architecture: str) -> None:
+    spec = of(architecture, 13 / 64)
+    found = match("parameters", of(architecture), spec, within=0)
+    assert cost(found.model, GREY.shape, 10).parameters == cost(spec.model, GREY.shape, 10).parameters
+
+
+def test_a_net_of_submodels_is_matched_to_a_reference_net() -> None:
+    base = of("lenet-5")
+    found = match("parameters", DUAL, base)
+    assert cost(found.model, GREY.shape, 10).parameters == pytest.approx(61_706, rel=0.01)
+
+
+WIDTH_REFUSALS = {
+    "match = parameters: width 0.015625 comes nearest, with 23,114 against base's 14,862, 56% off and not "
+    "within 1%; within: 0.556 allows it": ("parameters", of("mobilenet-v2"), DUAL),
+    "match = parameters: width 1 comes nearest, with 7,850 against base's 14,862, 47% off and not within 1%; "
+    "within: 0.472 allows it": ("parameters", of("logistic-regression"), DUAL),
+    "match = macs: width 1 comes nearest, with 7,840 against base's 568,240, 99% off and not within 1%; "
+    "within: 0.987 allows it": ("macs", of("logistic-regression"), DUAL),
+    "match = parameters: width 8 comes nearest, with 3,880,458 against base's 4,507,030, 14% off and not "
+    "within 1%; within: 0.14 allows it": ("parameters", of("lenet-5"), net(hidden=None, filters=(250, 900))),
+}
+
+
+def test_the_widest_and_the_narrowest_net_are_named() -> None:
+    for message, case in WIDTH_REFUSALS.items():
+        assert refusal(*case) == message
+
+
+def test_the_compute_of_a_reference_net_by_hand() -> None:
+    """One layer: forward, and its weights; a preset trains its 120 epochs in two stages."""
+    assert training_macs(of("logistic-regression"), GREY.shape, 10) == 120 * 2 * 7_840
+    base = of("logistic-regression", stages=StagePreset(preset="frozen"))
+    arm = of("logistic-regression", stages=StagePreset(preset="scratch"))
+    assert epochs_of(match("compute", arm, base)) == (70, 50)
+
+
+def test_a_reference_net_trains_as_much_as_base_costs_in_all() -> None:
+    """LeNet-5 has 416,520: 117,600 and 240,000 of convolutions, frozen in the last stage."""
+    arm = of("lenet-5", stages=StagePreset(preset="frozen"))
+    head = 48_000 + 10_080 + 840
+    assert training_macs(arm, GREY.shape, 10) == 70 * (3 * 416_520 - 117_600) + 50 * (416_520 + head)
+    found = match("compute", arm, DUAL)
+    assert found.model == arm.model
+    ratio = training_macs(found, GREY.shape, 10) / training_macs(DUAL, GREY.shape, 10)
+    assert abs(ratio - 1) <= 0.01
+
+
+@pytest.mark.parametrize("prune", ["weights", "filters"])
+def test_what_is_matched_is_the_net_that_compression_leaves(prune: Any) -> None:
+    arm = ArmSpec(model=ModelSpec(inputs="single"), compression=Compression(prune=prune, amount=0.5))
+    found = match("parameters", arm, DUAL)
+    assert found.compression == arm.compression
+    left = cost(found.model, GREY.shape, 10, found.compression).parameters
+    assert left == pytest.approx(14_862, rel=0.01)
+    assert cost(found.model, GREY.shape, 10).parameters > 1.5 * left
+
+
+def test_the_compute_of_fine_tuning_a_pruned_net_by_hand() -> None:
+    """All weights of the net as it is then: all of it, or of 5 and 10 filters; rounding trains nothing."""
+    plain = training_macs(SINGLE_HEAD, GREY.shape, 10)
+    for prune, first, second, head in [
+        ("weights", 60_840, 217_800, 5_000),
+        ("filters", 30_420, 54_450, 2_500),
+    ]:
+        spec = SINGLE_HEAD.model_copy(
+            update={"compression": Compression(prune=prune, epochs=7, quantise="int8")}
+        )
+        more = 7 * (3 * (first + second + head) - first)
+        assert training_macs(spec, GREY.shape, 10) == plain + more
+
+
+SINGLE_HEAD = net(inputs="single", fusion="none")
+
+
+def test_stages_make_room_for_the_fine_tuning_after_pruning() -> None:
+    """40 epochs of it: 30, 20 and 30 of the stages are within 0.04% of base."""
+    arm = DUAL.model_copy(update={"compression": Compression(prune="weights", epochs=40)})
+    found = match("compute", arm, DUAL)
+    ratio = training_macs(found, GREY.shape, 10) / training_macs(DUAL, GREY.shape, 10)
+    assert abs(ratio - 1) <= 0.01
 
 
 # what it is trained on

@@ -9,13 +9,23 @@ from hypothesis import strategies as st
 
 from lightsweep.schedule import (
     block_names,
+    compressed,
     expand,
     learning_rate,
     network_of,
     stage_table,
     trainable_blocks,
 )
-from lightsweep.spec import ArmSpec, InputError, ModelSpec, PresetEpochs, StagePreset, StageSpec
+from lightsweep.spec import (
+    ArmSpec,
+    InputError,
+    ModelSpec,
+    PresetEpochs,
+    PruneStage,
+    QuantiseStage,
+    StagePreset,
+    StageSpec,
+)
 
 PRESETS = ["paper", "gradual", "all-at-once", "frozen", "scratch"]
 FUSIONS = ["conv1x1", "concatenate", "average", "fresh", "none"]
@@ -215,6 +225,64 @@ def test_given_losses_stay() -> None:
 
 def test_a_fusion_without_layers_of_its_own_needs_no_fused_stage() -> None:
     assert [s.loss for s in stage_table(arm(model_of("average"), {"loss": "heads"}))] == ["heads"]
+
+
+COMPRESSION: dict[str, Any] = {
+    "prune": "weights", "amount": 0.3, "lr": 0.02, "schedule": "linear", "epochs": 7, "patience": 2,
+    "quantise": "int8",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "loss"), [(PAPER, "fused"), (model_of("none"), "heads")], ids=["dual", "single"]
+)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_compression_is_further_stages_of_the_trained_net(
+    model: ModelSpec, loss: str, optimizer: str
+) -> None:
+    """Pruning first, and all blocks learn; both on the loss of the final net."""
+    spec = ArmSpec.model_validate(
+        {"model": model, "compression": {**COMPRESSION, "optimizer": optimizer}, "stages": "paper"}
+    )
+    *before, prune, quantise = stage_table(spec)
+    assert before == list(stage_table(spec.model_copy(update={"compression": None})))
+    assert prune == PruneStage.model_validate(
+        dict(
+            name="prune", loss=loss, optimizer=optimizer, lr=0.02, schedule="linear", epochs=7, patience=2,
+            momentum=0.9 if optimizer == "sgd" else 0.0, prune="weights", amount=0.3,
+        )
+    )  # fmt: skip
+    assert trainable_blocks(prune, model) == set(block_names(model, network_of(prune)))
+    assert (quantise.name, quantise.loss, quantise.epochs) == ("quantise", loss, 0)
+    assert isinstance(quantise, QuantiseStage)
+
+
+def test_compression_may_prune_or_round_alone() -> None:
+    for kept in ("prune", "quantise"):
+        alone = {key: value for key, value in COMPRESSION.items() if key in (kept, "amount")}
+        table = stage_table(ArmSpec.model_validate({"compression": alone}))
+        assert [row.name for row in table[3:]] == [kept]
+
+
+def test_a_stage_may_have_the_name_of_a_stage_that_compression_does_not_add() -> None:
+    spec = {"stages": [{"name": "quantise", "epochs": 1}], "compression": {"prune": "weights"}}
+    assert [row.name for row in stage_table(ArmSpec.model_validate(spec))] == ["quantise", "prune"]
+
+
+def test_filters_of_a_reference_net_are_not_pruned() -> None:
+    spec = ArmSpec.model_validate({"model": {"architecture": "lenet-5"}, "compression": {"prune": "filters"}})
+    assert refusal(spec) == (
+        "compression.prune = 'filters': is for nets of submodels; a reference net is made narrower by "
+        "model.width, and its weights can be pruned (prune: weights)"
+    )
+
+
+def test_only_pruned_filters_make_a_net_narrower() -> None:
+    for prune, filters in [("weights", (10, 20)), ("filters", (7, 14)), (None, (10, 20))]:
+        spec = ArmSpec.model_validate({"compression": {**COMPRESSION, "prune": prune}})
+        narrow = compressed(PAPER, spec.compression)
+        assert narrow == PAPER.model_copy(update={"filters": filters})
+    assert compressed(PAPER, None) == PAPER
 
 
 @pytest.mark.parametrize(

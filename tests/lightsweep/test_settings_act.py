@@ -19,9 +19,11 @@ from lightsweep.pipeline import TrialResult, run_trial
 from lightsweep.plan import plan
 from lightsweep.spec import (
     ArmSpec,
+    Compression,
     DatasetSpec,
     ModelSpec,
     PresetEpochs,
+    ReferenceSpec,
     Spec,
     StagePreset,
     StageSpec,
@@ -42,6 +44,9 @@ PRESET: dict[str, Any] = {
 # learning rates so high that the last epoch is not the best
 WILD_TABLE = {"stages": [*STAGES[:2], {**STAGES[2], "lr": 0.5}]}
 WILD_PRESET = {"stages": {**PRESET["stages"], "finetune_lr": 0.5}}
+PRUNED = {**TABLE, "compression": {"prune": "weights", "epochs": 3, "lr": 0.02}}
+WILD_PRUNED = {**TABLE, "compression": {"prune": "weights", "epochs": 4, "lr": 0.15, "patience": None}}
+PLAIN = {"model": {"architecture": "plain-cnn", "width": 0.5}, "stages": [{"name": "only", "epochs": 2}]}
 TURN = {"augmentation": [{"transform": "rotate", "range": [-20, 20], "probability": 0.5}]}
 # (class, field) -> (base, key below base, its value in the arm, index of the first stage that it changes)
 Case = tuple[dict[str, Any], str, Any, int]
@@ -71,6 +76,21 @@ CASES: dict[tuple[type[Spec], str], Case] = {
     (StageSpec, "warmup_epochs"): (TABLE, "stages.finetune.warmup_epochs", 1.5, 2),
     (StageSpec, "epochs"): (TABLE, "stages.fusion.epochs", 3, 1),
     (StageSpec, "patience"): (WILD_TABLE, "stages.finetune.patience", 1, 2),
+    (ReferenceSpec, "architecture"): (PLAIN, "model", {"architecture": "squeezenet", "width": 0.5}, 0),
+    (ReferenceSpec, "width"): (PLAIN, "model.width", 0.7, 0),
+    (Compression, "prune"): (PRUNED, "compression.prune", "filters", 3),
+    (Compression, "amount"): (PRUNED, "compression.amount", 0.6, 3),
+    (Compression, "optimizer"): (PRUNED, "compression.optimizer", "adam", 3),
+    (Compression, "lr"): (PRUNED, "compression.lr", 0.01, 3),
+    (Compression, "schedule"): (PRUNED, "compression.schedule", "cosine", 3),
+    (Compression, "epochs"): (
+        {**PRUNED, **{"compression": {**PRUNED["compression"], "patience": None}}},
+        "compression.epochs",
+        2,
+        3,
+    ),
+    (Compression, "patience"): (WILD_PRUNED, "compression.patience", 1, 3),
+    (Compression, "quantise"): (PRUNED, "compression.quantise", "int8", 4),
     (TransformSpec, "transform"): ({**TABLE, **TURN}, "augmentation.0.transform", "shear", 0),
     (TransformSpec, "range"): ({**TABLE, **TURN}, "augmentation.0.range", [-20, 10], 0),
     (TransformSpec, "probability"): ({**TABLE, **TURN}, "augmentation.0.probability", 1.0, 0),
@@ -88,6 +108,7 @@ NO_HYPERPARAMETERS = {
     (DatasetSpec, "path"): "another data set is no arm of an ablation",
     (ArmSpec, "model"): "its fields stand here one by one",
     (ArmSpec, "stages"): "its fields stand here one by one",
+    (ArmSpec, "compression"): "its fields stand here one by one",
     (StageSpec, "name"): "a name changes no result",
     (StagePreset, "epochs"): "its fields stand here one by one",
 }
@@ -121,7 +142,8 @@ def base_and_arm(images: Path, base: str, key: str, value: str) -> tuple[TrialRe
         "base": {**settings, **YAML(typ="safe").load(base)},
         "ablation": {"arms": {"arm": {key: YAML(typ="safe").load(value)}}},
     }
-    tree["base"]["model"] = {**settings["model"], **tree["base"].get("model", {})}  # type: ignore[dict-item, index]
+    if "architecture" not in tree["base"].get("model", {}):  # type: ignore[attr-defined]
+        tree["base"]["model"] = {**settings["model"], **tree["base"].get("model", {})}  # type: ignore[dict-item, index]
     file = images.parent / "t.yaml"
     with file.open("w") as stream:
         YAML().dump(tree, stream)
@@ -143,6 +165,8 @@ def text(value: Any) -> str:
 
 
 def is_same_stage(one: TrialResult, other: TrialResult, index: int) -> bool:
+    if len(one.stages) <= index or len(other.stages) <= index:  # a stage that the other has not
+        return False
     first, second = one.stages[index].weights, other.stages[index].weights
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
@@ -158,5 +182,8 @@ def test_a_setting_of_the_sweep_file_acts_in_the_trainer(
 
 
 def test_no_setting_is_forgotten() -> None:
-    specs = (DatasetSpec, ModelSpec, ArmSpec, StageSpec, TransformSpec, StagePreset, PresetEpochs)
+    specs = (
+        DatasetSpec, ModelSpec, ReferenceSpec, ArmSpec, StageSpec, TransformSpec, StagePreset, PresetEpochs,
+        Compression,
+    )  # fmt: skip
     assert {*CASES, *NO_HYPERPARAMETERS} == {(spec, name) for spec in specs for name in spec.model_fields}

@@ -1,7 +1,7 @@
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -13,10 +13,13 @@ from ruamel.yaml import YAML
 from lightsweep import spec, sweep
 from lightsweep.spec import (
     TRANSFORM_RANGES,
+    Architecture,
     ArmSpec,
+    Compression,
     DatasetSpec,
     ModelSpec,
     PresetEpochs,
+    ReferenceSpec,
     Spec,
     StagePreset,
     StageSpec,
@@ -154,6 +157,54 @@ def test_levels_without_hidden_layer() -> None:
     assert ModelSpec(inputs="single", fusion="none").levels("fused") == ("conv1", "conv2", "head")
 
 
+def test_levels_of_reference_nets() -> None:
+    levels = {name: len(ReferenceSpec(architecture=name).levels("fused")) for name in get_args(Architecture)}
+    assert levels == {
+        "mobilenet-v2": 20, "shufflenet-v2": 19, "squeezenet": 10, "mnasnet": 20, "efficientnet-b0": 19,
+        "lenet-5": 3, "plain-cnn": 4, "logistic-regression": 1,
+    }  # fmt: skip
+    assert ReferenceSpec(architecture="lenet-5").levels("heads") == ("conv1", "conv2", "head")
+    assert ReferenceSpec(architecture="logistic-regression").levels("heads") == ("head",)
+
+
+def test_a_net_is_of_submodels_or_a_reference_by_its_keys() -> None:
+    assert ArmSpec.model_validate({"model": {}}).model == ModelSpec()
+    found = ArmSpec.model_validate({"model": {"architecture": "plain-cnn", "width": 2}}).model
+    assert found == ReferenceSpec(architecture="plain-cnn", width=2.0)
+
+
+@given(
+    st.builds(
+        ReferenceSpec,
+        architecture=st.sampled_from([name for name in get_args(Architecture) if "regression" not in name]),
+        width=st.floats(0.01, 8),
+    )
+    | st.just(ReferenceSpec(architecture="logistic-regression")),
+    st.none()
+    | st.builds(
+        Compression,
+        prune=st.sampled_from([None, "weights", "filters"]),
+        amount=st.floats(0.01, 0.99),
+        optimizer=st.sampled_from(["nadam", "adam", "sgd"]),
+        epochs=st.integers(1, 99),
+        patience=st.none() | st.integers(1, 9),
+        quantise=st.just("int8"),
+    ),
+)
+@settings(max_examples=30)
+def test_reference_and_compressed_arms_fit_the_schema_and_come_back_from_a_file(
+    model: ReferenceSpec, compression: Compression | None
+) -> None:
+    sweep = Sweep(
+        name="t",
+        dataset=DatasetSpec(name="digits"),
+        base=ArmSpec(model=model, stages="paper", compression=compression),
+    )
+    tree = sweep.model_dump(mode="json")
+    assert [error.message for error in SCHEMA.iter_errors(tree)] == []
+    assert Sweep.model_validate(tree) == sweep
+
+
 def test_the_json_schema_is_one() -> None:
     Draft202012Validator.check_schema(Sweep.model_json_schema())
 
@@ -182,6 +233,10 @@ WRONG_TREES = [
     {**MINIMAL, "base": {"stages": "papre"}},
     {**MINIMAL, "dataset": {"name": "mnits"}},
     {**MINIMAL, "base": {"stages": [{"name": "a", "epochs": -1}]}},
+    {**MINIMAL, "base": {"model": {"architecture": "mobilenet"}}},
+    {**MINIMAL, "base": {"model": {"architecture": "lenet-5", "filters": [3]}}},
+    {**MINIMAL, "base": {"compression": {"prune": "channels"}}},
+    {**MINIMAL, "base": {"compression": {"quantise": "int4"}}},
     {"name": "t"},
 ]
 

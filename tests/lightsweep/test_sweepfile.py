@@ -257,6 +257,49 @@ WRONG_FILES = {
     HEAD + "base: {model: {hidden: 1000000000000000000}}\n": (
         "t.yaml, line 3: base.model.hidden = 1000000000000000000: must be less than or equal to 65536"
     ),
+    # reference nets and compression
+    HEAD + "base: {model: {architecture: mobilenet}}\n": (
+        "t.yaml, line 3: base.model.architecture = 'mobilenet': must be one of mobilenet-v2, shufflenet-v2, "
+        "squeezenet, mnasnet, efficientnet-b0, lenet-5, plain-cnn, logistic-regression; did you mean "
+        "mobilenet-v2?"
+    ),
+    HEAD + "base: {model: {architecture: lenet-5, width: 0}}\n": (
+        "t.yaml, line 3: base.model.width = 0: must be greater than 0"
+    ),
+    HEAD + "base: {model: {architecture: lenet-5, width: -1}}\n": (
+        "t.yaml, line 3: base.model.width = -1: must be greater than 0"
+    ),
+    HEAD + "base: {model: {architecture: lenet-5, width: 9}}\n": (
+        "t.yaml, line 3: base.model.width = 9: must be less than or equal to 8"
+    ),
+    HEAD + "base: {model: {architecture: lenet-5, width: true}}\n": (
+        "t.yaml, line 3: base.model.width = true: must be a valid number"
+    ),
+    HEAD + "base: {model: {architecture: lenet-5, widht: 2}}\n": (
+        "t.yaml, line 3: base.model.widht: unknown key; did you mean width?"
+    ),
+    HEAD + "base: {model: lenet-5}\n": ("t.yaml, line 3: base.model = 'lenet-5': must be a mapping of keys"),
+    "name: t\ndataset: {name: digits, image_size: 11}\nbase: {model: {architecture: lenet-5}}\n": (
+        "base.model.architecture = 'lenet-5': images of 11 pixels are too small for it; 12 are the least"
+    ),
+    HEAD + "base: {compression: {prune: weights, amount: 0}}\n": (
+        "t.yaml, line 3: base.compression.amount = 0: must be greater than 0"
+    ),
+    HEAD + "base: {compression: {prune: weights, amount: 1}}\n": (
+        "t.yaml, line 3: base.compression.amount = 1: must be less than 1"
+    ),
+    HEAD + "base: {compression: {quantise: int4}}\n": (
+        "t.yaml, line 3: base.compression.quantise = 'int4': must be one of int8; did you mean int8?"
+    ),
+    HEAD + "base: {stages: [{name: prune, epochs: 1}], compression: {prune: weights}}\n": (
+        "base.stages: the name prune is compression's own; name that stage anew"
+    ),
+    HEAD + "base: {stages: [{name: quantise, epochs: 1}], compression: {quantise: int8}}\n": (
+        "base.stages: the name quantise is compression's own; name that stage anew"
+    ),
+    HEAD + "base: {compression: {quantise: int8}}\nablation: {arms: {a: {compression.amount: 0.3}}}\n": (
+        "ablation.arms.a: changes nothing: its trials are those of base"
+    ),
     # grids
     HEAD + "grid: {model.kernel: [2020-01-01]}\n": (
         "t.yaml, line 3: grid: values of model.kernel must be numbers, texts, true, false, null, lists or "
@@ -305,6 +348,17 @@ RULES = {
         "rotate needs a range [low, high] of degrees from -180 to 180"
     ),
     "base: {augmentation: [{transform: flip, range: [1, 2]}]}": "flip takes no range, only a probability",
+    "base: {model: {architecture: lenet-5, filters: [3], hidden: 3}}": (
+        "a reference net takes architecture and width, no filters, hidden; replace the whole net: model: "
+        "{architecture: lenet-5}"
+    ),
+    "base: {model: {architecture: logistic-regression, width: 2}}": (
+        "logistic-regression has no channels, so no width"
+    ),
+    "base: {compression: {}}": "must do something: prune: weights or filters, quantise: int8, or both",
+    "base: {compression: {amount: 0.3}}": (
+        "must do something: prune: weights or filters, quantise: int8, or both"
+    ),
 }
 
 
@@ -313,6 +367,19 @@ def test_combinations_that_cannot_be_are_refused_with_their_rule(text: str, rule
     message = refusal(HEAD + text)
     assert message.startswith("t.yaml, line 3: base.")
     assert message.endswith(rule)
+
+
+def test_filters_of_a_reference_net_are_not_pruned() -> None:
+    assert refusal(HEAD + "base: {model: {architecture: lenet-5}, compression: {prune: filters}}").startswith(
+        "base.compression.prune = 'filters': is for nets of submodels; "
+    )
+
+
+def test_pruning_that_removes_nothing_is_refused() -> None:
+    assert refusal(HEAD + "base: {compression: {prune: filters, amount: 0.02}}") == (
+        "base.compression.amount = 0.02: removes no filter of [10, 20], of which one stays in each "
+        "convolution; above 0.025 of 20 one goes"
+    )
 
 
 WRONG_OVERRIDES = {

@@ -12,9 +12,11 @@ from lightsweep import trial as module
 from lightsweep.searchspec import Axis, Budget, Confirmation, EarlyStopping, Search
 from lightsweep.spec import (
     ArmSpec,
+    Compression,
     DatasetSpec,
     ModelSpec,
     PresetEpochs,
+    ReferenceSpec,
     Spec,
     StagePreset,
     StageSpec,
@@ -64,6 +66,13 @@ def preset(**settings: Any) -> Trial:
     return replace(trial(), spec=ArmSpec.model_validate(spec))
 
 
+def reference(**settings: Any) -> Trial:
+    """Make a trial of a reference net with as many stages."""
+    stages = [{"name": name, "epochs": 2} for name in STAGE_NAMES[:-1]]
+    spec = {"model": {"architecture": "lenet-5", **settings}, "stages": stages}
+    return replace(trial(), spec=ArmSpec.model_validate(spec))
+
+
 # (class, field) -> (a trial with the field changed, the first stage that it changes)
 RELEVANT: dict[tuple[type[Spec], str], tuple[Trial, str]] = {
     (DatasetSpec, "validation"): (trial(dataset={"validation": 0.2}), "dual"),
@@ -104,6 +113,8 @@ INNER: dict[tuple[type[Spec], str], tuple[Trial, Trial, str]] = {
     (TransformSpec, "probability"): (
         trial(augmentation=[FLIP]), trial(augmentation=[{**FLIP, "probability": 0.4}]), "dual"
     ),
+    (ReferenceSpec, "architecture"): (reference(), reference(architecture="plain-cnn"), "dual"),
+    (ReferenceSpec, "width"): (reference(), reference(width=2), "dual"),
     (StagePreset, "preset"): (preset(), preset(preset="all-at-once"), "fusion"),
     (StagePreset, "epochs"): (preset(), preset(epochs={"dual": 6}), "dual"),
     (StagePreset, "patience"): (preset(), preset(patience=4), "dual"),
@@ -121,6 +132,7 @@ IRRELEVANT: dict[tuple[type[Spec], str], tuple[Trial | None, str]] = {
     (DatasetSpec, "image_size"): (trial(dataset={"image_size": 8}), "the fingerprint is of resized images"),
     (ArmSpec, "model"): (None, "its fields stand here one by one"),
     (ArmSpec, "stages"): (None, "its fields stand here one by one"),
+    (ArmSpec, "compression"): (None, "its fields stand here one by one"),
     (StageSpec, "name"): (trial(stages={0: {"name": "other"}}), "a name changes no result"),
     (Sweep, "name"): (None, "a name changes no result; a trial does not know it"),
     (Sweep, "dataset"): (None, "its fields stand here one by one"),
@@ -144,6 +156,57 @@ IRRELEVANT: dict[tuple[type[Spec], str], tuple[Trial | None, str]] = {
     (Resources, "gpus"): (None, "the device type is in the key, not a share of it"),
     (Resources, "checkpoint_seconds"): (None, "going on from a checkpoint changes no bit"),
 }
+
+
+PRUNED = {"prune": "weights", "optimizer": "sgd", "epochs": 4}
+# field of Compression -> (its other value, index of the first key that it changes; 3 is pruning)
+COMPRESSION: dict[str, tuple[Any, int]] = {
+    "prune": ("filters", 3),
+    "amount": (0.6, 3),
+    "optimizer": ("adam", 3),
+    "lr": (0.01, 3),
+    "schedule": ("cosine", 3),
+    "epochs": (5, 3),
+    "patience": (None, 3),
+    "quantise": ("int8", 4),
+}
+
+
+@pytest.mark.parametrize("field", COMPRESSION)
+def test_a_setting_of_compression_changes_no_key_before_its_stage(field: str) -> None:
+    """All arms share the trained net, whatever is done to it; the assessment is of what it became."""
+    value, first = COMPRESSION[field]
+    one, other = keys(trial(compression=PRUNED)), keys(trial(compression={**PRUNED, field: value}))
+    assert len(one) == 5
+    assert one[:first] == other[:first]
+    assert not set(one[first:]) & set(other[first:])
+    assert one[:3] == keys(trial())[:3]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"amount": 0.7}, {"optimizer": "adam"}, {"lr": 1.0}, {"epochs": 3}, {"patience": None}],
+    ids=str,
+)
+def test_settings_of_pruning_are_not_used_by_rounding_alone(change: dict[str, Any]) -> None:
+    base = {"quantise": "int8"}
+    assert keys(trial(compression=base)) == keys(trial(compression={**base, **change}))
+
+
+def test_rounding_shares_the_pruned_net_and_does_not_depend_on_the_recipe() -> None:
+    """But for the net that it rounds, which was trained on augmented images."""
+    pruned = keys(trial(compression=PRUNED))
+    both = keys(trial(compression={**PRUNED, "quantise": "int8"}))
+    alone = keys(trial(compression={"quantise": "int8"}))
+    assert both[:4] == pruned[:4]
+    assert len({*keys(trial()), *pruned, *both, *alone}) == 3 + 1 + 2 + 4
+    only_a: dict[str, Any] = {
+        "model": {"fusion": "average"},
+        "stages": {0: {"loss": "head-a"}, 1: {"loss": "head-a", "train": "all"}, 2: {"loss": "head-a"}},
+        "compression": {"quantise": "int8"},
+    }
+    one, other = (keys(trial(augmentation=recipe, **only_a)) for recipe in ("none", "affine"))
+    assert one == other
 
 
 @pytest.mark.parametrize(("field", "case"), RELEVANT.items(), ids=lambda x: str(x)[:60])
@@ -175,7 +238,7 @@ def test_a_setting_inside_changes_exactly_the_keys_from_its_first_use_on(
 def test_every_setting_stands_in_one_of_the_tables() -> None:
     """A new setting must be added here: whether and from where on it changes the keys."""
     fields = [(spec, name) for spec in Spec.__subclasses__() for name in spec.model_fields]
-    tables = [*RELEVANT, *INNER, *IRRELEVANT]
+    tables = [*RELEVANT, *INNER, *IRRELEVANT, *((Compression, name) for name in COMPRESSION)]
     assert set(tables) == set(fields)
     assert len(tables) == len(set(tables))
 
