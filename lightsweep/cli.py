@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lightsweep.plan import Plan
+    from lightsweep.runfolder import RunFolder
 
 INPUT_IS_WRONG, INTERRUPTED = 2, 130
 VERIFY_SAYS_SECONDS = 10.0
@@ -204,7 +205,6 @@ def verify(folder: Path, trial: str, data_dir: Path) -> int:
     """Train one trial again without the store, and compare: TRIAL is its id or the beginning of it."""
     import time
 
-    from lightsweep.plan import with_trials
     from lightsweep.planview import print_verification
     from lightsweep.run import STORE
     from lightsweep.runfolder import RunFolder
@@ -222,12 +222,85 @@ def verify(folder: Path, trial: str, data_dir: Path) -> int:
             said = time.monotonic()
 
     store = FolderStore(folder.parent / STORE) if (folder.parent / STORE).is_dir() else None
-    planned = _plan(folder / "sweep.yaml", (), data_dir)
-    if planned.sweep.search:
-        planned = with_trials(planned, run.planned())
-    found = train_again(run, store, planned, trial_id, data_dir, on_epoch)
+    found = train_again(run, store, _plan_of(run, data_dir), trial_id, data_dir, on_epoch)
     print_verification(found, console)
     return 0 if found.is_confirmed else 1
+
+
+@cli.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("trial", required=False)
+@click.option(
+    "--best-under",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="In place of TRIAL: of the arms of at most N parameters the best by mean validation accuracy, of a "
+    "search only of what it confirmed; of it the best trial.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file: .onnx (ONNX) or .pt2 (torch.export).",
+)
+@DATA_DIR
+def export(folder: Path, trial: str | None, best_under: int | None, output: Path, data_dir: Path) -> None:
+    """Write a trial's net to a file that runs without lightsweep: TRIAL is its id or the beginning of it.
+
+    Normalisation is inside, class names and provenance are in the file's metadata, a batch may have any size.
+    The file gets its name once it predicted what PyTorch predicts for up to 1,000 test images.
+    """
+    from lightsweep import costview
+    from lightsweep.export import check_output, choose, find_completed
+    from lightsweep.export import export as make
+    from lightsweep.run import STORE
+    from lightsweep.runfolder import RunFolder
+
+    if (trial is None) == (best_under is None):
+        raise InputError("name either a TRIAL or --best-under N, the parameters that it may have at most")
+    check_output(output)
+    run, console = RunFolder.open(folder), _console()
+    if best_under is not None:
+        choice = choose(run, best_under)
+        trial_id = choice.trial_id
+        _say(console, costview.choice_line(choice, best_under))
+    else:
+        trial_id = find_completed(run, trial or "")
+    made = make(run, _plan_of(run, data_dir), trial_id, folder.parent / STORE, output, data_dir)
+    for line in costview.exported_lines(made):
+        _say(console, line)
+
+
+@cli.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option(
+    "--all", "everything", is_flag=True, help="Measure every net, not only the 24 best by validation."
+)
+@DATA_DIR
+def costs(folder: Path, everything: bool, data_dir: Path) -> None:
+    """Measure a run's nets on this machine, best when it is quiet: latency, memory, bytes of the file.
+
+    On one thread; a net is measured once, however many trials have it. The costs go to costs.json and into
+    the report. The size "with Nadam's two moments", 3 × 4 bytes a parameter, is what arXiv 2501.15547 gives
+    as its net's 0.17 MB; its weights alone are 0.057 MiB.
+    """
+    from analysis.report import write_report
+    from lightsweep import costview, measure
+    from lightsweep.runfolder import RunFolder
+
+    run, console = RunFolder.open(folder), _console()
+
+    def on_net(number: int, count: int, net: dict[str, Any]) -> None:
+        _say(console, f"net {number} of {count}: {costview.net_name(net)}")
+
+    warning = measure.busy()
+    if warning:
+        _say(console, warning)
+    tree = measure.measure_run(run, _plan_of(run, data_dir), everything, on_net)
+    costview.print_costs(tree, console)
+    run.compact()
+    _say(console, f"report: {write_report([folder], folder / 'report.html')}")
 
 
 @cli.command()
@@ -357,6 +430,14 @@ def _plan(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Plan":
         return planned
     except InputError as error:
         raise InputError(f"{sweep_file}: {error}") from None
+
+
+def _plan_of(run: "RunFolder", data_dir: Path) -> "Plan":
+    """Plan a run's trials by its sweep.yaml; a search's are those that it had."""
+    from lightsweep.plan import with_trials
+
+    planned = _plan(run.folder / "sweep.yaml", (), data_dir)
+    return with_trials(planned, run.planned()) if planned.sweep.search else planned
 
 
 def _foresee(planned: "Plan", out: Path | None = None) -> Sequence[str]:

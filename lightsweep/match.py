@@ -82,8 +82,9 @@ def matched(arm: Arm, task: Task, base: ArmSpec, base_task: Task) -> ArmSpec:
     spec, needed = candidates[best][0], math.ceil(1000 * errors[best]) / 1000
     remedy = f"within: {needed:g} allows it" if needed < 1 else "its other settings cost too much for a match"
     raise InputError(
-        f"match = {arm.match}: {what} {_shown(spec, what)} come{'s' if what == 'width' else ''} nearest, with "
-        f"{measure(spec):,} against base's {target:,}, {_percent(errors[best])} off and not within {100 * arm.within:g}%; {remedy}"
+        f"match = {arm.match}: {what} {_shown(spec, what)} come{'s' if what == 'width' else ''} nearest, "
+        f"with {measure(spec):,} against base's {target:,}, {_percent(errors[best])} off and not within "
+        f"{100 * arm.within:g}%; {remedy}"
     )
 
 

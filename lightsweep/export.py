@@ -1,0 +1,299 @@
+"""A trial's final net as one file that runs without lightsweep: ONNX, or torch's own .pt2.
+
+The file is a draft until it has computed what PyTorch computes on real test images; then it gets its name.
+What a file is chosen by is validation alone.
+"""
+
+import difflib
+import json
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightsweep import __version__, datasets
+from lightsweep.imagefiles import DatasetInfo, Images, as_tensor
+from lightsweep.models import Net
+from lightsweep.netfile import SUFFIXES, Agreement, compare, first_line, make_file
+from lightsweep.pipeline import final_net
+from lightsweep.plan import Plan
+from lightsweep.records import Record
+from lightsweep.runfolder import RunFolder, _write_whole
+from lightsweep.spec import InputError, WriteError, nearest
+from lightsweep.stagefile import DamagedResultError, StageResult
+from lightsweep.store import stage_file
+from lightsweep.trial import Trial
+
+CHECKED_IMAGES = 1000
+NAMED = 5  # trials in a message, at most
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The trial to export, where a budget was given and not a trial."""
+
+    trial_id: str
+    arm: str
+    val_mean: float
+    """Mean validation accuracy over the arm's completed trials, a fraction."""
+    trials: int
+    """How many these are."""
+    arms: int
+    """How many arms it was chosen from."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was made and checked."""
+
+    path: Path
+    size_bytes: int
+    trial: Trial
+    record: Record
+    info: DatasetInfo
+    agreement: Agreement
+
+
+def export(
+    run: RunFolder, planned: Plan, trial_id: str, store: Path, output: Path, data_dir: Path
+) -> Exported:
+    """Write a completed trial's final net to a file, once that agrees with PyTorch on real test images.
+
+    Args:
+        run: The trial's run.
+        planned: Of the run's sweep.yaml.
+        trial_id: Of a trial whose record says that it was completed.
+        store: Folder of the stage store, which is only read.
+        output: The file: .onnx or .pt2.
+        data_dir: Folder of the data sets.
+
+    Raises:
+        InputError: The output cannot be, the trial is no longer planned, its weights are not stored, its
+            data is not here.
+        ExportError: torch cannot export the net, or the file disagrees with it. Nothing is written.
+
+    """
+    check_output(output)
+    found = run.records()[trial_id]
+    trial = next((trial for trial in planned.trials if trial.trial_id == trial_id), None)
+    if trial is None:
+        raise InputError(f"{run.folder}: trial {trial_id} is no longer in the plan (sweep.yaml)")
+    key, last = last_stage(run, found, store)
+    dataset = datasets.load(trial.dataset, data_dir, download=False)
+    info = dataset.info
+    net = _net(run, trial, info, last)
+    metadata = describe_file(run, found, dataset, key)
+    content = make_file(output.suffix, net, (info.channels, info.height, info.width), metadata)
+    images, labels = some_images(dataset.test)
+    agreements = []
+
+    def write_and_check(draft: Path) -> None:
+        draft.write_bytes(content)
+        agreements.append(compare(draft.read_bytes(), output.suffix, net, images, labels))
+
+    try:
+        _write_whole(output, write_and_check)
+    except OSError as error:
+        raise _not_writable(output, error) from None
+    return Exported(output, len(content), trial, found, info, agreements[0])
+
+
+def _net(run: RunFolder, trial: Trial, info: DatasetInfo, last: StageResult) -> Net:
+    try:
+        return final_net(trial, info, last)
+    except (RuntimeError, KeyError) as error:  # torch's words for shapes and names that do not fit
+        raise InputError(
+            f"{run.folder}: the stored weights of trial {trial.trial_id} do not fit the net that sweep.yaml, "
+            f"data and code make now ({first_line(error)}); {_train_again(run.folder)}"
+        ) from None
+
+
+def check_output(output: Path) -> None:
+    """Refuse a file that cannot be written, before there is any work.
+
+    Raises:
+        InputError: Its suffix is unknown, or its folder is not there or not to be written.
+
+    """
+    if output.suffix not in SUFFIXES:
+        raise InputError(
+            f"-o {output}: the suffix says what is written, .onnx (ONNX) or .pt2 (torch.export); "
+            f"{nearest(output.suffix, SUFFIXES)}"
+        )
+    if not output.parent.is_dir():
+        raise WriteError(
+            f"{output}: there is no folder {output.parent}; make it, or name another file with -o"
+        )
+    if output.is_dir():
+        raise WriteError(f"{output}: is a folder; name a file in it with -o")
+    probe = output.with_name(f"{output.name}.{os.getpid()}.tmp")
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise _not_writable(output, error) from None
+
+
+def _not_writable(output: Path, error: OSError) -> WriteError:
+    return WriteError(f"{output}: cannot be written ({error.strerror}); name another file with -o")
+
+
+def find_completed(run: RunFolder, trial: str) -> str:
+    """Return the id of the one completed trial whose id begins like this.
+
+    Raises:
+        InputError: There is none, there are several, or it has no final net.
+
+    """
+    records = run.records()
+    known: dict[str, dict[str, Any]] = {entry["trial_id"]: entry for entry in run.planned()}
+    known |= {trial_id: found.trial for trial_id, found in records.items()}
+    completed = [row for row in known.values() if row.get("status") == "completed"]
+    matches = [trial_id for trial_id in known if trial_id.startswith(trial)]
+    if not matches:
+        raise InputError(f"{run.folder}: there is no trial {trial}; {_near(trial, completed)}")
+    if len(matches) > 1:
+        named = ", ".join(matches[:NAMED])
+        raise InputError(f"{run.folder}: trial {trial} stands for {len(matches)} trials, such as {named}")
+    (trial_id,) = matches
+    row = known[trial_id]
+    status = row.get("status")
+    if status == "completed":
+        return trial_id
+    faults = {None: "is not trained yet", "early_stopped": "was stopped early"}
+    fault = faults.get(status) or f"failed ({row['error']})"
+    siblings = [other for other in completed if other["arm"] == row["arm"]]
+    raise InputError(
+        f"{run.folder}: trial {trial_id} ({row['arm']}, seed {row['seed']}) {fault}, so it has no final net; "
+        f"{_near(trial_id, siblings or completed)}"
+    )
+
+
+def _near(trial: str, rows: Sequence[dict[str, Any]]) -> str:
+    """Name the completed trial with the nearest id, else the best by validation, as the end of a message."""
+    if not rows:
+        return "none is completed yet"
+    ids = [str(row["trial_id"]) for row in sorted(rows, key=lambda row: -row["val_accuracy"])]
+    close = difflib.get_close_matches(trial, ids, 1)
+    return nearest(trial, close) if close else f"completed and best by validation: {', '.join(ids[:NAMED])}"
+
+
+def choose(run: RunFolder, most_parameters: int) -> Choice:
+    """Choose, among a run's arms of at most so many parameters, the best trial of the best arm.
+
+    The best arm has the highest mean validation accuracy over its completed trials, the best trial the
+    highest of these; test accuracy plays no part. Of a search that has confirmed nets only these are arms,
+    trained with fresh seeds: what was drawn is best in part by luck. Of equals the smaller net is taken,
+    then the first by name.
+
+    Raises:
+        InputError: No completed arm is as small, or those that are belong to several data sets.
+
+    """
+    planned = {entry["trial_id"] for entry in run.planned()}
+    rows = [found.trial for trial_id, found in run.records().items() if trial_id in planned]
+    rows = [row for row in rows if row["status"] == "completed"]
+    rows = [row for row in rows if row["phase"] == "confirmation"] or rows
+    if not rows:
+        raise InputError(f"{run.folder}: no trial is completed yet, so there is no net to export")
+    small = [row for row in rows if row["parameters"] <= most_parameters]
+    if not small:
+        least = min(rows, key=lambda row: row["parameters"])
+        raise InputError(
+            f"{run.folder}: no completed arm has at most {most_parameters:,} parameters; the smallest, "
+            f"{least['arm']}, has {least['parameters']:,}: --best-under {least['parameters']}"
+        )
+    best: dict[str, Choice] = {}
+    for dataset, members in _grouped(small, "dataset").items():
+        arms = sorted(_grouped(members, "arm").values(), key=_rank)
+        first = max(arms[0], key=lambda row: (row["val_accuracy"], row["trial_id"]))
+        best[dataset] = Choice(first["trial_id"], first["arm"], -_rank(arms[0])[0], len(arms[0]), len(arms))
+    if len(best) > 1:
+        named = "; ".join(f"{name}: {choice.trial_id} ({choice.arm})" for name, choice in best.items())
+        raise InputError(
+            f"{run.folder}: --best-under {most_parameters}: accuracies on {len(best)} data sets cannot be "
+            f"compared; name one of their best trials: {named}"
+        )
+    (choice,) = best.values()
+    return choice
+
+
+def _grouped(rows: Collection[dict[str, Any]], name: str) -> dict[str, list[dict[str, Any]]]:
+    ordered = sorted(rows, key=lambda row: str(row[name]))
+    return {key: list(group) for key, group in groupby(ordered, key=lambda row: str(row[name]))}
+
+
+def _rank(rows: Sequence[dict[str, Any]]) -> tuple[float, int, str]:
+    """Return what orders arms: the best first."""
+    return -fmean(row["val_accuracy"] for row in rows), rows[0]["parameters"], rows[0]["arm"]
+
+
+def last_stage(run: RunFolder, found: Record, store: Path) -> tuple[str, StageResult]:
+    """Return the key and the result of a completed trial's last stage, by the keys of its record.
+
+    Raises:
+        InputError: The store does not have it, or what it has is damaged.
+
+    """
+    key: str = found.stages[-2]["key"]  # the last one is the assessment's
+    path = stage_file(store, key)
+    try:
+        return key, StageResult.from_bytes(path.read_bytes())
+    except FileNotFoundError:
+        fault = "are no longer stored"
+    except OSError as error:
+        fault = f"cannot be read ({path}: {error.strerror})"
+    except DamagedResultError as error:
+        fault = f"are damaged ({path}: {error})"
+    raise InputError(
+        f"{run.folder}: the weights of trial {found.trial['trial_id']} {fault}; {_train_again(run.folder)}"
+    )
+
+
+def _train_again(folder: Path) -> str:
+    """Name the command that fills the store: without --fresh what has a record is not trained again."""
+    out = "" if folder.parent == Path("runs") else f" --out {folder.parent}"
+    return f"lightsweep run {folder / 'sweep.yaml'}{out} --fresh trains the run again"
+
+
+def describe_file(run: RunFolder, found: Record, dataset: datasets.Dataset, key: str) -> dict[str, str]:
+    """Return what a file says of itself: classes, how it is fed, and where it comes from."""
+    row, stage, info = found.trial, found.stages[-2], dataset.info
+    shape = f"{info.channels}, {info.height}, {info.width}"
+    facts = {
+        "classes": json.dumps(info.classes, ensure_ascii=False),
+        "input": f"images: float32 [n, {shape}] in [0, 1] (bytes / 255); normalisation is inside",
+        "output": f"logits: float32 [n, {len(info.classes)}]; the greatest is the class that is predicted",
+        "made_by": f"lightsweep {__version__}",
+        "run": run.folder.resolve().name,
+        **{name: row[name] for name in ("trial_id", "arm", "seed", "fold", "parameters", "spec_hash")},
+        "dataset": info.name,
+        "dataset_fingerprint": dataset.fingerprint,
+        "val_accuracy": row["val_accuracy"],
+        "test_accuracy": row["test_accuracy"],
+        "stage_key": key,
+        "commit": row["commit"],
+        "trained_at": stage["started_at"],
+        "trained_with": f"torch {stage['torch']} on {stage['hardware']}",
+        "exported_with": f"torch {torch.__version__}",
+    }
+    return {name: str(fact) for name, fact in facts.items() if fact not in (None, "")}
+
+
+def some_images(test: Images, at_most: int = CHECKED_IMAGES) -> tuple[Tensor, Tensor]:
+    """Return test images, float32 [n, channels, height, width] in [0, 1], and their labels, int64 [n].
+
+    They are taken at equal distances: an image folder's first thousand are of one class.
+    """
+    total = len(test.labels)
+    count = min(total, at_most)
+    index = np.arange(count) * total // count
+    images = as_tensor(test.pixels[index]).permute(0, 3, 1, 2).float().div_(255)
+    return images, as_tensor(test.labels[index])

@@ -1,0 +1,244 @@
+"""What nets cost on this machine: latency, memory, bytes of the exported file; `costs.json` of a run.
+
+Nets are measured untrained, for weights make no difference to any of these, in this process, one after the
+other, each once, however many trials trained it.
+"""
+
+import copy
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from statistics import fmean, quantiles
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from lightsweep.netfile import make_file
+from lightsweep.pipeline import cpu_name, final_net
+from lightsweep.plan import Plan
+from lightsweep.records import Record
+from lightsweep.runfolder import RunFolder, _write
+from lightsweep.spec import InputError, WriteError, canonical_json
+from lightsweep.stagefile import StageResult
+from lightsweep.trial import Trial
+
+COSTS_FILE = "costs.json"
+NETS = 24
+"""That are measured unless all are."""
+LEAST_REPEATS = {1: 30, 256: 10}
+"""For each size of a batch."""
+MOST_REPEATS, ENOUGH_SECONDS = 300, 0.5  # of quick nets more repeats, but no more than it takes
+SIMULATED = "int8 is simulated in float32 here, so a kernel for int8 would take another time and memory"
+_UNTRAINED = StageResult(weights={}, metrics={"network": "fused"})  # no weight takes another's place
+
+
+@dataclass(frozen=True)
+class FinalNet:
+    """A net that trials of a run end with."""
+
+    trial: Trial
+    """One of them."""
+    arms: tuple[str, ...]
+    val_accuracy: float
+    """Mean over its completed trials, a fraction."""
+    is_confirmed: bool
+    """Whether a search has confirmed it."""
+
+
+def measure_run(
+    run: RunFolder, planned: Plan, everything: bool, on_net: Callable[[int, int, dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Measure a run's nets, and write `costs.json`, whole or not at all.
+
+    Args:
+        run: The run.
+        planned: Of its sweep.yaml, with a search's trials.
+        everything: Whether to measure all nets, and not only the `NETS` best by validation.
+        on_net: Called after each net with its number from 1, how many there are, and its costs.
+
+    Returns:
+        What `costs.json` holds. A cost that a net cannot have is null, and `reasons` says why.
+
+    Raises:
+        InputError: No trial is completed, or the file cannot be written.
+
+    """
+    nets = distinct_nets(planned, run.records())
+    if not nets:
+        raise InputError(f"{run.folder}: no trial is completed yet, so there is no net to measure")
+    nets = nets if everything else nets[:NETS]
+    tree: dict[str, Any] = {
+        "machine": cpu_name(),
+        "torch": torch.__version__,
+        "threads": 1,
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "nets": [],
+    }
+    for number, net in enumerate(nets, 1):
+        info = planned.infos[net.trial.dataset]
+        module = final_net(net.trial, info, _UNTRAINED)
+        costs = {
+            "dataset": net.trial.dataset.name,
+            "arms": list(net.arms),
+            **asdict(planned.costs[net.trial.trial_id]),
+            **measure(module, (info.channels, info.height, info.width)),
+        }
+        tree["nets"].append(costs)
+        on_net(number, len(nets), costs)
+    path = run.folder / COSTS_FILE
+    try:
+        _write(path, json.dumps(tree, indent=1, allow_nan=False))
+    except OSError as error:
+        raise WriteError(f"{path}: cannot be written ({error.strerror})") from None
+    return tree
+
+
+def distinct_nets(planned: Plan, records: Mapping[str, Record]) -> list[FinalNet]:
+    """Return the different nets of a run's completed trials, the best by validation first.
+
+    Those that a search has confirmed come before those that it has only drawn.
+    """
+    groups: dict[str, list[tuple[Trial, dict[str, Any]]]] = {}
+    for trial in planned.trials:
+        found = records.get(trial.trial_id)
+        if found is not None and found.trial["status"] == "completed":
+            groups.setdefault(_settings(trial), []).append((trial, found.trial))
+    nets = [
+        FinalNet(
+            members[0][0],
+            tuple(dict.fromkeys(trial.arm for trial, _ in members)),
+            fmean(row["val_accuracy"] for _, row in members),
+            any(row["phase"] == "confirmation" for _, row in members),
+        )
+        for members in groups.values()
+    ]
+    return sorted(nets, key=lambda net: (not net.is_confirmed, -net.val_accuracy))
+
+
+def _settings(trial: Trial) -> str:
+    """Return what decides a trial's final net but for its weights."""
+    compression = trial.spec.compression
+    small = compression and compression.model_dump(mode="json", include={"prune", "amount", "quantise"})
+    images = trial.dataset.model_dump(mode="json", include={"name", "path", "image_size"})
+    return canonical_json([images, trial.spec.model.model_dump(mode="json"), small])
+
+
+def measure(net: nn.Module, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Measure a net, called as `net(images, images)`, on one thread of this machine's processor.
+
+    Args:
+        net: In evaluation mode.
+        shape: Of an image: channels, height, width.
+
+    Returns:
+        onnx_bytes; latency_1_ms and latency_256_ms (`latency_ms`); peak_1_bytes and peak_256_bytes
+        (`peak_bytes`); each null where it cannot be had, and reasons, which then says why.
+
+    """
+    stream = torch.Generator().manual_seed(0)
+    ways: dict[str, Callable[[], Any]] = {"onnx_bytes": lambda: onnx_bytes(net, shape)}
+    for batch, least in LEAST_REPEATS.items():
+        images = torch.rand(batch, *shape, generator=stream).contiguous(memory_format=torch.channels_last)
+        ways[f"latency_{batch}_ms"] = lambda x=images, n=least: latency_ms(net, x, n)  # type: ignore[misc]
+        ways[f"peak_{batch}_bytes"] = lambda x=images: peak_bytes(net, x)  # type: ignore[misc]
+    costs: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+    if any(tensor.dtype == torch.int8 for tensor in net.buffers()):
+        simulated = [name for name in ways if name != "onnx_bytes"]
+        costs, reasons = dict.fromkeys(simulated), dict.fromkeys(simulated, SIMULATED)
+        ways = {"onnx_bytes": ways["onnx_bytes"]}
+    with _one_thread():
+        for name, way in ways.items():
+            try:
+                costs[name] = way()
+            except (RuntimeError, MemoryError, InputError) as error:
+                costs[name], reasons[name] = None, " ".join(str(error).split())[:300]
+    return {**costs, "reasons": reasons}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.inference_mode()
+def latency_ms(net: nn.Module, images: Tensor, least: int) -> dict[str, float]:
+    """Time a net on a batch, in milliseconds by the clock.
+
+    Args:
+        net: In evaluation mode.
+        images: float32 [batch, channels, height, width].
+        least: Timed repeats at least, after a third as many to warm up.
+
+    Returns:
+        median, low and high (the quartiles), n (the timed repeats).
+
+    """
+    for _ in range(-(-least // 3)):
+        net(images, images)
+    times: list[float] = []
+    while len(times) < least or (len(times) < MOST_REPEATS and sum(times) < 1000 * ENOUGH_SECONDS):
+        began = time.perf_counter()
+        net(images, images)
+        times.append(1000 * (time.perf_counter() - began))
+    low, median, high = quantiles(times, n=4, method="inclusive")
+    return {"median": median, "low": low, "high": high, "n": len(times)}
+
+
+@torch.inference_mode()
+def peak_bytes(net: nn.Module, images: Tensor) -> int:
+    """Return the most bytes that torch holds at a time while a net runs: maps, what layers work on, logits.
+
+    The weights and the images are there before and not counted. By the profiler's events, one for each
+    allocation and for each release.
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler prints when it begins and ends
+    net(images, images)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        net(images, images)
+    assert profiled.profiler is not None
+    results: Any = profiled.profiler.kineto_results
+    events = [(event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]"]
+    held = most = 0
+    for _, change in sorted(events, key=lambda event: event[0]):
+        held += change
+        most = max(most, held)
+    return most
+
+
+def onnx_bytes(net: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Return the size of a net's ONNX file, without the metadata that `export` adds.
+
+    Raises:
+        ExportError: torch cannot export it.
+
+    """
+    trained = copy.deepcopy(net)
+    stream = torch.Generator().manual_seed(0)
+    with torch.no_grad():  # what is zero or one before training would be left out of the file
+        for tensor in (*trained.parameters(), *trained.buffers()):
+            if tensor.is_floating_point():
+                tensor.uniform_(0.5, 1, generator=stream)
+    return len(make_file(".onnx", trained, shape))
+
+
+def busy() -> str | None:
+    """Say so if others are at work on this machine, which makes latencies longer."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load < 0.5 * cores:
+        return None
+    return (
+        f"warning: others are at work on this machine (load {load:.1f} on {cores} cores), so latencies are "
+        "upper bounds"
+    )
