@@ -82,7 +82,12 @@ def exported_lines(made: Exported) -> list[str]:
     """Return in words what was exported, and that it does what the net does."""
     info, row, agreement = made.info, made.record.trial, made.agreement
     shape, classes = f"{info.channels}, {info.height}, {info.width}", len(info.classes)
+    outdated = (
+        "warning: the trial was trained by other training code or on other images than now: see whether the "
+        "two accuracies below agree"
+    )
     return [
+        *([] if made.is_current else [outdated]),
         f"{made.path}: {made.size_bytes:,} bytes, {row['parameters']:,} parameters: {made.trial.label}",
         f"images float32 [n, {shape}] in [0, 1] to logits float32 [n, {classes}], for any n",
         f"checked on {agreement.images:,} test images against PyTorch: predictions are equal, logits differ "

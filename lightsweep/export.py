@@ -29,7 +29,7 @@ from lightsweep.runfolder import RunFolder, _write_whole
 from lightsweep.spec import InputError, WriteError, nearest
 from lightsweep.stagefile import DamagedResultError, StageResult
 from lightsweep.store import stage_file
-from lightsweep.trial import Trial
+from lightsweep.trial import Trial, stage_keys
 
 CHECKED_IMAGES = 1000
 NAMED = 5  # trials in a message, at most
@@ -59,6 +59,8 @@ class Exported:
     record: Record
     info: DatasetInfo
     agreement: Agreement
+    is_current: bool
+    """Whether the trial was trained by the code, and on the images, that there are now."""
 
 
 def export(
@@ -102,7 +104,8 @@ def export(
         _write_whole(output, write_and_check)
     except OSError as error:
         raise _not_writable(output, error) from None
-    return Exported(output, len(content), trial, found, info, agreements[0])
+    is_current = key in stage_keys(trial, dataset.fingerprint, found.trial["device"])
+    return Exported(output, len(content), trial, found, info, agreements[0], is_current)
 
 
 def _net(run: RunFolder, trial: Trial, info: DatasetInfo, last: StageResult) -> Net:

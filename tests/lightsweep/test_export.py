@@ -360,6 +360,15 @@ class TestCommand:
         assert len(lines) == 4
         assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
+    def test_warns_of_a_net_that_other_code_trained(
+        self, trained: Run, tmp_path: Path, lightsweep: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A layer that was changed since would make another net of the same weights."""
+        monkeypatch.setattr("lightsweep.trial.source_fingerprint", lambda: "other")
+        said = lightsweep("export", trained.run.folder, trained.id_of("base"), "-o", tmp_path / "model.pt2")
+        assert said.out.startswith("warning: the trial was trained by other training code or on other images")
+        assert len(said.out.splitlines()) == 5
+
     def test_chooses_for_a_budget(self, trained: Run, tmp_path: Path, lightsweep: Any) -> None:
         output = tmp_path / "model.pt2"
         said = lightsweep("export", trained.run.folder, "--best-under", 2500, "--output", output)

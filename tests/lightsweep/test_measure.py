@@ -270,6 +270,16 @@ class TestCosts:
             measure_run(run, _planned(), False, lambda *_: None)
         (run.folder / COSTS_FILE).rmdir()
         (run.folder / COSTS_FILE).write_text("before")
+        write = Path.write_text
+
+        def half(path: Path, text: str, **rest: Any) -> None:
+            write(path, text[: len(text) // 2], **rest)
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as full_disk, pytest.raises(WriteError, match="No space left on device"):
+            full_disk.setattr(Path, "write_text", half)
+            measure_run(run, _planned(), False, lambda *_: None)
+        assert (run.folder / COSTS_FILE).read_text() == "before"
 
         def interrupt(number: int, *_: object) -> None:
             if number == 2:
