@@ -25,7 +25,7 @@ from lightsweep.netfile import SUFFIXES, Agreement, compare, first_line, make_fi
 from lightsweep.pipeline import final_net
 from lightsweep.plan import Plan
 from lightsweep.records import Record
-from lightsweep.runfolder import RunFolder, _write_whole
+from lightsweep.runfolder import RunFolder, write_whole
 from lightsweep.spec import InputError, WriteError, nearest
 from lightsweep.stagefile import DamagedResultError, StageResult
 from lightsweep.store import stage_file
@@ -101,7 +101,7 @@ def export(
         agreements.append(compare(draft.read_bytes(), output.suffix, net, images, labels))
 
     try:
-        _write_whole(output, write_and_check)
+        write_whole(output, write_and_check)
     except OSError as error:
         raise _not_writable(output, error) from None
     is_current = key in stage_keys(trial, dataset.fingerprint, found.trial["device"])

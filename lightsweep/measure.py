@@ -23,7 +23,7 @@ from lightsweep.netfile import make_file
 from lightsweep.pipeline import cpu_name, final_net
 from lightsweep.plan import Plan
 from lightsweep.records import Record
-from lightsweep.runfolder import RunFolder, _write
+from lightsweep.runfolder import RunFolder, write_text
 from lightsweep.spec import InputError, WriteError, canonical_json
 from lightsweep.stagefile import StageResult
 from lightsweep.trial import Trial
@@ -93,7 +93,7 @@ def measure_run(
         on_net(number, len(nets), costs)
     path = run.folder / COSTS_FILE
     try:
-        _write(path, json.dumps(tree, indent=1, allow_nan=False))
+        write_text(path, json.dumps(tree, indent=1, allow_nan=False))
     except OSError as error:
         raise WriteError(f"{path}: cannot be written ({error.strerror})") from None
     return tree

@@ -92,11 +92,11 @@ class RunFolder:
         try:
             self.clear_scratch()
             self._remove_drafts()
-            _write(self.folder / "sweep.yaml", dump_sweep(sweep))
-            _write(self.folder / "design.json", json.dumps(design, indent=1))
+            write_text(self.folder / "sweep.yaml", dump_sweep(sweep))
+            write_text(self.folder / "design.json", json.dumps(design, indent=1))
             self.write_plan(trials, keys)
             environment = json.dumps(describe_environment(), indent=1)
-            _write(self.folder / "environment.json", environment)
+            write_text(self.folder / "environment.json", environment)
         except OSError as error:
             raise self._not_writable(error) from None
 
@@ -107,7 +107,7 @@ class RunFolder:
             | {"keys": keys[t.trial_id]}
             for t in trials
         ]
-        _write(self.folder / "plan.json", json.dumps(planned, indent=0))
+        write_text(self.folder / "plan.json", json.dumps(planned, indent=0))
 
     def clear_scratch(self) -> None:
         """Remove what Ray and Tune left behind, be it just now or when they were killed."""
@@ -200,7 +200,7 @@ class RunFolder:
         try:
             for name, (rows, columns) in tables.items():
                 table = _table(rows, columns)
-                _write_whole(self.folder / f"{name}.parquet", partial(table.to_parquet, index=False))
+                write_whole(self.folder / f"{name}.parquet", partial(table.to_parquet, index=False))
         except OSError as error:
             raise self._not_writable(error) from None
         return kept
@@ -232,11 +232,12 @@ def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
     return frame
 
 
-def _write(path: Path, text: str) -> None:
-    _write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
 
 
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file whole or not at all."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
