@@ -59,7 +59,7 @@ def _find(evidence: BuiltOrCompressed) -> str:
     of = notation.counted(len(evidence.arms), "compressed net")
     return (
         f"{len(better) or 'None'} of {of} on {evidence.dataset} "
-        f"{'beats' if len(better) == 1 else 'beat'} the nets built small at equal bytes{named}"
+        f"{'is' if len(better) == 1 else 'are'} shown to beat the nets built small at equal bytes{named}"
         f"{f'; {rest}' if rest else ''}."
     )
 

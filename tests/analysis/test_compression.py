@@ -159,7 +159,7 @@ def test_few_seeds_decide_nothing_and_it_is_said(tmp_path, seeds, n, bounds):
     said = "A single seed has no interval, and decides nothing." in part.note
     assert said == (n < 2)
     assert part.finding == (
-        "None of 3 compressed nets on digits beat the nets built small at equal bytes; "
+        "None of 3 compressed nets on digits are shown to beat the nets built small at equal bytes; "
         "2 not decided, 1 not compared."
     )
 
@@ -264,8 +264,8 @@ def test_the_page_says_how_many_compressed_nets_win(folder):
     page = render_report([load_run(folder)])
     text = text_of(page)
     assert (
-        "1 of 3 compressed nets on digits beats the nets built small at equal bytes (middle, pruned); "
-        "1 beaten by them, 1 not compared."
+        "1 of 3 compressed nets on digits is shown to beat the nets built small at equal bytes (middle, "
+        "pruned); 1 beaten by them, 1 not compared."
     ) in text
     assert "Holm over the 2 comparisons here, decided at 0.05. Intervals: Student's t." in text
     rows = re.findall('<tr class="verdict-(.*?)">(.*?)</tr>', page.split("Compressed net</th>")[1], re.DOTALL)
