@@ -24,7 +24,7 @@ from lightsweep.stagefile import StageResult
 from lightsweep.sweep import Sweep
 from lightsweep.trial import Trial
 
-COST = Cost(parameters=10, macs=20, weight_bytes=40, training_bytes=120)
+COST = Cost(parameters=10, total_parameters=12, macs=20, weight_bytes=40, int8_bytes=10, training_bytes=120)
 SWEEP = Sweep.model_validate(
     {
         "name": "small",
