@@ -187,9 +187,11 @@ def _with_epochs(spec: ArmSpec, epochs: tuple[int, ...]) -> ArmSpec:
 
 
 def _shown(spec: ArmSpec, what: str) -> str:
-    if isinstance(spec.model, ReferenceSpec) and what == "width":
+    if what == "epochs":
+        return ", ".join(map(str, _epochs(spec)))
+    if isinstance(spec.model, ReferenceSpec):
         return f"{spec.model.width:g}"
-    return ", ".join(map(str, spec.model.filters if what == "filters" else _epochs(spec)))  # type: ignore[union-attr]
+    return ", ".join(map(str, spec.model.filters))
 
 
 def _percent(share: float) -> str:

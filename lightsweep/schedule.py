@@ -49,7 +49,7 @@ def _compression_stages(arm: ArmSpec, taken: set[str]) -> tuple[StageSpec, ...]:
     compression = arm.compression
     if compression is None:
         return ()
-    compressed(arm.model, compression)
+    compressed(arm.model, compression)  # says what cannot be pruned
     loss = "heads" if arm.model.fusion == "none" else "fused"
     stages: list[StageSpec] = []
     if compression.prune:

@@ -86,11 +86,7 @@ def stage_keys(trial: Trial, fingerprint: str, device_type: str) -> tuple[str, .
     )
     keys = []
     model = trial.spec.model
-    if (
-        isinstance(model, ModelSpec)
-        and model.fusion == "fresh"
-        and all(network_of(stage) == "fused" for stage in trial.stages)
-    ):
+    if model.fusion == "fresh" and all(network_of(stage) == "fused" for stage in trial.stages):
         model = model.model_copy(update={"fusion": "conv1x1"})  # no heads whose weights would be left behind
     for stage in trial.stages:
         key = content_hash([key, _stage_content(trial.spec, model, stage)])

@@ -1,5 +1,6 @@
-"""Hypothesis strategies of specs, by type: tests say `st.from_type(ModelSpec)`; a folder for Ray."""
+"""Hypothesis strategies of specs, by type: tests say `st.from_type(ModelSpec)`; folders for Ray and of real data."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -161,3 +162,13 @@ def short_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="ls"))
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of the real data sets."""
+    folder = os.environ.get("LIGHTSWEEP_DATA")
+    if folder is None:
+        assert os.environ.get("LIGHTSWEEP_REQUIRE_ALL") != "1", "LIGHTSWEEP_DATA must name the data's folder"
+        pytest.skip("LIGHTSWEEP_DATA is not set")
+    return Path(folder)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from striped_images import CLASSES, SHAPE, some_split
 from torch import Tensor, nn
 
 from lightsweep.compress import (
@@ -111,17 +112,7 @@ def test_exactly_the_share_goes_and_it_is_the_smallest(model: ModelSpec, amount:
     assert found.parameters == sum(p.numel() for p in net.parameters()) - len(gone)
 
 
-SHAPE, CLASSES = (1, 12, 12), 3
 MODEL = ModelSpec(filters=(3, 4), hidden=6, batch_norm=True)
-
-
-def some_split(number: int, seed: int) -> Split:
-    draws = np.random.default_rng(seed)
-    labels = np.arange(number) % CLASSES
-    pixels = draws.integers(0, 200, (number, 12, 12, 1), np.uint8)
-    pixels[labels == 1, :6] += 55
-    pixels[labels == 2, :, :6] += 55
-    return Split(torch.from_numpy(pixels), torch.from_numpy(labels), torch.arange(number))
 
 
 TRAINING, VALIDATION = some_split(40, 0), some_split(12, 1)

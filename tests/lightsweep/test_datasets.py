@@ -1,5 +1,4 @@
 import io
-import os
 import pickle
 import subprocess
 import sys
@@ -85,15 +84,6 @@ def no_network(monkeypatch: pytest.MonkeyPatch, torchvision_datasets: ModuleType
     for name in ("mnist", "cifar", "stl10", "utils"):
         monkeypatch.setattr(getattr(torchvision_datasets, name), "download_and_extract_archive", refuse)
     monkeypatch.setattr(torchvision_datasets.svhn, "download_url", refuse)
-
-
-@pytest.fixture
-def real_data() -> Path:
-    folder = os.environ.get("LIGHTSWEEP_DATA")
-    if folder is None:
-        assert os.environ.get("LIGHTSWEEP_REQUIRE_ALL") != "1", "LIGHTSWEEP_DATA must name the data's folder"
-        pytest.skip("LIGHTSWEEP_DATA is not set")
-    return Path(folder)
 
 
 class TestNamed:

@@ -1,7 +1,6 @@
 """A trial's net as a file: it does what the net does, runs without lightsweep, or is not there at all."""
 
 import json
-import os
 import subprocess
 import sys
 import warnings
@@ -379,18 +378,16 @@ class TestCommand:
         assert output.is_file()
 
     @pytest.mark.data
-    def test_agrees_on_a_thousand_images_of_mnist(self, tmp_path: Path, lightsweep: Any) -> None:
-        folder = os.environ.get("LIGHTSWEEP_DATA")
-        if folder is None:
-            assert os.environ.get("LIGHTSWEEP_REQUIRE_ALL") != "1", "LIGHTSWEEP_DATA must name the folder"
-            pytest.skip("LIGHTSWEEP_DATA is not set")
+    def test_agrees_on_a_thousand_images_of_mnist(
+        self, tmp_path: Path, lightsweep: Any, real_data: Path
+    ) -> None:
         dataset = {"name": "mnist", "validation": 1000, "train_limit": 2000}
-        run = Run(tmp_path, {**SWEEP, "dataset": dataset}, Path(folder))
+        run = Run(tmp_path, {**SWEEP, "dataset": dataset}, real_data)
         for arm in NETS:
             for suffix in (".onnx", ".pt2"):
                 output = tmp_path / f"model{suffix}"
                 said = lightsweep(
-                    "export", run.run.folder, run.id_of(arm), "-o", output, "--data-dir", folder
+                    "export", run.run.folder, run.id_of(arm), "-o", output, "--data-dir", real_data
                 )
                 assert said.status == 0, said.err
                 assert "checked on 1,000 test images against PyTorch: predictions are equal" in said.out

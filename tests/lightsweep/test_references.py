@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from striped_images import CLASSES, SHAPE, some_split
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -17,7 +17,6 @@ from lightsweep import images as images_module
 from lightsweep import pipeline
 from lightsweep.cost import cost
 from lightsweep.datasets import Dataset, load
-from lightsweep.images import Split
 from lightsweep.models import Net, build
 from lightsweep.pipeline import final_net, run_trial
 from lightsweep.schedule import block_names, stage_table, trainable_blocks
@@ -331,17 +330,6 @@ def test_the_floors_multiply_accumulates_by_hand(architecture: str, shape: Any, 
 
 
 # blocks and freezing
-
-SHAPE, CLASSES = (1, 12, 12), 3
-
-
-def some_split(number: int, seed: int) -> Split:
-    draws = np.random.default_rng(seed)
-    labels = np.arange(number) % CLASSES
-    pixels = draws.integers(0, 200, (number, 12, 12, 1), np.uint8)
-    pixels[labels == 1, :6] += 55
-    pixels[labels == 2, :, :6] += 55
-    return Split(torch.from_numpy(pixels), torch.from_numpy(labels), torch.arange(number))
 
 
 TRAINING, VALIDATION = some_split(32, 0), some_split(12, 1)
