@@ -6,7 +6,8 @@ from typing import Any
 
 COUNTS = ("parameters", "total_parameters", "macs", "weight_bytes", "int8_bytes", "training_bytes",
           "onnx_bytes", "peak_1_bytes", "peak_256_bytes")  # fmt: skip
-LATENCIES = ("latency_1_ms", "latency_256_ms")
+ONE_IMAGE = "latency_1_ms"
+LATENCIES = (ONE_IMAGE, "latency_256_ms")
 
 
 @dataclass(frozen=True)

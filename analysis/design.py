@@ -129,3 +129,11 @@ def parse_search(tree: Mapping[str, Any]) -> Search | None:
         margin=search["margin"],
         seeds=tuple(search["seeds"]),
     )
+
+
+def parse_classes(tree: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the names of each data set's classes; of none if the folder is older than that.
+
+    Raises TypeError or AttributeError for what no run writes.
+    """
+    return {str(name): tuple(map(str, classes)) for name, classes in tree.get("classes", {}).items()}

@@ -5,8 +5,8 @@ trust these tables.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,8 +14,8 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis import notation
-from analysis.costs import Costs, parse_costs
-from analysis.design import Design, Search, parse_design, parse_search
+from analysis.costs import ONE_IMAGE, Costs, parse_costs
+from analysis.design import Design, Search, parse_classes, parse_design, parse_search
 
 STATUSES = ("completed", "early_stopped", "failed")
 PHASES = ("search", "confirmation")
@@ -32,12 +32,19 @@ TRIAL_COLUMNS: Mapping[str, str] = {
 SEARCH_COLUMNS: Mapping[str, str] = {"phase": "str", "study_number": "Int64", "latency_ms": "float64"}
 # Columns that folders older than reference nets lack.
 COST_COLUMNS: Mapping[str, str] = {"total_parameters": "Int64", "int8_bytes": "Int64"}
+# Text: JSON of the number of test images by [true class][predicted class]. Older folders lack it.
+CONFUSION_COLUMNS: Mapping[str, str] = {"test_confusion": "str"}
 EPOCH_COLUMNS: Mapping[str, str] = {
     **dict.fromkeys(("trial_id", "arm", "stage"), "str"),
     **dict.fromkeys(("seed", "fold", "stage_index", "epoch", "trial_epoch"), "Int64"),
     **dict.fromkeys(("learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy"), "float64"),
     **dict.fromkeys(("val_accuracy_a", "val_accuracy_b", "seconds"), "float64"),
     "is_kept": "bool",
+}
+STAGE_COLUMNS: Mapping[str, str] = {
+    **dict.fromkeys(("trial_id", "arm", "stage", "origin", "host", "started_at"), "str"),
+    **dict.fromkeys(("seed", "fold", "stage_index", "epochs", "epochs_trained"), "Int64"),
+    **dict.fromkeys(("seconds", "waited_seconds"), "float64"),
 }
 NEVER_NULL = ("trial_id", "arm", "seed", "dataset", "status", "stage", "stage_index", "epoch", "trial_epoch")
 
@@ -54,16 +61,20 @@ class RunError(Exception):
 class Run:
     """One run folder, read and checked.
 
-    ``trials`` has a row per trial and ``epochs`` a row per trial, stage and epoch, with the columns of
-    ``TRIAL_COLUMNS`` and ``EPOCH_COLUMNS``, a column ``run`` (this run's name) and, in ``trials``, those of
-    ``SEARCH_COLUMNS`` and ``COST_COLUMNS`` and a column ``config.<key>`` per hyperparameter. Accuracies are
-    fractions, times seconds.
+    ``trials`` has a row per trial, ``epochs`` a row per trial, stage and epoch, and ``stages`` a row per
+    trial and stage (and one, after the last, for the assessment), with the columns of ``TRIAL_COLUMNS``,
+    ``EPOCH_COLUMNS`` and ``STAGE_COLUMNS``, a column ``run`` (this run's name) and, in ``trials``, those of
+    ``SEARCH_COLUMNS``, ``COST_COLUMNS`` and ``CONFUSION_COLUMNS`` and a column ``config.<key>`` per
+    hyperparameter. Accuracies are fractions, times seconds. Where `lightsweep costs` measured, ``latency_ms``
+    is its median for one image (null for nets that it left out), else what a search measured.
     """
 
     name: str
     folder: Path
     trials: pd.DataFrame
     epochs: pd.DataFrame
+    stages: pd.DataFrame
+    """Empty if the folder does not say."""
     sweep_text: str
     environment: Mapping[str, Any]
     n_planned: int | None
@@ -74,6 +85,8 @@ class Run:
     """What was searched; None if it is no search."""
     costs: Costs | None = None
     """What its nets cost, where they were measured; None if they were not."""
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Data set -> names of its classes, in the order of the labels; without data sets it does not say of."""
 
 
 def load_run(folder: Path | str, name: str | None = None) -> Run:
@@ -88,9 +101,11 @@ def load_run(folder: Path | str, name: str | None = None) -> Run:
             f"{folder}: no such run folder; name a folder that `lightsweep run` wrote, as runs/NAME"
         )
     name = name or folder.resolve().name
-    optional = {**SEARCH_COLUMNS, **COST_COLUMNS}
+    optional = {**SEARCH_COLUMNS, **COST_COLUMNS, **CONFUSION_COLUMNS}
     trials = _read_table(folder / "trials.parquet", TRIAL_COLUMNS, optional).assign(run=name)
     epochs = _read_table(folder / "epochs.parquet", EPOCH_COLUMNS).assign(run=name)
+    has_stages = (folder / "stages.parquet").is_file()
+    stages = _read_table(folder / "stages.parquet", STAGE_COLUMNS) if has_stages else _no_rows(STAGE_COLUMNS)
     _check_trials(folder / "trials.parquet", trials)
     try:
         environment = json.loads(_read_text(folder / "environment.json"))
@@ -101,16 +116,37 @@ def load_run(folder: Path | str, name: str | None = None) -> Run:
     if not isinstance(environment, dict):
         raise RunError(f"{folder / 'environment.json'}: not a JSON object; repeat the run to rewrite it")
     sweep_text = _read_text(folder / "sweep.yaml")
-    design, search = _parse_file(
+    design, search, classes = _parse_file(
         folder / "design.json",
-        lambda tree: (parse_design(tree), parse_search(tree)),
+        lambda tree: (parse_design(tree), parse_search(tree), parse_classes(tree)),
         "a run's design",
         "repeat the run to rewrite it",
-    ) or (None, None)
+    ) or (None, None, {})
     n_planned = _count_planned(folder / "plan.json")
     remedy = "measure them again: lightsweep costs"
     costs = _parse_file(folder / "costs.json", parse_costs, "a run's costs", remedy)
-    return Run(name, folder, trials, epochs, sweep_text, environment, n_planned, design, search, costs)
+    return Run(
+        name, folder, _with_latencies(trials, costs), epochs, stages.assign(run=name), sweep_text,
+        environment, n_planned, design, search, costs, classes,
+    )  # fmt: skip
+
+
+def _no_rows(columns: Mapping[str, str]) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
+
+
+def _with_latencies(trials: pd.DataFrame, costs: Costs | None) -> pd.DataFrame:
+    """Take the latencies of one image that were measured beside each other where there are any."""
+    measured = {
+        (net.dataset, arm): latency.median
+        for net in (costs.nets if costs else ())
+        for arm in net.arms
+        if (latency := net.latencies[ONE_IMAGE]) is not None
+    }
+    if not measured:
+        return trials
+    found = [measured.get(key) for key in zip(trials["dataset"], trials["arm"], strict=True)]
+    return trials.assign(latency_ms=pd.Series(found, trials.index, "float64"))
 
 
 def _parse_file(path: Path, parse: Callable[[Any], Parsed], what: str, remedy: str) -> Parsed | None:
@@ -142,11 +178,11 @@ def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
     Columns: run, dataset, arm; label (the arm, with its run in front if there are several); n_completed,
     n_early_stopped, n_failed; n_seeds (with a completed trial); parameters, macs (Int64, known also for arms
     without a completed trial); weight_bytes (Int64, the most that one of its trials stores, for a compressed
-    net's may differ a little from seed to seed); val_mean, val_std, test_mean, test_std, train_mean,
-    train_std (fractions; folds are averaged within their seed first, for they are not independent; sample
-    standard deviation over seeds, ddof 1, null below two) and seconds (mean over trials), over completed
-    trials only, null if there is none or if one of them lacks the value; config (text: the hyperparameters in
-    which the arms differ).
+    net's may differ a little from seed to seed); latency_ms (median over its trials); val_mean, val_std,
+    test_mean, test_std, train_mean, train_std (fractions; folds are averaged within their seed first, for
+    they are not independent; sample standard deviation over seeds, ddof 1, null below two) and seconds (mean
+    over trials), over completed trials only, null if there is none or if one of them lacks the value; config
+    (text: the hyperparameters in which the arms differ).
 
     Raises RunError if the trials of one arm differ in parameters or MACs.
     """
@@ -165,6 +201,7 @@ def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
             )
         arms[cost] = groups[cost].first()
     arms["weight_bytes"] = groups["weight_bytes"].max()
+    arms["latency_ms"] = groups["latency_ms"].median()
     completed = trials[trials["status"] == "completed"]
     accuracies = [f"{split}_accuracy" for split in ("val", "test", "train")]
     by_seed = completed.groupby([*ARM_KEY, "seed"], sort=False)[accuracies].mean(skipna=False)

@@ -256,6 +256,7 @@ def design_tree(planned: Plan) -> dict[str, Any]:
         ],
         "search": _search_tree(sweep.search, sweep.seed_list) if sweep.search else None,
         "test_images": {spec.name: info.test_count for spec, info in planned.infos.items()},
+        "classes": {spec.name: list(info.classes) for spec, info in planned.infos.items()},
     }
 
 

@@ -15,7 +15,7 @@ TRIAL_COLUMNS = {
     "total_parameters": "Int64", "macs": "Int64", "weight_bytes": "Int64", "int8_bytes": "Int64",
     "training_bytes": "Int64",
     "val_accuracy": "float64", "test_accuracy": "float64", "train_accuracy": "float64",
-    "epochs_trained": "Int64", "seconds": "float64", "training_seconds": "float64",
+    "test_confusion": "str", "epochs_trained": "Int64", "seconds": "float64", "training_seconds": "float64",
     "stages_total": "Int64", "stages_reused": "Int64", "waited_seconds": "float64",
     "host": "str", "device": "str", "spec_hash": "str", "result_key": "str", "commit": "str",
     "started_at": "str", "phase": "str", "study_number": "Int64", "latency_ms": "float64",
@@ -50,6 +50,8 @@ class Outcome:
     device: str
     accuracies: dict[str, float] = field(default_factory=dict)
     """val_accuracy, test_accuracy, train_accuracy as fractions."""
+    test_confusion: list[list[int]] | None = None
+    """Test images by [true class][predicted class]."""
     stages: list[dict[str, Any]] = field(default_factory=list)
     """An entry of the ledger per stage and for the assessment, as far as the trial came
     (`pipeline.StageEntry`, its provenance spread out)."""
@@ -78,6 +80,7 @@ def completed(result: TrialResult, started_at: str, seconds: float, host: str, d
     return Outcome(
         "completed", None, started_at, seconds, host, device,
         accuracies={name: result.assessment.metrics[name] for name in names},
+        test_confusion=result.assessment.metrics["test_confusion"],
         stages=[_plain(entry) for entry in result.entries],
         epochs=[{**epoch, "trial_epoch": number} for number, epoch in enumerate(epochs, 1)],
     )  # fmt: skip
@@ -144,6 +147,7 @@ def record(trial: Trial, cost: Cost, outcome: Outcome, commit: str, part: Search
     row = {
         **identity, "dataset": trial.dataset.name, "status": outcome.status, "error": outcome.error,
         **asdict(cost), **outcome.accuracies,
+        "test_confusion": json.dumps(outcome.test_confusion) if outcome.test_confusion else None,
         "epochs_trained": len(outcome.epochs) or None,
         "seconds": outcome.seconds,
         "training_seconds": sum(stage["seconds"] for stage in outcome.stages) if is_completed else None,
@@ -172,10 +176,12 @@ def outcome_of(found: Record) -> Outcome:
     """Return the outcome that a record was made of."""
     trial = found.trial
     names = ("val_accuracy", "test_accuracy", "train_accuracy")
+    confusion = trial.get("test_confusion")
     return Outcome(
         trial["status"], trial["error"], trial["started_at"], trial["seconds"],
         trial["host"], trial["device"],
         accuracies={name: trial[name] for name in names if name in trial},
+        test_confusion=json.loads(confusion) if confusion else None,
         stages=found.stages, epochs=found.epochs,
     )  # fmt: skip
 

@@ -23,7 +23,7 @@ def nothing_published(monkeypatch: pytest.MonkeyPatch) -> None:
 def trials_table() -> pd.DataFrame:
     trials = pd.DataFrame([trial_row(arm, seed) for arm in ARMS for seed in range(3)])
     counts = ["fold", "parameters", "macs"]
-    return trials.astype(dict.fromkeys(counts, "Int64"))
+    return trials.astype({**dict.fromkeys(counts, "Int64"), "latency_ms": "float64"})
 
 
 @pytest.fixture

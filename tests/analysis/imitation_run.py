@@ -37,6 +37,7 @@ def trial_row(arm: str, seed: int) -> dict[str, Any]:
         "parameters": parameters,
         "macs": None if is_failed else 40 * parameters,
         "weight_bytes": 4 * parameters,
+        "latency_ms": None,
         "val_accuracy": None if is_failed else val + 0.002 * seed,
         "test_accuracy": None if is_failed else test + 0.002 * seed,
         "train_accuracy": None if is_failed else val + 0.01,

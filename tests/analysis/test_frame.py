@@ -8,6 +8,7 @@ import pytest
 from imitation_run import ARMS, NASTY
 
 from analysis import RunError, load_run, summarise_arms
+from analysis.costs import COUNTS, LATENCIES
 from analysis.frame import COST_COLUMNS, EPOCH_COLUMNS, SEARCH_COLUMNS, TRIAL_COLUMNS
 
 
@@ -27,6 +28,7 @@ def test_a_run_has_checked_tables(run_folder):
 
 
 def test_a_folder_older_than_searches_lacks_their_columns(run_folder):
+    rewrite(run_folder, "trials.parquet", lambda table: table.drop(columns="latency_ms"))
     run = load_run(run_folder)
     assert not set(SEARCH_COLUMNS) & set(pd.read_parquet(run_folder / "trials.parquet"))
     assert {name: str(run.trials[name].dtype) for name in SEARCH_COLUMNS} == dict(SEARCH_COLUMNS)
@@ -212,3 +214,30 @@ def test_an_unknown_name_of_the_package_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = analysis.nothing
+
+
+def test_latencies_are_those_measured_beside_each_other(run_folder):
+    rewrite(run_folder, "trials.parquet", lambda table: table.assign(latency_ms=9.0))
+    latency = {"median": 0.5, "low": 0.4, "high": 0.7, "n": 200}
+    nothing = dict.fromkeys((*COUNTS, *LATENCIES))
+    net = {**nothing, "dataset": "digits", "arms": ["tiny", "small"], "latency_1_ms": latency}
+    costs = {"machine": "box", "torch": "2", "threads": 1, "measured_at": "", "nets": [net]}
+    assert load_run(run_folder).trials["latency_ms"].eq(9.0).all()
+    (run_folder / "costs.json").write_text(json.dumps(costs))
+    found = summarise_arms(load_run(run_folder).trials).set_index("arm")["latency_ms"]
+    assert found.dropna().to_dict() == {"tiny": 0.5, "small": 0.5}
+
+
+def test_stages_and_class_names_come_along_where_the_folder_has_them(run_folder):
+    run = load_run(run_folder)
+    assert (run.stages.empty, run.classes) == (True, {})
+    stage = {
+        "trial_id": "00-0", "arm": "tiny", "seed": 0, "fold": None, "stage": "dual", "stage_index": 0,
+        "origin": "stored", "epochs": 6, "epochs_trained": 0, "seconds": 2.5, "waited_seconds": 0.5,
+        "host": "laptop", "started_at": "2026-03-01T12:00:00+00:00",
+    }  # fmt: skip
+    pd.DataFrame([stage]).to_parquet(run_folder / "stages.parquet")
+    (run_folder / "design.json").write_text(json.dumps({"base": None, "classes": {"digits": ["0", "1"]}}))
+    run = load_run(run_folder)
+    assert run.stages.loc[0, ["run", "origin", "seconds"]].tolist() == ["imitation", "stored", 2.5]
+    assert run.classes == {"digits": ("0", "1")}

@@ -1,4 +1,4 @@
-"""Hypothesis strategies of specs, by type: tests say `st.from_type(ModelSpec)`; folders for Ray and of real data."""
+"""Hypothesis strategies of specs, by type (tests say `st.from_type(ModelSpec)`); folders for Ray and data."""
 
 import os
 import shutil

@@ -689,6 +689,7 @@ def test_the_design_by_hand() -> None:
         ],
         "search": None,
         "test_images": {"mnist": 10_000},
+        "classes": {"mnist": list("0123456789")},
     }
 
 

@@ -1,7 +1,8 @@
 """What a worker says of a trial, and the columns of its settings."""
 
+from lightsweep.cost import Cost
 from lightsweep.pipeline import StageEntry
-from lightsweep.records import config_columns, failed
+from lightsweep.records import Outcome, config_columns, failed, outcome_of, record
 from lightsweep.spec import ArmSpec, DatasetSpec
 from lightsweep.trial import Trial
 
@@ -34,3 +35,17 @@ def test_a_failed_trial_keeps_its_reason_in_one_line_and_the_stages_that_it_had(
         }
     ]  # fmt: skip
     assert outcome.warnings == ["something is discarded"]
+
+
+def test_the_confusion_of_the_test_images_is_in_the_record_and_comes_back():
+    confusion = [[5, 1], [0, 4]]
+    stages = [{"stage_index": 2, "key": "k", "origin": "trained", "seconds": 1.0, "waited_seconds": 0.0}]
+    outcome = Outcome(
+        "completed", None, "now", 1.0, "box", "cpu", {"test_accuracy": 0.9}, confusion, stages=stages
+    )
+    found = record(TRIALS[0], Cost(1, 1, 1, 1, 1, 1), outcome, "c0ffee")
+    assert found.trial["test_confusion"] == "[[5, 1], [0, 4]]"
+    assert outcome_of(found).test_confusion == confusion
+    gone = record(TRIALS[0], Cost(1, 1, 1, 1, 1, 1), failed("x", "now", 1.0, "box", "cpu"), "c0ffee")
+    assert gone.trial["test_confusion"] is None
+    assert outcome_of(gone).test_confusion is None

@@ -54,7 +54,8 @@ def epoch(number: int, heads: tuple[float, ...]) -> dict[str, object]:
 def outcome():
     dual = StageResult({}, [epoch(1, (0.2, 0.4)), epoch(2, (0.6, 0.8))], {"kept_epoch": 1}, seconds=3)
     fusion = StageResult({}, [epoch(1, (0.7,))], {"kept_epoch": 1}, seconds=4)
-    metrics = {"val_accuracy": 0.7, "test_accuracy": 0.6, "train_accuracy": 0.8}
+    accuracies = {"val_accuracy": 0.7, "test_accuracy": 0.6, "train_accuracy": 0.8}
+    metrics = {**accuracies, "test_confusion": [[3, 2], [2, 3]]}
     assessment = StageResult({}, metrics=metrics, seconds=1)
     where = {"host": "box", "device": "cpu", "hardware": "CPU", "torch": "2", "started_at": WHERE[0]}
     entries = (
