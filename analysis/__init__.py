@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from analysis.course import hypervolume_course
     from analysis.curves import learning_curves
     from analysis.evidence import Evidence, gather_evidence
-    from analysis.figures import learning_curves_figure
+    from analysis.figures import learning_curves_figure, trial_figure
+    from analysis.findings import Findings, open_runs
     from analysis.frame import Run, RunError, load_run, summarise_arms
     from analysis.pareto import best_per_budget, hypervolume, mark_front, mark_membership, pareto_front
     from analysis.pareto_figures import pareto_figure
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Evidence",
+    "Findings",
     "Run",
     "RunError",
     "best_per_budget",
@@ -37,16 +39,19 @@ __all__ = [
     "load_run",
     "mark_front",
     "mark_membership",
+    "open_runs",
     "pareto_figure",
     "pareto_front",
     "read_published",
     "render_report",
     "summarise_arms",
+    "trial_figure",
     "write_report",
 ]
 
 _HOMES = {
     "Evidence": "evidence",
+    "Findings": "findings",
     "Run": "frame",
     "RunError": "frame",
     "best_per_budget": "pareto",
@@ -61,11 +66,13 @@ _HOMES = {
     "load_run": "frame",
     "mark_front": "pareto",
     "mark_membership": "pareto",
+    "open_runs": "findings",
     "pareto_figure": "pareto_figures",
     "pareto_front": "pareto",
     "read_published": "published",
     "render_report": "report",
     "summarise_arms": "frame",
+    "trial_figure": "figures",
     "write_report": "report",
 }
 

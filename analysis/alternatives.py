@@ -11,13 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.contrasts import Contrast
-from analysis.frame import ARM_KEY, summarise_arms
+from analysis.frame import ARCHITECTURE, ARM_KEY, summarise_arms
 from analysis.pairing import contrast_by_seed, seed_means
 from analysis.pareto import Floats, objectives
 from analysis.statistics import Interval, interval
-
-ARCHITECTURE = "config.model.architecture"
-OWN = "submodels"
 
 
 @dataclass(frozen=True)
@@ -82,8 +79,6 @@ def compare_alternatives(trials: pd.DataFrame) -> tuple[Alternatives, ...]:
     if ARCHITECTURE not in trials:
         return ()
     arms = summarise_arms(trials)
-    named = trials[[*ARM_KEY, ARCHITECTURE]].drop_duplicates(ARM_KEY)
-    arms = arms.merge(named, on=ARM_KEY, validate="one_to_one")
     arms = arms[arms["n_completed"] > 0].sort_values(["parameters", "label"], ignore_index=True)
     labelled = trials.merge(arms[[*ARM_KEY, "label"]], on=ARM_KEY)
     found = (
@@ -103,7 +98,7 @@ def _on_dataset(dataset: str, arms: pd.DataFrame, trials: pd.DataFrame) -> Alter
     arms = arms.reset_index(drop=True)
     values = objectives(arms, "parameters")
     dominate = dominances(values)
-    is_reference = (arms[ARCHITECTURE].notna() & arms[ARCHITECTURE].ne(OWN)).to_numpy(dtype=bool)
+    is_reference = arms["is_reference"].to_numpy(dtype=bool)
     nets = [_net(arm) for _, arm in arms.iterrows()]
     rows = trials[trials["dataset"] == dataset]
     test = pd.concat(  # runs differ in folds; a label is of one run

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.frame import ARM_KEY
+
+MOST_ARMS = 40  # more are neither readable nor quick to draw
+
 
 @dataclass(frozen=True)
 class LearningCurves:
@@ -13,27 +17,41 @@ class LearningCurves:
     (fraction), a row per trial and epoch. ``means``: label, trial_epoch, val_accuracy (mean over the arm's
     seeds, folds averaged first), deviation (sample standard deviation over seeds, null for one), n (seeds);
     it ends where the arm's shortest trial ends. ``starts``: the rows of ``trials`` that begin a
-    stage, the first stage included. ``labels``: the arms, those on the front first; ``on_front``: how many of
-    them are on it. ``shared_starts``: (trial_epoch, stage) if all trials agree on them, else None.
+    stage, the first stage included. ``labels``: the arms, those on the front first, then from the most
+    accurate on; ``rows``: their positions in the table of arms; ``on_front``: how many of them are on it;
+    ``left_out``: how many further arms have completed trials. ``shared_starts``: (trial_epoch, stage) if all
+    trials agree on them, else None.
     """
 
     trials: pd.DataFrame
     means: pd.DataFrame
     starts: pd.DataFrame
     labels: tuple[str, ...]
+    rows: tuple[int, ...]
     on_front: int
+    left_out: int
     shared_starts: tuple[tuple[int, str], ...] | None
 
 
-def learning_curves(epochs: pd.DataFrame, trials: pd.DataFrame, arms: pd.DataFrame) -> LearningCurves:
-    """Collect the learning curves of ``arms`` (``mark_front``'s rows of one data set).
+def learning_curves(
+    epochs: pd.DataFrame, trials: pd.DataFrame, arms: pd.DataFrame, most: int = MOST_ARMS
+) -> LearningCurves:
+    """Collect the learning curves of at most so many of ``arms`` (``mark_front``'s rows of one data set).
 
     ``epochs`` and ``trials`` are ``Run.epochs`` and ``Run.trials``, or several concatenated; trials that did
     not complete are left out.
     """
-    completed = trials.loc[trials["status"] == "completed", ["run", "trial_id", "dataset"]]
-    shown = epochs.merge(completed, on=["run", "trial_id"], validate="many_to_one")
-    shown = shown.merge(arms[["run", "dataset", "arm", "label"]], on=["run", "dataset", "arm"])
+    completed = trials.loc[trials["status"] == "completed", [*ARM_KEY, "trial_id"]]
+    recorded = completed.merge(epochs[["run", "trial_id"]].drop_duplicates(), on=["run", "trial_id"])
+    ranked = arms.reset_index(drop=True).sort_values(  # nulls, the arms off the front, come last
+        ["front_rank", "val_mean"], ascending=[True, False], kind="stable"
+    )
+    ranked = ranked[
+        pd.MultiIndex.from_frame(ranked[ARM_KEY]).isin(pd.MultiIndex.from_frame(recorded[ARM_KEY]))
+    ]
+    chosen = ranked.head(most)
+    drawn = completed.merge(chosen[[*ARM_KEY, "label"]], on=ARM_KEY)
+    shown = epochs.merge(drawn[["run", "trial_id", "label"]], on=["run", "trial_id"], validate="many_to_one")
     columns = [
         "label",
         "run",
@@ -64,13 +82,13 @@ def learning_curves(epochs: pd.DataFrame, trials: pd.DataFrame, arms: pd.DataFra
         tuple(zip(rows["trial_epoch"].astype(int), rows["stage"], strict=True))
         for _, rows in starts.groupby(["run", "trial_id"])
     }
-    ranked = arms.sort_values("front_rank", kind="stable")  # nulls, the arms off the front, come last
-    ranked = ranked[ranked["label"].isin(shown["label"])]
     return LearningCurves(
         trials=shown,
         means=means[whole].reset_index(drop=True),
         starts=starts.reset_index(drop=True),
-        labels=tuple(ranked["label"]),
-        on_front=int(ranked["on_front"].sum()),
+        labels=tuple(chosen["label"]),
+        rows=tuple(chosen.index.tolist()),
+        on_front=int(chosen["on_front"].sum()),
+        left_out=len(ranked) - len(chosen),
         shared_starts=patterns.pop() if len(patterns) == 1 else None,
     )

@@ -1,7 +1,7 @@
 """What the page shows of one data set: its fronts, published results, budgets and learning curves."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 
 from analysis.curves import LearningCurves, learning_curves
 from analysis.figures import learning_curves_figure
-from analysis.pareto import Cost, best_per_budget, mark_front, mark_membership
-from analysis.pareto_figures import pareto_figure
+from analysis.pareto import COSTS, Cost, best_per_budget, mark_front, mark_membership
+from analysis.pareto_figures import pareto_figure, partial_trials
 from analysis.pareto_page import caption_pareto, explain_probability, state_basis, state_finding
 from analysis.published import PublishedPoint, near, on_dataset
 from analysis.published_page import PublishedPart, lay_out_published
@@ -20,12 +20,10 @@ FLOAT32_BYTES = 4
 
 @dataclass(frozen=True)
 class FrontPart:
-    """Accuracy against one cost: figure and table of the front."""
+    """The front by one cost, in words and as a table."""
 
     cost: Cost
     finding: str
-    figure: go.Figure
-    has_test: bool
     caption: str
     arms: Sequence[Mapping[str, Any]]
     """The front's, from small to large."""
@@ -40,11 +38,18 @@ class DatasetPart:
     finding: str
     bases: Sequence[str] = ()
     """What the front rests on, where runs are searches."""
-    front: FrontPart | None = None
+    arms: pd.DataFrame | None = None
+    """Rows of ``summarise_arms``, in the order that the figure's ``customdata`` counts."""
+    marks: Mapping[Cost, pd.DataFrame] = field(default_factory=dict)
+    """The same rows of ``mark_membership`` by each cost that tells something; parameters come first."""
+    fronts: Sequence[FrontPart] = ()
+    """One for each of ``marks``."""
+    figure: go.Figure | None = None
+    has_test: bool = False
+    layers: Sequence[str] = ()
+    """Those of the figure, as ``pareto_figures.LAYERS`` names them."""
     published: PublishedPart | None = None
     budgets: Sequence[Mapping[str, Any]] = ()
-    bytes_front: FrontPart | None = None
-    """By bytes; None where these say no more than parameters."""
     curves: go.Figure | None = None
     curve_labels: Sequence[str] = ()
     curves_caption: str = ""
@@ -53,36 +58,55 @@ class DatasetPart:
 def lay_out_dataset(
     dataset: str,
     arms: pd.DataFrame,
+    judged: pd.DataFrame,
     trials: pd.DataFrame,
     epochs: pd.DataFrame,
     published: Sequence[PublishedPoint],
 ) -> DatasetPart:
     """Put one data set into words and figures.
 
-    ``arms`` are the data set's rows of ``summarise_arms``, made of ``trials``; ``epochs`` and ``published``
-    may be of more data sets.
+    ``arms`` are the data set's rows of ``summarise_arms``, made of ``judged`` trials; ``trials`` are all;
+    these, ``epochs`` and ``published`` may be of more data sets.
     """
     if not arms["n_completed"].any():
         return DatasetPart(
             dataset, f"No arm has a completed trial on {dataset} yet, so there is no front to show."
         )
+    arms = arms.reset_index(drop=True)
     points = on_dataset(published, dataset)
     drawn_points = near(points, arms)
-    marked = mark_membership(mark_front(arms), trials)
-    front = _lay_out_front(dataset, marked, "parameters", drawn_points)
-    curves = learning_curves(epochs, trials, marked)
+    marks = {cost: mark_membership(mark_front(arms, cost), judged, cost) for cost in telling_costs(arms)}
+    marked = marks["parameters"]
+    partial = partial_trials(trials[trials["dataset"] == dataset], epochs)
+    figure = pareto_figure(marked, "parameters", "validation", drawn_points, partial)
+    fronts = [_lay_out_front(dataset, rows, cost) for cost, rows in marks.items()]
+    curves = learning_curves(epochs, judged, marked)
     return DatasetPart(
         dataset=dataset,
-        finding=front.finding,
-        bases=state_basis(trials[trials["dataset"] == dataset]),
-        front=front,
+        finding=fronts[0].finding,
+        bases=state_basis(judged[judged["dataset"] == dataset]),
+        arms=arms,
+        marks=marks,
+        fronts=fronts,
+        figure=figure,
+        has_test=bool(arms["test_mean"].notna().any()),
+        layers=[*dict.fromkeys(str(trace.meta["layer"]) for trace in figure.data), "budgets"],
         published=lay_out_published(points, drawn_points),
         budgets=records(best_per_budget(marked[marked["n_completed"] > 0])),
-        bytes_front=_lay_out_bytes(dataset, arms, trials),
         curves=learning_curves_figure(curves) if curves.labels else None,
         curve_labels=curves.labels,
         curves_caption=_caption_curves(curves),
     )
+
+
+def telling_costs(arms: pd.DataFrame) -> list[Cost]:
+    """List the costs that are known of some completed arm, parameters first.
+
+    Bytes of weights are left out where they are four times the parameters of every arm.
+    """
+    drawn = arms[arms["n_completed"] > 0]
+    known = [cost for cost in COSTS if cost == "parameters" or drawn[cost].notna().any()]
+    return [cost for cost in known if cost != "weight_bytes" or has_own_bytes(drawn)]
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -96,26 +120,13 @@ def has_own_bytes(table: pd.DataFrame) -> bool:
     return bool((known["weight_bytes"] != FLOAT32_BYTES * known["parameters"]).any())
 
 
-def _lay_out_bytes(dataset: str, arms: pd.DataFrame, trials: pd.DataFrame) -> FrontPart | None:
-    """Lay out the front by bytes, None if these are four times the parameters of every arm drawn."""
-    if not has_own_bytes(arms[arms["n_completed"] > 0]):
-        return None
-    return _lay_out_front(
-        dataset, mark_membership(mark_front(arms, "weight_bytes"), trials, "weight_bytes"), "weight_bytes", ()
-    )
-
-
-def _lay_out_front(
-    dataset: str, arms: pd.DataFrame, cost: Cost, published: Sequence[PublishedPoint]
-) -> FrontPart:
+def _lay_out_front(dataset: str, arms: pd.DataFrame, cost: Cost) -> FrontPart:
     """Lay out ``mark_membership``'s rows by ``cost``."""
     drawn = arms[(arms["n_completed"] > 0) & arms[cost].notna()]
     front = arms[arms["on_front"]].sort_values("front_rank")
     return FrontPart(
         cost=cost,
         finding=state_finding(dataset, drawn, front, cost),
-        figure=pareto_figure(arms, cost, published),
-        has_test=bool(drawn["test_mean"].notna().any()),
         caption=caption_pareto(arms, drawn, cost),
         arms=records(front),
         note=explain_probability(drawn, cost),
@@ -131,4 +142,9 @@ def _caption_curves(curves: LearningCurves) -> str:
         if curves.shared_starts is None
         else "Dotted lines bound the stages.",
     ]
+    if curves.left_out:
+        sentences.append(
+            f"Here are the {len(curves.labels):,} arms that are on the front or else most accurate; "
+            f"{curves.left_out:,} more are left out, but every trial’s curve opens with a click on the trial."
+        )
     return " ".join(sentences)

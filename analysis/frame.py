@@ -51,6 +51,8 @@ NEVER_NULL = ("trial_id", "arm", "seed", "dataset", "status", "stage", "stage_in
 Parsed = TypeVar("Parsed")
 
 ARM_KEY = ["run", "dataset", "arm"]
+ARCHITECTURE = "config.model.architecture"
+OWN = "submodels"  # every other architecture is a reference net's
 
 
 class RunError(Exception):
@@ -131,6 +133,21 @@ def load_run(folder: Path | str, name: str | None = None) -> Run:
     )  # fmt: skip
 
 
+def load_runs(folders: Sequence[Path | str]) -> list[Run]:
+    """Read several run folders. A run is called by its folder's name, or by its path where two names agree.
+
+    Raises RunError if there is no folder, one is given twice, or one cannot be used (see ``load_run``).
+    """
+    paths = [Path(folder) for folder in folders]
+    if not paths or len({path.resolve() for path in paths}) < len(paths):
+        raise RunError("report: name at least one run folder, and each only once")
+    names = [path.resolve().name for path in paths]
+    return [
+        load_run(path, str(path) if names.count(name) > 1 else name)
+        for path, name in zip(paths, names, strict=True)
+    ]
+
+
 def _no_rows(columns: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
 
@@ -182,7 +199,8 @@ def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
     test_mean, test_std, train_mean, train_std (fractions; folds are averaged within their seed first, for
     they are not independent; sample standard deviation over seeds, ddof 1, null below two) and seconds (mean
     over trials), over completed trials only, null if there is none or if one of them lacks the value; config
-    (text: the hyperparameters in which the arms differ).
+    (text: the hyperparameters in which the arms differ); is_reference (bool: a reference net, not one of
+    submodels).
 
     Raises RunError if the trials of one arm differ in parameters or MACs.
     """
@@ -212,6 +230,11 @@ def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
         arms[f"{split}_std"] = over_seeds[f"{split}_accuracy"].std(ddof=1, skipna=False)
     arms["seconds"] = completed.groupby(ARM_KEY, sort=False)["seconds"].mean(skipna=False)
     arms["config"] = _describe_configs(trials)
+    if ARCHITECTURE in trials:
+        architecture = groups[ARCHITECTURE].first()
+        arms["is_reference"] = (architecture.notna() & architecture.ne(OWN)).to_numpy(bool)
+    else:
+        arms["is_reference"] = False
     arms = arms.reset_index()
     labels = arms["arm"] if arms["run"].nunique() <= 1 else arms["run"] + " · " + arms["arm"]
     return arms.assign(label=labels)

@@ -110,3 +110,10 @@ def listed(words: Sequence[str]) -> str:
 def milliseconds(duration_ms: Any) -> str:
     """Write a duration in milliseconds (or missing), ``"0.84 ms"``."""
     return MISSING if pd.isna(duration_ms) else f"{float(duration_ms):,.2f} ms"
+
+
+def amount(cost: str, number: Any) -> str:
+    """Write a cost of a net (or missing) with its unit, ``"9,610 MACs"`` or ``"0.35 ms for one image"``."""
+    if cost == "latency_ms":
+        return f"{milliseconds(number)} for one image"
+    return f"{count(number)} {objective(cost)}"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,9 @@ from analysis.frame import ARM_KEY
 
 Floats = npt.NDArray[np.float64]
 
-Cost = Literal["parameters", "weight_bytes"]
+Cost = Literal["parameters", "macs", "weight_bytes", "latency_ms"]
 """A column of ``summarise_arms`` that a front weighs accuracy against; fewer are better."""
+COSTS: tuple[Cost, ...] = get_args(Cost)
 ARM_DIRECTIONS: tuple[Direction, Direction] = ("minimise", "maximise")  # of a cost and of val_mean
 REFERENCE_PARAMETERS = 100_000  # with an accuracy of 0 the worst corner of the hypervolume
 RESAMPLES = 2_000

@@ -8,6 +8,7 @@ import pandas as pd
 from analysis import notation
 from analysis.frame import ARM_KEY
 from analysis.pareto import REFERENCE_PARAMETERS, RESAMPLES, Cost, covered_share
+from analysis.pareto_figures import FEWEST_FOR_BARS, MOST_WITH_BARS
 
 FEW_SEEDS = 5  # below, an arm that is on the front for certain is off it in truth in some percent of cases
 BYTES_ARE = (
@@ -15,11 +16,16 @@ BYTES_ARE = (
     "left, and a bit for each that says which are; of int8 nets 1 for each, and the scales."
 )
 
+LATENCY_IS = (
+    "Latency is the time for one image on one thread: the median that lightsweep costs measured, or the "
+    "least of 30 times that a search measured."
+)
+
 
 def state_finding(dataset: str, drawn: pd.DataFrame, front: pd.DataFrame, cost: Cost = "parameters") -> str:
     """Say in a sentence how many of the arms drawn form the front, and what its ends are."""
     ends = [
-        f"{notation.count(arm[cost])} {notation.objective(cost)} with "
+        f"{notation.amount(cost, arm[cost])} with "
         f"{notation.percent_spread(arm['val_mean'], arm['val_std'])} validation accuracy"
         for arm in front.iloc[[0, -1]].to_dict("records")
     ]
@@ -61,16 +67,32 @@ def caption_pareto(arms: pd.DataFrame, drawn: pd.DataFrame, cost: Cost = "parame
         f"{notation.objective(cost)} and mean validation accuracy and better in one. Test accuracy took no "
         "part in that: in both views the line joins the same arms, numbered as in the table below.",
         f"Each point is the mean of an arm’s {trials} (seeds, and folds if any).",
-        "Bars are one sample standard deviation over seeds (of their folds’ means), where there are two or "
-        "more.",
+        _explain_bars(drawn),
+        "The fuller a point, the more probable it is that its arm is on the front (full: it is, hollow: it "
+        "is not).",
     ]
     if len(arms) > len(drawn):
         undrawn = notation.counted(len(arms) - len(drawn), "arm")
-        unknown = " or known bytes" if arms.loc[arms["n_completed"] > 0, cost].isna().any() else ""
+        is_unknown = arms.loc[arms["n_completed"] > 0, cost].isna().any()
+        unknown = f" or known {notation.objective(cost)}" if is_unknown else ""
         sentences.append(f"Not drawn: {undrawn} without a completed trial{unknown}.")
     if cost == "weight_bytes":
-        return " ".join([*sentences, BYTES_ARE])
-    return " ".join([*sentences, *_state_hypervolume(drawn)])
+        sentences.append(BYTES_ARE)
+    elif cost == "latency_ms":
+        sentences.append(LATENCY_IS)
+    elif cost == "parameters":
+        sentences += _state_hypervolume(drawn)
+    return " ".join(sentences)
+
+
+def _explain_bars(drawn: pd.DataFrame) -> str:
+    if drawn["n_seeds"].max() < FEWEST_FOR_BARS:
+        return "There are no bars: an interval takes three seeds or more."
+    some = " of arms on the front" if len(drawn) > MOST_WITH_BARS else ""
+    return (
+        f"Bars are 95% intervals of the mean over seeds{some} (Student’s t; folds are averaged first), where "
+        "there are three seeds or more."
+    )
 
 
 def _state_hypervolume(drawn: pd.DataFrame) -> list[str]:
@@ -106,8 +128,7 @@ def explain_probability(drawn: pd.DataFrame, cost: Cost = "parameters") -> str:
     likeliest = off.sort_values(["front_probability", "label"], ascending=[False, True]).head(3)
     if not likeliest.empty:
         named = "; ".join(
-            f"{arm['label']} ({notation.count(arm[cost])} {notation.objective(cost)}) "
-            f"{notation.share(arm['front_probability'])}"
+            f"{arm['label']} ({notation.amount(cost, arm[cost])}) {notation.share(arm['front_probability'])}"
             for arm in likeliest.to_dict("records")
         )
         sentences.append(f"Off the front, but likeliest to be on it: {named}.")

@@ -20,6 +20,7 @@ GRADES: dict[Trust, str] = {
     "C": "self-reported, without code or repeats",
 }
 
+PAPER = "arxiv.org/abs/2501.15547"
 SHIPPED = Path(__file__).with_name("references.csv")
 COLUMNS = ("dataset", "model", "parameters", "accuracy", "measured", "source", "url", "trust")
 REACH = 10.0  # times the run's own span of parameters that a figure is widened by, at most, on either side
@@ -42,6 +43,11 @@ class PublishedPoint:
     url: str
     trust: Trust
     """See ``GRADES``."""
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether it is the claim of the paper whose method lightsweep sweeps."""
+        return PAPER in self.url
 
 
 def read_published(path: Path = SHIPPED) -> tuple[PublishedPoint, ...]:

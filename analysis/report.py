@@ -3,9 +3,12 @@
 Everything that comes from files is escaped by the template (report.html.jinja, report.css, report.js).
 """
 
+import base64
+import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,76 +23,94 @@ from analysis.alternatives import compare_alternatives
 from analysis.alternatives_page import AlternativesPart, lay_out_alternatives
 from analysis.attainment import gather_repeats
 from analysis.attainment_page import lay_out_repeats
+from analysis.comparison_page import lay_out_comparison
 from analysis.compression import compare_compressed
 from analysis.compression_page import CompressionPart, lay_out_compression, verdict_of
 from analysis.confirmation import judged_trials
 from analysis.costs_page import CostsPart, lay_out_costs
-from analysis.dataset_page import has_own_bytes, lay_out_dataset, records
-from analysis.evidence import gather_evidence
+from analysis.dataset_page import DatasetPart, has_own_bytes, lay_out_dataset, records
+from analysis.evidence import Evidence, gather_evidence
 from analysis.evidence_page import EvidencePart, lay_out_evidence
+from analysis.figures import trial_figure
+from analysis.folds_page import FoldsPart, lay_out_folds
 from analysis.frame import (
+    ARM_KEY,
     SEARCH_COLUMNS,
     STATUSES,
     Run,
     RunError,
     differing_settings,
-    load_run,
+    load_runs,
     summarise_arms,
+)
+from analysis.pareto import BUDGETS, COSTS
+from analysis.pareto_figures import AXES, LAYERS, MOST_WITH_BARS, VIEWS, membership, reach_of_means
+from analysis.payload import (
+    Payload,
+    by_column,
+    confusions,
+    epochs_by_trial,
+    packed_plotly,
+    stages_by_trial,
 )
 from analysis.published import PublishedPoint, read_published
 from analysis.search_page import SearchPart, lay_out_search
 from analysis.signs import find_signs
+from analysis.summary_page import list_findings, list_warnings, summarise_run
+from analysis.timeuse_page import TimePart, lay_out_time
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table of trials: its title, the trial's field, and how that is written."""
+    """A column of the table of trials: its title, the trial's field, and how the script writes it."""
 
     title: str
     field: str
-    write: Callable[[Any], str]
-    is_number: bool = True
+    kind: str
+    number: bool = True
 
 
 COLUMNS = (
-    Column("Run", "run", notation.value, is_number=False),
-    Column("Data set", "dataset", notation.value, is_number=False),
-    Column("Arm", "arm", notation.value, is_number=False),
-    Column("Seed", "seed", notation.value),
-    Column("Fold", "fold", notation.value),
-    Column("Phase", "phase", notation.value, is_number=False),
-    Column("Study number", "study_number", notation.count),
-    Column("Status", "status", lambda status: str(status).replace("_", " "), is_number=False),
-    Column("Parameters", "parameters", notation.count),
-    Column("Bytes", "weight_bytes", notation.count),
-    Column("MACs", "macs", notation.count),
-    Column("Latency", "latency_ms", notation.milliseconds),
-    Column("Validation", "val_accuracy", notation.percent),
-    Column("Test", "test_accuracy", notation.percent),
-    Column("Train", "train_accuracy", notation.percent),
-    Column("Epochs", "epochs_trained", notation.count),
-    Column("Time", "seconds", notation.seconds),
-    Column("Stages reused", "stages_reused", notation.count),
-    Column("Trial", "trial_id", notation.value, is_number=False),
+    Column("Arm", "arm", "text", number=False),
+    Column("Run", "run", "text", number=False),
+    Column("Data set", "dataset", "text", number=False),
+    Column("Seed", "seed", "value"),
+    Column("Fold", "fold", "value"),
+    Column("Phase", "phase", "text", number=False),
+    Column("Study number", "study_number", "count"),
+    Column("Status", "status", "status", number=False),
+    Column("Parameters", "parameters", "count"),
+    Column("Bytes", "weight_bytes", "count"),
+    Column("MACs", "macs", "count"),
+    Column("Latency", "latency_ms", "milliseconds"),
+    Column("Validation", "val_accuracy", "percent"),
+    Column("Test", "test_accuracy", "percent"),
+    Column("Train", "train_accuracy", "percent"),
+    Column("Epochs", "epochs_trained", "count"),
+    Column("Time", "seconds", "seconds"),
+    Column("Stages reused", "stages_reused", "count"),
+    Column("Trial", "trial_id", "text", number=False),
 )
+SCRIPTS = ("report.js", "trial.js")
+FOLDER = Path(__file__).parent
+FAILURES_SHOWN = 100
+LABELS_LISTED = 500  # arms that the filter offers by name
+
+
+@dataclass(frozen=True)
+class Page:
+    """A rendered page, and the figures on it by the ids of their elements."""
+
+    html: str
+    figures: Mapping[str, go.Figure]
 
 
 def write_report(runs: Sequence[Path], output: Path) -> Path:
     """Read the run folders ``runs`` and write their report to ``output``, whole or not at all.
 
-    A run is called by its folder's name, or by its path as given where two names agree. Returns ``output``.
-    Raises RunError if there is no run, one is given twice or cannot be used, or ``output`` cannot be written.
+    Returns ``output``. Raises RunError as ``load_runs`` does, or if ``output`` cannot be written.
     """
-    folders = [Path(run) for run in runs]
-    if not folders or len({folder.resolve() for folder in folders}) < len(folders):
-        raise RunError("report: name at least one run folder, and each only once")
-    names = [folder.resolve().name for folder in folders]
-    page = render_report(
-        [
-            load_run(folder, str(folder) if names.count(name) > 1 else name)
-            for folder, name in zip(folders, names, strict=True)
-        ]
-    )
+    page = render_report(load_runs(runs))
     output = Path(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +128,12 @@ def write_report(runs: Sequence[Path], output: Path) -> Path:
 
 
 def render_report(runs: Sequence[Run], published: Sequence[PublishedPoint] | None = None) -> str:
-    """Render the page for ``runs``, whose trials are pooled; their names must differ.
+    """Render the page for ``runs`` as HTML; see ``compose_page``."""
+    return compose_page(runs, published).html
+
+
+def compose_page(runs: Sequence[Run], published: Sequence[PublishedPoint] | None = None) -> Page:
+    """Compose the page for ``runs``, whose trials are pooled; their names must differ.
 
     ``published`` results are shown beside them (default: those of the shipped
     `references.csv`). Raises RunError if the trials of one arm are not of one model (see ``summarise_arms``).
@@ -116,50 +142,154 @@ def render_report(runs: Sequence[Run], published: Sequence[PublishedPoint] | Non
     epochs = pd.concat([run.epochs for run in runs], ignore_index=True)
     judged = judged_trials(trials)
     published = read_published() if published is None else published
+    evidences = [evidence for run in runs for evidence in gather_evidence(run)]
+    signs = find_signs(trials, epochs)
+    sections = [
+        lay_out_dataset(str(name), rows, judged, trials, epochs, published)
+        for name, rows in summarise_arms(judged).groupby("dataset", sort=False)
+    ]
+    columns, payload = _shown_columns(trials), Payload()
+    _fill(payload, runs, trials, judged, epochs, sections, columns)
+    script = "".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS) + "\n"
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
+        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    return environment.get_template("report.html.jinja").render(
+    html = environment.get_template("report.html.jinja").render(
         title=" + ".join(run.name for run in runs),
-        summaries=[_summarise_run(run) for run in runs],
+        summaries=[summarise_run(run) for run in runs],
         counts={status: int((trials["status"] == status).sum()) for status in STATUSES},
-        sections=[
-            lay_out_dataset(str(name), rows, judged, epochs, published)
-            for name, rows in summarise_arms(judged).groupby("dataset", sort=False)
-        ],
-        evidence_parts=_evidence_parts(runs),
+        n_trials=len(trials),
+        filters=_filters(trials, sections),
+        warnings=list_warnings(runs, judged, signs),
+        findings={section.dataset: list_findings(evidences, section.dataset) for section in sections},
+        sections=sections,
+        evidence_parts=_evidence_parts(evidences),
         alternatives_parts=_alternatives_parts(judged),
         compression_parts=_compression_parts(runs),
         costs_parts=_costs_parts(runs),
         verdict_of=verdict_of,
         search_parts=_search_parts(runs),
         repeats_parts=lay_out_repeats(gather_repeats(runs)),
-        as_json=_figure_json,
-        signs=find_signs(trials, epochs),
+        comparison=lay_out_comparison(runs),
+        folds_parts=_folds_parts(judged, sections),
+        time_parts=_time_parts(runs),
+        signs=signs,
         several_places=trials[["run", "dataset"]].drop_duplicates().shape[0] > 1,
-        columns=_shown_columns(trials),
-        trials=records(trials),
+        columns=columns,
         is_missing=pd.isna,
-        failures=records(trials[trials["status"] == "failed"]),
-        provenance=[
-            {
-                "name": run.name,
-                "folder": run.folder,
-                "facts": _flatten(run.environment),
-                "sweep": run.sweep_text,
-            }
-            for run in runs
-        ],
+        failures=records(trials[trials["status"] == "failed"].head(FAILURES_SHOWN)),
+        provenance=[_describe_provenance(run) for run in runs],
+        layer_names=LAYERS,
         notation=notation,
-        plotly_js=Markup(get_plotlyjs()),
+        payload=payload,
+        plotly=packed_plotly(),
+        script=Markup(script),
+        script_hashes=[_hash(script), _hash(get_plotlyjs())],
     )
+    return Page(html, payload.figures)
 
 
-def _evidence_parts(runs: Sequence[Run]) -> list[EvidencePart]:
-    found = [evidence for run in runs for evidence in gather_evidence(run)]
+def _fill(
+    payload: Payload,
+    runs: Sequence[Run],
+    trials: pd.DataFrame,
+    judged: pd.DataFrame,
+    epochs: pd.DataFrame,
+    sections: Sequence[DatasetPart],
+    columns: Sequence[Column],
+) -> None:
+    """Put into the page's data what is not a figure of its template."""
+    settings = [str(name) for name in trials if str(name).startswith("config.")]
+    payload.add("trials", by_column(trials.drop(columns="test_confusion")))
+    payload.add("settings", settings)
+    payload.add("differing", differing_settings(trials))
+    payload.add("columns", [asdict(column) for column in columns])
+    payload.add("epochs", epochs_by_trial(epochs, trials))
+    stages = [run.stages for run in runs if not run.stages.empty] or [run.stages for run in runs]
+    payload.add("stages", stages_by_trial(pd.concat(stages, ignore_index=True), trials))
+    payload.add("confusions", confusions(trials))
+    payload.add("classes", {name: list(found) for run in runs for name, found in run.classes.items()})
+    payload.add("folders", {run.name: shlex.quote(str(run.folder)) for run in runs})
+    payload.add("parts", [_part(section, trials, judged) for section in sections])
+    payload.add_figure("trial-curves", trial_figure(epochs.iloc[:0]))
+
+
+def _part(section: DatasetPart, trials: pd.DataFrame, judged: pd.DataFrame) -> dict[str, Any]:
+    """Return what the script must know of a data set: its trials' rows, each one's arm, the arms' numbers."""
+    rows = trials.index[trials["dataset"] == section.dataset]
+    if section.arms is None:
+        return {"trials": rows.tolist(), "armOf": [None] * len(rows), "arms": {"label": []}, "marks": {}}
+    arms = section.arms
+    place = pd.MultiIndex.from_frame(arms[ARM_KEY])
+    owners = place.get_indexer(pd.MultiIndex.from_frame(trials.loc[rows, ARM_KEY])).tolist()
+    is_judged = rows.isin(judged.index).tolist()
+    views = {
+        view: {
+            "mean": _nullable(arms[f"{split}_mean"]),
+            "reach": _nullable(pd.Series(reach_of_means(arms, view))),
+        }
+        for view, split in VIEWS.items()
+    }
+    return {
+        "trials": rows.tolist(),
+        "armOf": [
+            owner if judge and owner >= 0 else None for owner, judge in zip(owners, is_judged, strict=True)
+        ],
+        "arms": {**by_column(arms[["label", *COSTS]]), **views},
+        "marks": {
+            cost: {"rank": _nullable(marked["front_rank"]), "probability": membership(marked).tolist()}
+            for cost, marked in section.marks.items()
+        },
+        "allBars": int((arms["n_completed"] > 0).sum()) <= MOST_WITH_BARS,
+        "onFront": int(section.marks["parameters"]["on_front"].sum()),
+    }
+
+
+def _nullable(column: "pd.Series[Any]") -> list[Any]:
+    return [None if pd.isna(value) else value for value in column.tolist()]
+
+
+def _filters(trials: pd.DataFrame, sections: Sequence[DatasetPart]) -> dict[str, Any]:
+    """Return what the filters offer."""
+    costs = dict.fromkeys(cost for section in sections for cost in section.marks)
+    sizes = trials["parameters"].dropna()
+    low, high = (int(sizes.min()), int(sizes.max())) if len(sizes) else (0, 0)
+    return {
+        "datasets": trials["dataset"].unique().tolist(),
+        "arms": trials["arm"].unique().tolist()[:LABELS_LISTED],
+        "statuses": [status for status in STATUSES if (trials["status"] == status).any()],
+        "budgets": [budget for budget in BUDGETS if low <= budget < high],
+        "costs": [(cost, AXES[cost]) for cost in costs],
+        "layers": list(dict.fromkeys(layer for section in sections for layer in section.layers)),
+        "has_test": any(section.has_test for section in sections),
+    }
+
+
+def _hash(script: str) -> str:
+    """Return the name by which a content security policy allows a script, and no other."""
+    return "'sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() + "'"
+
+
+def _folds_parts(judged: pd.DataFrame, sections: Sequence[DatasetPart]) -> list[FoldsPart]:
+    place = ": {}" if len(sections) > 1 else ""
+    found = [
+        lay_out_folds(
+            judged[judged["dataset"] == section.dataset],
+            section.marks["parameters"],
+            place.format(section.dataset),
+        )
+        for section in sections
+        if section.arms is not None
+    ]
+    return [part for part in found if part is not None]
+
+
+def _time_parts(runs: Sequence[Run]) -> list[TimePart]:
+    found = [lay_out_time(run, f": {run.name}" if len(runs) > 1 else "") for run in runs]
+    return [part for part in found if part is not None]
+
+
+def _evidence_parts(found: Sequence[Evidence]) -> list[EvidencePart]:
     several_runs = len({evidence.run for evidence in found}) > 1
     return [
         lay_out_evidence(each, f" on {each.dataset}{f' ({each.run})' if several_runs else ''}")
@@ -199,41 +329,6 @@ def _costs_parts(runs: Sequence[Run]) -> list[CostsPart]:
     return [part for part in found if part is not None]
 
 
-def _summarise_run(run: Run) -> dict[str, Any]:
-    """Say in words what a run trained, when and where."""
-    trials = run.trials
-    started = pd.to_datetime(trials["started_at"], utc=True, format="ISO8601", errors="coerce").min()
-    return {
-        "name": run.name,
-        "datasets": ", ".join(trials["dataset"].unique()),
-        "plan": _describe_plan(trials),
-        "n_trials": len(trials),
-        "n_left": max((run.n_planned or 0) - len(trials), 0),
-        "started": "" if pd.isna(started) else f"{started.day} {started:%B %Y, %H:%M} UTC",
-        "hosts": ", ".join(trials["host"].dropna().unique()),
-    }
-
-
-def _describe_plan(trials: pd.DataFrame) -> str:
-    """Say what the trials are of: arms × seeds × folds, or the phases of a search."""
-    confirmation = trials[trials["phase"] == "confirmation"]
-    searched = trials[trials["phase"] == "search"]
-    if searched.empty:
-        return _count_cells(trials, "arm", "seed")
-    text = f"a search ({notation.counted(len(searched), 'trial')})"
-    return (
-        text
-        if confirmation.empty
-        else f"{text} and its confirmation ({_count_cells(confirmation, 'net', 'fresh seed')})"
-    )
-
-
-def _count_cells(trials: pd.DataFrame, arm: str, seed: str) -> str:
-    arms, seeds, folds = (trials[field].nunique() for field in ("arm", "seed", "fold"))
-    text = f"{notation.counted(arms, arm)} × {notation.counted(seeds, seed)}"
-    return f"{text} × {notation.counted(folds, 'fold')}" if folds else text
-
-
 def _shown_columns(trials: pd.DataFrame) -> list[Column]:
     """Choose the columns: without those that say the same of every trial, with each setting that differs."""
     hidden = {field for field in ("run", "dataset") if trials[field].nunique() <= 1}
@@ -241,17 +336,26 @@ def _shown_columns(trials: pd.DataFrame) -> list[Column]:
         hidden.add("weight_bytes")
     hidden |= {field for field in ("fold", *SEARCH_COLUMNS) if trials[field].isna().all()}
     settings = [
-        Column(
-            field.removeprefix("config."), field, notation.value, pd.api.types.is_numeric_dtype(trials[field])
-        )
+        Column(field.removeprefix("config."), field, "value", pd.api.types.is_numeric_dtype(trials[field]))
         for field in differing_settings(trials)
     ]
     return [column for column in COLUMNS if column.field not in hidden] + settings
 
 
-def _figure_json(figure: go.Figure) -> Markup:
-    """Write a figure as JSON that may stand in a <script>: plotly's writer escapes <, > and /."""
-    return Markup(figure.to_json())
+def _describe_provenance(run: Run) -> dict[str, Any]:
+    """Return what made a run, and how to make it again."""
+    seeds, folds = (sorted(run.trials[name].dropna().unique().tolist()) for name in ("seed", "fold"))
+    commit = str(run.environment.get("commit") or "")
+    is_dirty = commit.endswith("+dirty")
+    facts = [("seeds", ", ".join(map(str, seeds)) or notation.MISSING)]
+    facts += [("folds", ", ".join(map(str, folds)))] if folds else []
+    return {
+        "name": run.name,
+        "facts": [("run folder", str(run.folder)), *facts, *_flatten(run.environment)],
+        "sweep": run.sweep_text,
+        "checkout": f"git checkout {shlex.quote(commit.removesuffix('+dirty'))}" if commit else "",
+        "is_dirty": is_dirty,
+    }
 
 
 def _flatten(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -19,6 +19,8 @@ from analysis.design import Search
 from analysis.figures import Plot
 from analysis.frame import Run
 from analysis.importance import ACCURACY, Importances, importances
+from analysis.parallel import SideBySide, place_side_by_side
+from analysis.parallel_figure import parallel_figure
 from analysis.search_figures import (
     SETTINGS_SHOWN,
     cloud_figure,
@@ -59,6 +61,8 @@ class SearchPart:
     importance: Plot | None
     importance_note: str
     """Why there is no figure of importances; empty where there is."""
+    parallel: Plot | None
+    """Settings and results side by side; None if no two completed trials differ in what was searched."""
 
 
 def lay_out_search(run: Run, place: str) -> SearchPart | None:
@@ -72,6 +76,7 @@ def lay_out_search(run: Run, place: str) -> SearchPart | None:
     trials = run.trials[run.trials["phase"] == "search"]
     nets, confirmed = searched_nets(run.trials), confirmed_nets(run.trials)
     importance, importance_note = _lay_out_importance(importances(study, search))
+    side_by_side = place_side_by_side(run.trials, search.keys)
     return SearchPart(
         title=f"The search{place}",
         setting=describe_search(search),
@@ -83,6 +88,7 @@ def lay_out_search(run: Run, place: str) -> SearchPart | None:
         unconfirmed=_name_unconfirmed(nets, confirmed) if confirmed else "",
         importance=importance,
         importance_note=importance_note,
+        parallel=_lay_out_parallel(side_by_side) if side_by_side else None,
     )
 
 
@@ -120,7 +126,8 @@ def _describe_outcome(trials: pd.DataFrame, study: StudyCopy) -> str:
     ]
     if ended["early_stopped"]:
         sentences.append(
-            "What a trial reached that was stopped early is in no front, table of results or figure."
+            "What a trial reached that was stopped early is in no front and no mean; the figure of accuracy "
+            "against parameters has it as a triangle of its own."
         )
     if study.problem is not None:
         sentences.append(f"How many draws could not be trained is not known: {study.problem}.")
@@ -227,6 +234,29 @@ def _lay_out_importance(found: Importances) -> tuple[Plot | None, str]:
         importance_figure(found), "Importance of the settings for each objective", " ".join(sentences), height
     )
     return plot, ""
+
+
+def _lay_out_parallel(found: SideBySide) -> Plot:
+    shown = len(found.trials)
+    trials = f"the {notation.counted(found.of, 'trial')} that completed"
+    if shown < found.of:
+        trials = f"the {shown:,} most accurate of {trials}"
+    sentences = [
+        f"A line for each of {trials}, by the search’s own seed: where its settings stand, its parameters "
+        "and its validation accuracy. The broader the line, the more accurate: each colour is a fifth of the "
+        "trials, and a click on one in the legend hides it.",
+        "Numbers that span more than a factor of ten stand on a log scale, accuracies on one of the error; "
+        "other settings stand in order, lists by their length first. Trials with the same value lie beside "
+        "each other, the more accurate higher.",
+    ]
+    if any(axis.low for axis in found.axes):
+        sentences.append(f"“{notation.MISSING}” below an axis: these trials have no such setting.")
+    sentences.append(
+        "The pointer on a line at one of the two axes on the right shows all its settings. A search draws "
+        "more where it does well: what most lines share is what it tried most, and not good for that alone."
+    )
+    label = "Settings, parameters and validation accuracy of each trial of the search, as lines"
+    return Plot(parallel_figure(found), label, " ".join(sentences), 30, is_wide=True)
 
 
 def _wish(name: str, way: str) -> str:

@@ -1,13 +1,19 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from hypothesis import settings
 from imitation_run import ARMS, epoch_rows, trial_row
 from imitation_search import write_search
+
+from analysis import write_report
 
 settings.register_profile("analysis", deadline=None)  # a busy machine is not a failure
 settings.load_profile("analysis")
@@ -46,24 +52,67 @@ def run_folder(tmp_path: Path, trials_table: pd.DataFrame) -> Path:
     return folder
 
 
-@pytest.fixture
-def browser():
-    def give_up(reason):
-        if os.environ.get("LIGHTSWEEP_REQUIRE_ALL") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+def give_up(reason: str) -> None:
+    """Skip a test that this machine cannot run; where nothing may be skipped, fail."""
+    if os.environ.get("LIGHTSWEEP_REQUIRE_ALL") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
-    chromium = shutil.which("chromium")
-    if chromium is None:
+
+@pytest.fixture
+def chromium() -> str:
+    found = shutil.which("chromium")
+    if found is None:
         give_up("needs a chromium on PATH")
+    return str(found)
+
+
+@pytest.fixture
+def browser(chromium: str) -> Iterator[Any]:
     try:
-        from playwright.sync_api import sync_playwright
+        from playwright.sync_api import expect, sync_playwright
     except ModuleNotFoundError:
         give_up("needs playwright: pip install lightsweep[test]")
+    expect.set_options(timeout=10_000)  # a busy machine is not a failure
+    quiet = [
+        "--no-sandbox",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Opens the page of run folders, once all figures are drawn.
+
+    At the end no page may have complained in its console, shown a dialog, or asked for anything.
+    """
+    complaints: list[str] = []
+    requests: list[str] = []
+
+    def watch(page: Any) -> Any:
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(f"dialog {dialog.message}"))
+        page.on("request", lambda request: requests.append(request.url))
+        return page
+
+    def open_page(*folders: Path, address: str = "", **context: Any) -> Any:
+        page = watch(browser.new_page(**context))
+        page.set_default_timeout(60_000)
+        path = write_report(folders, tmp_path / "page" / "report.html")
+        page.goto(path.as_uri() + address)
+        page.locator("html[data-ready]").wait_for(state="attached")
+        return page
+
+    yield open_page
+    assert complaints == []
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in requests), requests
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +124,26 @@ def written_search(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def search_folder(written_search: Path, tmp_path: Path) -> Path:
     """A finished search; see ``imitation_search``."""
     return shutil.copytree(written_search, tmp_path / "hunt")
+
+
+@pytest.fixture(scope="session")
+def real_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `lightsweep run` writes of 2 arms × 2 seeds on real digits, one of which leaves the numbers."""
+    folder = tmp_path_factory.mktemp("real")
+    (folder / "sweep.yaml").write_text(REAL_SWEEP)
+    command = [sys.executable, "-m", "lightsweep", "run", "sweep.yaml", "--out", "runs"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stdout + done.stderr  # trials failed
+    return folder / "runs" / "real"
+
+
+REAL_SWEEP = """\
+name: real
+dataset: {name: digits, validation: 100, train_limit: 300}
+seeds: 2
+base:
+  model: {filters: [4, 8], hidden: 8}
+  stages: {preset: paper, epochs: {dual: 2, fusion: 1, finetune: 1}}
+grid:
+  stages.lr: [0.003, 1.0e+30]
+"""

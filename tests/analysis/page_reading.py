@@ -1,5 +1,7 @@
 """Reading what a page shows, for tests."""
 
+import base64
+import gzip
 import json
 import re
 from html.parser import HTMLParser
@@ -34,6 +36,18 @@ def text_of(page: str) -> str:
     return " ".join(Page(page).text.split())
 
 
+def payload_of(page: str) -> dict[str, Any]:
+    """Return the data inside a page."""
+    packed = page.split('<script type="text/plain" id="data">')[1].split("</script>")[0]
+    return json.loads(gzip.decompress(base64.b64decode(packed)))
+
+
 def figure_of(page: str, name: str) -> dict[str, Any]:
-    """Return the figure in the script with this id."""
-    return json.loads(page.split(f'id="{name}">')[1].split("</script>")[0])
+    """Return the figure that is drawn in the element with this id."""
+    return payload_of(page)["figures"][name]
+
+
+def drawn_in(page: str) -> list[str]:
+    """Return the ids of the elements that figures are drawn in, in their order on the page."""
+    elements = [attributes for _, attributes in Page(page).elements]
+    return [str(found["id"]) for found in elements if "plot" in (found.get("class") or "").split()]

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from imitation_run import NASTY
 from page_reading import Page, figure_of, text_of
+from playwright.sync_api import expect
 
-from analysis import load_run, mark_front, pareto_figure, render_report, summarise_arms, write_report
-from analysis.pareto_figures import PUBLISHED
+from analysis import load_run, mark_front, pareto_figure, render_report, summarise_arms
+from analysis.pareto_figures import PAPER, PUBLISHED
 from analysis.published import GRADES, PublishedPoint, near, on_dataset, read_published
 
 HEADER = "dataset,model,parameters,accuracy,measured,source,url,trust\n"
@@ -107,12 +108,10 @@ def test_published_points_are_a_layer_of_the_test_view_alone(run_folder):
     points = [point("<b>net", 1_000, 0.995, measured="five runs " * 12, source="A <i>", trust="C")]
     plain, figure = pareto_figure(table), pareto_figure(table, published=points)
     (layer,) = [trace for trace in figure.data if trace.name == PUBLISHED]
-    assert (layer.meta["view"], layer.visible, list(layer.x), list(layer.y)) == (
-        "test",
-        False,
-        [1_000],
-        [99.5],
-    )
+    assert layer.meta == {"layer": "published", "views": ["test"], "costs": ["parameters"]}
+    assert (layer.visible, list(layer.x), list(layer.y)) == (False, [1_000], [99.5])
+    seen = [pareto_figure(table, view="test", published=points), pareto_figure(table, "macs", "test", points)]
+    assert [figure.data[0].visible for figure in seen] == [True, False]
     assert layer.marker.symbol == "star-open"
     assert layer.marker.symbol not in {t.marker.symbol for t in plain.data}
     lines = layer.hovertext[0].split("<br>")
@@ -124,22 +123,30 @@ def test_published_points_are_a_layer_of_the_test_view_alone(run_folder):
     assert others == [trace.to_plotly_json() for trace in plain.data]
 
 
-def test_only_the_test_view_widens_for_published_points(run_folder):
+def test_the_papers_own_claim_is_a_layer_of_both_views(run_folder):
     table = mark_front(summarise_arms(load_run(run_folder).trials))
-    plain = pareto_figure(table)
-    assert plain.layout.meta["views"] == {
-        view: {"yaxis.title.text": f"mean {view} accuracy (%)"} for view in ("validation", "test")
-    }
-    figure = pareto_figure(table, published=[point(parameters=1_000_000, accuracy=0.85)])
-    views = figure.layout.meta["views"]
-    for axis in ("x", "y"):
-        shown = getattr(plain.layout, f"{axis}axis").range
-        assert getattr(figure.layout, f"{axis}axis").range == shown
-        assert tuple(views["validation"][f"{axis}axis.range"]) == tuple(shown)
-    assert views["test"]["xaxis.range"][0] < math.log10(2_350) < 6 < views["test"]["xaxis.range"][1]
-    assert views["test"]["yaxis.range"][0] < 85
-    assert 1_000_000 in views["test"]["xaxis.tickvals"]
-    assert views["test"]["yaxis.title.text"] == "mean test accuracy (%)"
+    claim = point("theirs", 14_862, 0.99, url="https://arxiv.org/abs/2501.15547")
+    for view in ("validation", "test"):
+        figure = pareto_figure(table, view=view, published=[claim])
+        (layer,) = [trace for trace in figure.data if trace.meta["layer"] == "paper"]
+        assert (layer.visible, layer.name, layer.marker.symbol) == (True, PAPER, "star")
+        assert figure.layout.yaxis.range[0] < 99 < figure.layout.yaxis.range[1]
+
+
+def test_only_the_test_views_accuracies_widen_for_published_points(run_folder):
+    table = mark_front(summarise_arms(load_run(run_folder).trials))
+    far = [point(parameters=1_000_000, accuracy=0.85)]
+    plain, figure = pareto_figure(table), pareto_figure(table, published=far)
+    assert figure.layout.yaxis.range == plain.layout.yaxis.range
+    test = pareto_figure(table, view="test", published=far)
+    assert test.layout.yaxis.range[0] < 85
+    low, high = test.layout.xaxis.range
+    assert low < math.log10(2_350) < 6 < high
+    assert 1_000_000 in test.layout.xaxis.tickvals
+    assert (
+        pareto_figure(table, "macs", "test", far).layout.xaxis.range
+        == pareto_figure(table, "macs").layout.xaxis.range
+    )
 
 
 def test_the_page_has_them_in_figure_and_table_but_in_no_front_and_no_hypervolume(run_folder):
@@ -180,7 +187,7 @@ def test_the_page_has_them_in_figure_and_table_but_in_no_front_and_no_hypervolum
         "https://example.org/?a=1&b=2",
     ]
     assert all("noopener" in link["rel"] for link in links if link["href"].startswith("http"))
-    assert sum(trace["name"] == PUBLISHED for trace in figure_of(page, "pareto-data-1")["data"]) == 1
+    assert sum(trace["name"] == PUBLISHED for trace in figure_of(page, "pareto-1")["data"]) == 1
 
 
 def test_points_that_are_all_drawn_leave_no_others(run_folder):
@@ -194,7 +201,7 @@ def test_points_that_are_all_far_away_stand_in_the_table(run_folder):
     assert "1 published result on this data set stands in the table below and not in the figure" in text_of(
         page
     )
-    assert PUBLISHED not in json.dumps(figure_of(page, "pareto-data-1"))
+    assert PUBLISHED not in json.dumps(figure_of(page, "pareto-1"))
 
 
 def test_the_shipped_table_is_what_a_page_shows(run_folder, monkeypatch):
@@ -203,30 +210,20 @@ def test_the_shipped_table_is_what_a_page_shows(run_folder, monkeypatch):
 
 
 @pytest.mark.browser
-def test_the_layer_can_be_switched_off_and_stays_off(run_folder, tmp_path, browser, monkeypatch):
+def test_the_layer_can_be_switched_off_and_stays_off(run_folder, browser, monkeypatch, opened):
     shipped = (point("a", 800, 0.92), point("b", 900_000, 0.99))
     monkeypatch.setattr("analysis.report.read_published", lambda: shipped)
-    page = browser.new_page()
-    complaints = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(write_report([run_folder], tmp_path / "report.html").as_uri())
+    page = opened(run_folder)
     points = page.locator("#pareto-1 .scatterlayer .point")
-    points.first.wait_for()
-    assert points.count() == 8
-    before = page.evaluate("document.getElementById('pareto-1').layout.xaxis.range")
+    expect(points).to_have_count(9)  # one failed
     page.get_by_role("radio", name="Test").check()
-    page.wait_for_function("document.querySelectorAll('#pareto-1 .scatterlayer .point').length === 10")
-    after = page.evaluate("document.getElementById('pareto-1').layout.xaxis.range")
-    assert after[0] < math.log10(800) < math.log10(900_000) < after[1]
-    page.evaluate(
-        "Plotly.restyle('pareto-1', {visible: 'legendonly'},"
-        f"[document.getElementById('pareto-1').data.findIndex((t) => t.name === {PUBLISHED!r})])"
-    )
-    page.wait_for_function("document.querySelectorAll('#pareto-1 .scatterlayer .point').length === 8")
+    expect(points).to_have_count(11)
+    low, high = page.evaluate("document.getElementById('pareto-1').layout.xaxis.range")
+    assert low < math.log10(800) < math.log10(900_000) < high
+    page.get_by_role("checkbox", name="published results").uncheck()
+    expect(points).to_have_count(9)
     page.get_by_role("radio", name="Validation").check()
-    page.get_by_text("mean validation accuracy (%)").wait_for()
-    assert page.evaluate("document.getElementById('pareto-1').layout.xaxis.range") == before
+    expect(page.locator("#pareto-1 .ytitle")).to_have_text("mean validation accuracy (%)")
     page.get_by_role("radio", name="Test").check()
-    page.get_by_text("mean test accuracy (%)").wait_for()
-    assert points.count() == 8
-    assert complaints == []
+    expect(page.locator("#pareto-1 .ytitle")).to_have_text("mean test accuracy (%)")
+    expect(points).to_have_count(9)

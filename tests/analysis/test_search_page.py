@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from imitation_run import NASTY
 from imitation_search import write_design
-from page_reading import Page, figure_of, table_under, text_of
+from page_reading import Page, figure_of, payload_of, table_under, text_of
 
 from analysis import RunError, importance, load_run, render_report, write_report
 from analysis.design import parse_search
@@ -24,7 +24,9 @@ def test_the_front_is_the_confirmed_one(page):
         ["net 1", "2,000", "80,000", "87.00 ± 1.41%", "86.00 ± 1.41%", "2"],
         ["net 7", "8,000", "320,000", "96.00 ± 1.41%", "95.00 ± 1.41%", "2"],
     ]
-    assert [row[:2] for row in table_under(page, "Best net per parameter budget")[1:]] == [
+    assert [
+        [row[0], row[1].split("<br>")[0]] for row in table_under(page, "Best net per parameter budget")[1:]
+    ] == [
         ["1,000", "net 3"],
         ["2,000 to 5,000", "net 1"],
         ["10,000 to 50,000", "net 7"],
@@ -33,8 +35,12 @@ def test_the_front_is_the_confirmed_one(page):
     assert "3 of 4 arms form the Pareto front: from 500 parameters with 57.00 ± 1.41%" in text
     assert "4 nets, confirmed with fresh seeds and shown by these alone" in text
     assert "Unconfirmed" not in text
-    drawn = figure_of(page, "pareto-data-1")["data"]
-    assert {x for trace in drawn for x in trace["x"]} == {500, 2_000, 8_000, 10_000}
+    drawn = figure_of(page, "pareto-1")["data"]
+    is_result = {trace["meta"]["layer"]: trace["meta"]["layer"] in ("front", "own") for trace in drawn}
+    assert is_result == {"stopped": False, "failed": False, "front": True, "own": True}
+    assert {x for trace in drawn if is_result[trace["meta"]["layer"]] for x in trace["x"]} == {
+        500, 2_000, 8_000, 10_000
+    }  # fmt: skip
 
 
 def test_what_was_searched_and_what_came_of_it_is_said(page):
@@ -48,8 +54,9 @@ def test_what_was_searched_and_what_came_of_it_is_said(page):
     ) in text
     assert (
         "8 trials of the search: 6 completed, 1 stopped early, 1 failed; together 101 epochs. What a trial "
-        "reached that was stopped early is in no front, table of results or figure. Of 12 draws, 3 could not "
-        "be trained (above a limit, or settings that do not go together) and 1 repeated an earlier one"
+        "reached that was stopped early is in no front and no mean; the figure of accuracy against "
+        "parameters has it as a triangle of its own. Of 12 draws, 3 could not be trained (above a limit, or "
+        "settings that do not go together) and 1 repeated an earlier one"
     ) in text
     assert "up to the reference point of 10,000 parameters and an accuracy of 0%" in text
 
@@ -83,8 +90,14 @@ def test_an_early_stopped_trial_is_in_no_figure_and_no_table_of_results(search_f
     planted = render_report([load_run(search_folder)])
     for heading in ("The front", "Best net per parameter budget", "Confirmed nets"):
         assert table_under(planted, heading) == table_under(clean, heading)
-    names = ["pareto-data-1", "curves-data-1"]
-    names += [f"search-1-{figure}-data" for figure in ("course", "cloud", "importance")]
+    layers = [
+        {trace["meta"]["layer"]: trace for trace in figure_of(page, "pareto-1")["data"]}
+        for page in (planted, clean)
+    ]
+    assert "<b>net 2</b>" in str(layers[0].pop("stopped"))
+    del layers[1]["stopped"]
+    assert layers[0] == layers[1]
+    names = ["curves-1", *(f"search-1-{figure}" for figure in ("course", "cloud", "importance", "parallel"))]
     for name in names:
         assert figure_of(planted, name) == figure_of(clean, name)
         assert "net 2" not in str(figure_of(planted, name))
@@ -115,19 +128,24 @@ def test_an_unconfirmed_search_says_so(search_folder):
 
 
 def test_all_trials_are_listed_with_their_phase(page):
-    rows = page.split('id="trials"')[1].split("</tbody>")[0]
-    titles = [part.split("</button>")[0] for part in rows.split('<button type="button">')[1:]]
+    data = payload_of(page)
+    titles = [column["title"] for column in data["columns"]]
     assert titles[:5] == ["Arm", "Seed", "Phase", "Study number", "Status"]
     assert "Latency" not in titles
-    assert rows.count("<tr class=") == 16
-    assert rows.count(">confirmation</td>") == 8
+    phase = data["trials"]["phase"]
+    assert [phase["of"][code] for code in phase["at"]].count("confirmation") == 8
+    assert len(data["trials"]["trial_id"]) == 16
 
 
-def test_a_measured_latency_is_a_column(search_folder):
+def test_a_measured_latency_is_a_column_and_an_axis(search_folder):
     trials = pd.read_parquet(search_folder / "trials.parquet").assign(latency_ms=0.844)
     trials.to_parquet(search_folder / "trials.parquet")
     page = render_report([load_run(search_folder)])
-    assert page.count(">0.84 ms</td>") == 16
+    data = payload_of(page)
+    assert ("Latency", "milliseconds") in [(column["title"], column["kind"]) for column in data["columns"]]
+    assert data["trials"]["latency_ms"]["of"] == [0.844]
+    assert "latency_ms" in data["parts"][0]["marks"]
+    assert table_under(page, "The front by latency")[1][2] == "0.84 ms"
 
 
 def test_without_a_study_or_enough_trials_importance_says_why(search_folder):
@@ -159,7 +177,7 @@ def test_repeated_searches_have_surfaces(search_folder, tmp_path):
     assert "The search: hunt" in text
     assert "The search: again" in text
     assert "What a search reaches when it is repeated on digits: 2 searches (hunt and again)." in text
-    surfaces = figure_of(page, "repeats-1-data")["data"]
+    surfaces = figure_of(page, "repeats-1")["data"]
     assert [trace["name"] for trace in surfaces] == ["reached by 25%", "reached by 50%", "reached by 75%"]
     assert "Of hunt and again: 8 nets, confirmed with fresh seeds" in text
     write_design(other, seed=1001, sampler="random")

@@ -1,0 +1,232 @@
+"""What the page says of folds: how far those of each arm lie apart."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis import notation
+from analysis.figures import INK, PALETTE, Plot, layout, wrapped
+from analysis.folds import ArmFolds, SeedFolds, gather_folds
+from analysis.signs import FOLD_SPREAD
+
+ARMS_SHOWN = 30
+SEEDS_TOLD_APART = 10  # with more seeds, all look the same
+SYMBOLS = ("circle", "square", "triangle-up", "cross", "triangle-down")  # the diamond is the mean's
+
+
+@dataclass(frozen=True)
+class NamedFolds:
+    """An arm's folds with what a figure needs beside them."""
+
+    label: str
+    on_front: bool
+    result: ArmFolds
+
+
+@dataclass(frozen=True)
+class FoldsRow:
+    """An arm in the table."""
+
+    label: str
+    on_front: bool
+    seeds: int
+    folds: str
+    """Of a seed, ``"5"``, or ``"4 to 5"`` where seeds differ."""
+    validation: str
+    test: str
+    lowest: str
+    highest: str
+    spread: str
+    """The largest within a seed, in points, without the unit."""
+    widest_seed: int | None
+    exceeds: bool
+
+
+@dataclass(frozen=True)
+class FoldsPart:
+    """The folds of the arms on one data set, on the page."""
+
+    title: str
+    dataset: str
+    finding: str
+    spread: Plot
+    rows: Sequence[FoldsRow]
+    note: str
+
+
+def lay_out_folds(trials: pd.DataFrame, arms: pd.DataFrame, place: str) -> FoldsPart | None:
+    """Put the folds of one data set into words and a figure; None if no trial on a fold completed.
+
+    ``trials`` are its rows of ``Run.trials``, or of several concatenated, ``arms`` what ``mark_front`` makes
+    of them; ``place`` tells it from others in headings. At most ``ARMS_SHOWN`` arms are shown: the front's,
+    from small to large, then those with the highest mean validation accuracy.
+    """
+    found = gather_folds(trials)
+    if not found:
+        return None
+    named = _name(found, arms)
+    shown = named[:ARMS_SHOWN]
+    limit = f"{100 * FOLD_SPREAD:g} points"
+    spread = Plot(
+        folds_figure(shown),
+        "Validation accuracy of each fold, by arm; the table has the numbers",
+        "A mark is one fold of one seed, by its accuracy on the training images that this fold held back; "
+        "the folds of a seed stand in one line. A diamond is the mean over seeds of their means over folds. "
+        f"Folds of a seed that lie more than {limit} apart are a failure sign of arXiv 2501.15547.",
+        max(14.0, 8 + _row_rem(shown) * len(shown)),
+    )
+    return FoldsPart(
+        title=f"Folds{place}",
+        dataset=found[0].dataset,
+        finding=_find(named, limit),
+        spread=spread,
+        rows=[_row(each) for each in shown],
+        note=_explain(shown, len(named) - len(shown)),
+    )
+
+
+def folds_figure(arms: Sequence[NamedFolds]) -> go.Figure:
+    """Draw the validation accuracy (percent) of each arm's folds, a row per arm, and its mean.
+
+    Traces: the folds, one trace per seed (or a single one if there are more than ``SEEDS_TOLD_APART``), then
+    the means. The seeds of a row are drawn one above the other, for their folds are not the same images.
+    """
+    figure, rows = go.Figure(layout=layout()), list(reversed(arms))  # plotly draws upwards
+    seeds = sorted({seed.seed for each in rows for seed in each.result.seeds})
+    are_told_apart = len(seeds) <= SEEDS_TOLD_APART
+    for number, group in enumerate([[seed] for seed in seeds] if are_told_apart else [seeds]):
+        x: list[float | None] = []
+        y: list[float | None] = []
+        texts: list[str] = []
+        for place, each in enumerate(rows):
+            for seed in each.result.seeds:
+                if seed.seed in group:
+                    x += [*(100 * fold.val_accuracy for fold in seed.folds), None]
+                    y += [*[place + _lift(seeds.index(seed.seed), len(seeds))] * len(seed.folds), None]
+                    texts += [*_describe_folds(each.label, seed), ""]
+        color = PALETTE[number % len(PALETTE)]
+        figure.add_trace(
+            go.Scatter(
+                x=x, y=y, mode="lines+markers" if are_told_apart else "markers",
+                name=f"folds of seed {group[0]}" if are_told_apart else "folds of a seed, in one line",
+                line={"color": color, "width": 1},
+                marker={
+                    "color": color, "symbol": SYMBOLS[number % len(SYMBOLS)],
+                    "size": 7 if are_told_apart else 5, "opacity": 0.75,
+                },
+                hovertext=texts, hovertemplate="%{hovertext}<extra></extra>",
+            )
+        )  # fmt: skip
+    figure.add_trace(
+        go.Scatter(
+            x=[100 * each.result.val_mean for each in rows], y=[place - 0.28 for place in range(len(rows))],
+            mode="markers", name="mean", marker={"color": INK, "symbol": "diamond", "size": 9},
+            hovertext=[_describe_mean(each) for each in rows], hovertemplate="%{hovertext}<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_layout(legend_y=1 + min(0.06, 0.5 / len(rows)))  # near the rows, however high the figure
+    figure.update_xaxes(title="validation accuracy (%)")
+    figure.update_yaxes(
+        tickvals=list(range(len(rows))), ticktext=[wrapped(each.label) for each in rows],
+        range=[-0.6, len(rows) - 0.4], showgrid=False,
+    )  # fmt: skip
+    return figure
+
+
+def _row_rem(arms: Sequence[NamedFolds]) -> float:
+    """Return how high rows are so that the longest label fits."""
+    return max(2.8, 0.6 + 1.1 * max(1 + wrapped(each.label).count("<br>") for each in arms))
+
+
+def _lift(number: int, of: int) -> float:
+    """Return how far above the middle of its row a seed is drawn, the first one highest."""
+    return 0.32 - 0.4 * number / max(of - 1, 1) if of > 1 else 0.1
+
+
+def _name(found: Sequence[ArmFolds], arms: pd.DataFrame) -> list[NamedFolds]:
+    """Give the arms their labels and put them in the order in which they are shown."""
+    columns = ["run", "arm", "label", "front_rank"]
+    known = {(run, arm): (label, rank) for run, arm, label, rank in arms[columns].itertuples(index=False)}
+    ranked = []
+    for result in found:
+        label, rank = known.get((result.run, result.arm), (result.arm, pd.NA))
+        on_front = not pd.isna(rank)
+        order = (not on_front, int(rank) if on_front else -result.val_mean, str(label))
+        ranked.append((order, NamedFolds(str(label), on_front, result)))
+    return [each for _, each in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _describe_folds(label: str, seed: SeedFolds) -> list[str]:
+    apart = "" if seed.spread is None else f"<br>the seed’s folds are {notation.points(seed.spread)} apart"
+    return [
+        f"<b>{escape(label)}</b><br>seed {seed.seed}, fold {fold.fold}<br>validation "
+        f"{notation.percent(fold.val_accuracy)}, test {notation.percent(fold.test_accuracy)}{apart}"
+        for fold in seed.folds
+    ]
+
+
+def _describe_mean(arm: NamedFolds) -> str:
+    result = arm.result
+    lines = [
+        f"<b>{escape(arm.label)}</b>",
+        f"mean {notation.percent(result.val_mean)} of n = {notation.counted(len(result.seeds), 'seed')}",
+    ]
+    if result.val_deviation is not None:
+        lines.append(f"standard deviation over a seed’s folds {notation.points(result.val_deviation)}")
+    return "<br>".join(lines)
+
+
+def _row(arm: NamedFolds) -> FoldsRow:
+    result = arm.result
+    sizes = sorted(len(seed.folds) for seed in result.seeds)
+    return FoldsRow(
+        label=arm.label,
+        on_front=arm.on_front,
+        seeds=len(result.seeds),
+        folds=" to ".join(str(size) for size in dict.fromkeys([sizes[0], sizes[-1]])),
+        validation=notation.percent_spread(result.val_mean, result.val_deviation),
+        test=notation.percent_spread(result.test_mean, result.test_deviation),
+        lowest=notation.percent(result.lowest),
+        highest=notation.percent(result.highest),
+        spread=notation.MISSING if result.spread is None else f"{100 * result.spread:.2f}",
+        widest_seed=result.widest_seed,
+        exceeds=result.exceeds,
+    )
+
+
+def _find(arms: Sequence[NamedFolds], limit: str) -> str:
+    """Say of how many arms a seed's folds lie too far apart, and which are the furthest."""
+    with_spread = [arm for arm in arms if arm.result.spread is not None]
+    if not with_spread:
+        return "No seed has two completed folds yet, so nothing is known of how far they lie apart."
+    widest = max(with_spread, key=lambda arm: arm.result.spread or 0.0)
+    named = f"{widest.label} at seed {widest.result.widest_seed}"
+    by, of = notation.points(widest.result.spread), notation.counted(len(with_spread), "arm")
+    n_wide = sum(arm.result.exceeds for arm in with_spread)
+    if not n_wide:
+        return (
+            f"Of {of} none has folds of a seed more than {limit} apart; the furthest, of {named}, are {by}."
+        )
+    return (
+        f"{n_wide} of {of} {'has' if n_wide == 1 else 'have'} folds of a seed more than {limit} apart; the "
+        f"furthest, of {named}, are {by}."
+    )
+
+
+def _explain(shown: Sequence[NamedFolds], n_left_out: int) -> str:
+    sentences = [
+        "Mean: over seeds, of their means over folds. ±: sample standard deviation over the folds of a seed, "
+        "pooled over seeds, for each seed draws its own folds. Lowest and highest: validation accuracy of a "
+        "single fold. Folds of a seed share most of their training images, so they are not independent runs: "
+        "n counts seeds. All folds have the same test images.",
+    ]
+    if n_left_out:
+        sentences.append(
+            f"Shown are {notation.counted(len(shown), 'arm')}: those on the front first, then the best by "
+            f"mean validation accuracy; {notation.counted(n_left_out, 'arm')} more with folds "
+            f"{'is' if n_left_out == 1 else 'are'} left out."
+        )
+    return " ".join(sentences)

@@ -1,0 +1,162 @@
+"""What a page says first: what was swept, what came out in a sentence each, and what to beware of."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis import notation
+from analysis.evidence import Evidence
+from analysis.frame import Run, differing_settings
+from analysis.power import fewest_seeds
+from analysis.signs import Sign
+
+SETTINGS_NAMED = 5
+FINDINGS_SHOWN = 8
+DECIDED = ("helps", "hurts", "equivalent")
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run in words."""
+
+    name: str
+    datasets: str
+    plan: str
+    """What its trials are of: arms × seeds × folds, or the phases of a search."""
+    varied: str
+    """In which settings its trials differ; empty if in none."""
+    n_trials: int
+    n_left: int
+    """Planned trials without a record."""
+    started: str
+    hosts: str
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A sentence of the first screen, and the part of the page that says more (an element's id, or empty)."""
+
+    text: str
+    more: str = ""
+
+
+def summarise_run(run: Run) -> RunSummary:
+    """Say in words what a run trained, when and where."""
+    trials = run.trials
+    started = pd.to_datetime(trials["started_at"], utc=True, format="ISO8601", errors="coerce").min()
+    return RunSummary(
+        name=run.name,
+        datasets=", ".join(trials["dataset"].unique()),
+        plan=_describe_plan(trials),
+        varied=describe_varied(trials),
+        n_trials=len(trials),
+        n_left=max((run.n_planned or 0) - len(trials), 0),
+        started="" if pd.isna(started) else f"{started.day} {started:%B %Y, %H:%M} UTC",
+        hosts=", ".join(trials["host"].dropna().unique()),
+    )
+
+
+def describe_varied(trials: pd.DataFrame) -> str:
+    """Name the settings in which trials differ, with how many values each has, ``"a (2 values)"``."""
+    counts = {
+        name.removeprefix("config."): int(trials[name].map(notation.value).nunique())
+        for name in differing_settings(trials)
+    }
+    named = [f"{name} ({notation.counted(values, 'value')})" for name, values in counts.items()]
+    if len(named) > SETTINGS_NAMED + 1:
+        named = [*named[:SETTINGS_NAMED], f"{len(named) - SETTINGS_NAMED} more settings"]
+    return notation.listed(named) if named else ""
+
+
+def list_findings(evidences: Sequence[Evidence], dataset: str) -> list[Remark]:
+    """Say the verdicts of ablations on a data set, a sentence with its interval each: decided ones first."""
+    remarks = []
+    for place, evidence in enumerate(evidences, 1):
+        if evidence.dataset != dataset:
+            continue
+        rows = [
+            row
+            for family in evidence.families
+            for row in family.comparisons
+            if row.judgement.mean is not None
+        ]
+        rows.sort(key=lambda row: (row.judgement.verdict not in DECIDED, -abs(row.judgement.mean or 0.0)))
+        for row in rows[:FINDINGS_SHOWN]:
+            judged = row.judgement
+            bounds = f", 95% interval {notation.interval_points(judged.interval)}" if judged.interval else ""
+            remarks.append(
+                Remark(
+                    f"{row.contrast.name}: {row.verdict}, {notation.signed_points(judged.mean)} points "
+                    f"(n = {notation.counted(judged.n, 'seed')}{bounds})"
+                )
+            )
+        left_out = len(rows) - FINDINGS_SHOWN
+        more = f"{left_out} more, and how they were judged" if left_out > 0 else "How they were judged"
+        remarks.append(Remark(more, f"evidence-{place}"))
+    return remarks
+
+
+def list_warnings(runs: Sequence[Run], judged: pd.DataFrame, signs: Sequence[Sign]) -> list[Remark]:
+    """Say what a reader must beware of; ``judged`` are the trials that the fronts are made of."""
+    trials = pd.concat([run.trials for run in runs], ignore_index=True)
+    left = sum(max((run.n_planned or 0) - len(run.trials), 0) for run in runs)
+    failed, stopped = ((trials["status"] == status).sum() for status in ("failed", "early_stopped"))
+    remarks = []
+    if left:
+        remarks.append(Remark(f"{notation.counted(left, 'planned trial')} have not run yet."))
+    if failed:
+        remarks.append(Remark(f"{notation.counted(failed, 'trial')} failed and are in no mean.", "failures"))
+    if stopped:
+        remarks.append(
+            Remark(
+                f"{notation.counted(stopped, 'trial')} were stopped early and are in no mean and no front."
+            )
+        )
+    completed = judged[judged["status"] == "completed"]
+    seeds = completed.groupby(["run", "dataset", "arm"])["seed"].nunique()
+    if len(seeds):
+        remarks += _warn_of_seeds(int(seeds.max()))
+    kinds = Counter(sign.kind for sign in signs)
+    remarks += [
+        Remark(f"Failure sign in {notation.counted(arms, 'arm')}: {kind}.", "signs")
+        for kind, arms in kinds.items()
+    ]
+    return remarks
+
+
+def _warn_of_seeds(seeds: int) -> list[Remark]:
+    needed = fewest_seeds(0.05, 1)
+    if seeds == 1:
+        return [
+            Remark("One seed an arm: how far results spread is not known, and small differences may be luck.")
+        ]
+    if seeds < needed:
+        return [
+            Remark(
+                f"{seeds} seeds an arm: no sign-flip test can call a difference significant at 5% with fewer "
+                f"than {needed}."
+            )
+        ]
+    return []
+
+
+def _describe_plan(trials: pd.DataFrame) -> str:
+    """Say what the trials are of: arms × seeds × folds, or the phases of a search."""
+    confirmation = trials[trials["phase"] == "confirmation"]
+    searched = trials[trials["phase"] == "search"]
+    if searched.empty:
+        return _count_cells(trials, "arm", "seed")
+    text = f"a search ({notation.counted(len(searched), 'trial')})"
+    return (
+        text
+        if confirmation.empty
+        else f"{text} and its confirmation ({_count_cells(confirmation, 'net', 'fresh seed')})"
+    )
+
+
+def _count_cells(trials: pd.DataFrame, arm: str, seed: str) -> str:
+    arms, seeds, folds = (trials[field].nunique() for field in ("arm", "seed", "fold"))
+    text = f"{notation.counted(arms, arm)} × {notation.counted(seeds, seed)}"
+    return f"{text} × {notation.counted(folds, 'fold')}" if folds else text

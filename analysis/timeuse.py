@@ -1,0 +1,144 @@
+"""Where the workers' time went: training, waiting for one another, what came to nothing, what look-ups saved.
+
+Of ``Run.stages``, which says how each trial came by the result of each stage. Times are worker-seconds: two
+workers that train for a second each have spent two.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pandas as pd
+
+from analysis.frame import Run
+
+STORED, CONTINUED = "stored", "continued"
+"""Origins of a result: looked up, and made from a checkpoint. All but the first were made by the trial."""
+FAILED, STOPPED = "failed", "early_stopped"
+ASSESSMENT = "assessment"
+UNFINISHED, ALL = "stages that did not end", "all"
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """What a stage took in all trials of a run, in worker-seconds."""
+
+    stage: str
+    trained_seconds: float = 0.0
+    """Making it, in trials that completed."""
+    stopped_seconds: float = 0.0
+    """The same in trials that were stopped early."""
+    failed_seconds: float = 0.0
+    """The same in trials that failed."""
+    waited_seconds: float = 0.0
+    """Until another worker had made it; with the time that asking for it takes."""
+    saved_seconds: float = 0.0
+    """What the results that were looked up took where they were made: not spent here."""
+    made: int = 0
+    """Trials that made it."""
+    looked_up: int = 0
+    """Trials that looked it up."""
+
+    @property
+    def spent_seconds(self) -> float:
+        """All but what look-ups saved."""
+        return self.trained_seconds + self.stopped_seconds + self.failed_seconds + self.waited_seconds
+
+
+SUMMED = tuple(field.name for field in fields(StageTime) if field.name != "stage")
+
+
+@dataclass(frozen=True)
+class TimeUse:
+    """Where a run's time went, in worker-seconds."""
+
+    stages: tuple[StageTime, ...]
+    """By the latest place that they have in a trial, the assessment last; then, where it is not nothing, the
+    rest of trials that failed or were stopped early, called ``UNFINISHED``."""
+    total: StageTime
+    """The sum of ``stages``."""
+    between_seconds: float
+    """The rest of trials that completed: loading images, looking up, handing over."""
+    n_trials: int
+    n_failed: int
+    n_stopped: int
+    n_continued: int
+    """Stages that went on from a checkpoint: their seconds include those before it."""
+    span_seconds: float | None
+    """From the first start to the last end of a trial; None unless these are known of every trial."""
+
+
+def time_use(run: Run) -> TimeUse | None:
+    """Add up where a run's time went; None if its folder does not say (``run.stages`` is empty).
+
+    A trial's rest is what its own seconds are beyond those that its stages took and waited, but not less than
+    none: what a checkpoint brought along was not spent in the trial that went on from it.
+    """
+    if run.stages.empty:
+        return None
+    trials, stages = run.trials, _sort_times(run)
+    times = [
+        _add_up(str(name), rows)
+        for name, rows in sorted(stages.groupby("stage", sort=False), key=lambda each: _place(*each))
+    ]
+    of_stages = stages["spent_seconds"].groupby(stages["trial_id"]).sum()
+    spent = trials["trial_id"].map(of_stages).fillna(0.0)
+    rest = (trials["seconds"].fillna(0.0) - spent).clip(lower=0.0)
+    is_failed, is_stopped = trials["status"] == FAILED, trials["status"] == STOPPED
+    unfinished = StageTime(
+        UNFINISHED,
+        stopped_seconds=float(rest[is_stopped].sum()),
+        failed_seconds=float(rest[is_failed].sum()),
+    )
+    if unfinished.spent_seconds > 0:
+        times.append(unfinished)
+    return TimeUse(
+        stages=tuple(times),
+        total=_total(times),
+        between_seconds=float(rest[~is_failed & ~is_stopped].sum()),
+        n_trials=len(trials),
+        n_failed=int(is_failed.sum()),
+        n_stopped=int(is_stopped.sum()),
+        n_continued=int((stages["origin"] == CONTINUED).sum()),
+        span_seconds=_span(trials),
+    )
+
+
+def _sort_times(run: Run) -> pd.DataFrame:
+    """Take ``run.stages`` in the order of the stages, with a column for each field of ``StageTime``."""
+    stages = run.stages.sort_values("stage_index", kind="stable")
+    status = stages["trial_id"].map(run.trials.set_index("trial_id")["status"])
+    is_stored, is_failed, is_stopped = stages["origin"] == STORED, status == FAILED, status == STOPPED
+    seconds, waited = stages["seconds"].fillna(0.0), stages["waited_seconds"].fillna(0.0)
+    made = seconds.mask(is_stored, 0.0)
+    return stages.assign(
+        trained_seconds=made.mask(is_failed | is_stopped, 0.0),
+        stopped_seconds=made.where(is_stopped, 0.0),
+        failed_seconds=made.where(is_failed, 0.0),
+        waited_seconds=waited,
+        saved_seconds=seconds.where(is_stored, 0.0),
+        spent_seconds=made + waited,
+        made=~is_stored,
+        looked_up=is_stored,
+    )
+
+
+def _place(name: Any, rows: pd.DataFrame) -> tuple[bool, int]:
+    return name == ASSESSMENT, int(rows["stage_index"].max())
+
+
+def _add_up(name: str, rows: pd.DataFrame) -> StageTime:
+    sums: dict[str, Any] = {column: sum(rows[column].tolist()) for column in SUMMED}
+    return StageTime(name, **sums)
+
+
+def _total(times: Sequence[StageTime]) -> StageTime:
+    return StageTime(ALL, **{name: sum(getattr(each, name) for each in times) for name in SUMMED})
+
+
+def _span(trials: pd.DataFrame) -> float | None:
+    starts = pd.to_datetime(trials["started_at"], format="ISO8601", utc=True, errors="coerce")
+    ends = starts + pd.to_timedelta(trials["seconds"], unit="s")
+    if trials.empty or ends.isna().any():
+        return None
+    return float((ends.max() - starts.min()).total_seconds())
