@@ -1,6 +1,7 @@
 """One self-contained HTML page from one or several runs: no request leaves the reader's machine.
 
-Everything that comes from files is escaped by the template (report.html.jinja, report.css, report.js).
+Its templates, style and scripts are in `templates/`. What comes from files is escaped there; and no script
+runs but the page's own two, by their hashes (content security policy).
 """
 
 import base64
@@ -92,7 +93,7 @@ COLUMNS = (
     Column("Trial", "trial_id", "text", number=False),
 )
 SCRIPTS = ("report.js", "trial.js")
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "templates"
 FAILURES_SHOWN = 100
 LABELS_LISTED = 500  # arms that the filter offers by name
 
@@ -151,42 +152,50 @@ def compose_page(runs: Sequence[Run], published: Sequence[PublishedPoint] | None
     columns, payload = _shown_columns(trials), Payload()
     _fill(payload, runs, trials, judged, epochs, sections, columns)
     script = "".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS) + "\n"
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    html = environment.get_template("report.html.jinja").render(
-        title=" + ".join(run.name for run in runs),
-        summaries=[summarise_run(run) for run in runs],
-        counts={status: int((trials["status"] == status).sum()) for status in STATUSES},
-        n_trials=len(trials),
-        filters=_filters(trials, sections),
-        warnings=list_warnings(runs, judged, signs),
-        findings={section.dataset: list_findings(evidences, section.dataset) for section in sections},
-        sections=sections,
-        evidence_parts=_evidence_parts(evidences),
-        alternatives_parts=_alternatives_parts(judged),
-        compression_parts=_compression_parts(runs),
-        costs_parts=_costs_parts(runs),
-        verdict_of=verdict_of,
-        search_parts=_search_parts(runs),
-        repeats_parts=lay_out_repeats(gather_repeats(runs)),
-        comparison=lay_out_comparison(runs),
-        folds_parts=_folds_parts(judged, sections),
-        time_parts=_time_parts(runs),
-        signs=signs,
-        several_places=trials[["run", "dataset"]].drop_duplicates().shape[0] > 1,
-        columns=columns,
-        is_missing=pd.isna,
-        failures=records(trials[trials["status"] == "failed"].head(FAILURES_SHOWN)),
-        provenance=[_describe_provenance(run) for run in runs],
-        layer_names=LAYERS,
-        notation=notation,
-        payload=payload,
-        plotly=packed_plotly(),
-        script=Markup(script),
-        script_hashes=[_hash(script), _hash(get_plotlyjs())],
+    html = (
+        templates()
+        .get_template("report.html.jinja")
+        .render(
+            title=" + ".join(run.name for run in runs),
+            summaries=[summarise_run(run) for run in runs],
+            counts={status: int((trials["status"] == status).sum()) for status in STATUSES},
+            n_trials=len(trials),
+            filters=_filters(trials, sections),
+            warnings=list_warnings(runs, judged, signs),
+            findings={section.dataset: list_findings(evidences, section.dataset) for section in sections},
+            sections=sections,
+            evidence_parts=_evidence_parts(evidences),
+            alternatives_parts=_alternatives_parts(judged),
+            compression_parts=_compression_parts(runs),
+            costs_parts=_costs_parts(runs),
+            verdict_of=verdict_of,
+            search_parts=_search_parts(runs),
+            repeats_parts=lay_out_repeats(gather_repeats(runs)),
+            comparison=lay_out_comparison(runs),
+            folds_parts=_folds_parts(judged, sections),
+            time_parts=_time_parts(runs),
+            signs=signs,
+            several_places=trials[["run", "dataset"]].drop_duplicates().shape[0] > 1,
+            columns=columns,
+            is_missing=pd.isna,
+            failures=records(trials[trials["status"] == "failed"].head(FAILURES_SHOWN)),
+            provenance=[_describe_provenance(run) for run in runs],
+            layer_names=LAYERS,
+            notation=notation,
+            payload=payload,
+            plotly=packed_plotly(),
+            script=Markup(script),
+            script_hashes=[_hash(script), _hash(get_plotlyjs())],
+        )
     )
     return Page(html, payload.figures)
+
+
+def templates() -> Environment:
+    """Return the page's templates; they escape everything that comes from files."""
+    return Environment(
+        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
 
 
 def _fill(

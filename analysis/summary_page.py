@@ -107,13 +107,11 @@ def list_warnings(runs: Sequence[Run], judged: pd.DataFrame, signs: Sequence[Sig
     if left:
         remarks.append(Remark(f"{notation.counted(left, 'planned trial')} have not run yet."))
     if failed:
-        remarks.append(Remark(f"{notation.counted(failed, 'trial')} failed and are in no mean.", "failures"))
+        text = f"{notation.counted(failed, 'trial')} failed; {_they_are(failed)} in no mean."
+        remarks.append(Remark(text, "failures"))
     if stopped:
-        remarks.append(
-            Remark(
-                f"{notation.counted(stopped, 'trial')} were stopped early and are in no mean and no front."
-            )
-        )
+        ended = f"{notation.counted(stopped, 'trial')} {'was' if stopped == 1 else 'were'} stopped early"
+        remarks.append(Remark(f"{ended}; {_they_are(stopped)} in no mean and no front."))
     completed = judged[judged["status"] == "completed"]
     seeds = completed.groupby(["run", "dataset", "arm"])["seed"].nunique()
     if len(seeds):
@@ -124,6 +122,10 @@ def list_warnings(runs: Sequence[Run], judged: pd.DataFrame, signs: Sequence[Sig
         for kind, arms in kinds.items()
     ]
     return remarks
+
+
+def _they_are(number: int) -> str:
+    return "it is" if number == 1 else "they are"
 
 
 def _warn_of_seeds(seeds: int) -> list[Remark]:

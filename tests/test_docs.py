@@ -66,7 +66,9 @@ def test_the_readmes_tree_is_the_real_one():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     files = [Path(line) for line in listed.splitlines()]
     modules = {
-        f.name for f in files if f.parts[0] in ("lightsweep", "analysis") and not f.name.startswith("__")
+        "/".join(f.parts[1:])
+        for f in files
+        if f.parts[0] in ("lightsweep", "analysis") and not f.name.startswith("__")
     }
     folders = {f.parts[0] for f in files if len(f.parts) > 1 and not f.parts[0].startswith(".")}
     assert named == modules | folders | {"cluster.yaml"}

@@ -8,10 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from imitation_run import ARMS, NASTY
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from page_reading import Page, table_under, text_of
 
-import analysis
 from analysis import comparison_page, load_run, notation
 from analysis.comparison import (
     ANOTHER_NET,
@@ -26,6 +24,8 @@ from analysis.comparison import (
 from analysis.comparison_page import lay_out_comparison
 from analysis.frame import Run, summarise_arms
 from analysis.pareto import covered_share
+from analysis.payload import Payload
+from analysis.report import templates
 
 
 @pytest.fixture
@@ -56,14 +56,8 @@ def arm_named(arms, name):
 
 
 def rendered(runs) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(analysis.__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    template = environment.get_template("comparison.html.jinja")
-    return template.render(comparison=lay_out_comparison(runs), notation=notation)
+    template = templates().get_template("comparison.html.jinja")
+    return template.render(comparison=lay_out_comparison(runs), notation=notation, payload=Payload())
 
 
 def test_only_what_differs_is_a_fact(run):

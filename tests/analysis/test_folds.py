@@ -1,6 +1,5 @@
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import stdev
 
 import numpy as np
@@ -9,15 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from imitation_run import ARMS, NASTY, trial_row
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from page_reading import Page, text_of
 
-import analysis
 from analysis import load_run, mark_front, notation, summarise_arms
 from analysis.folds import gather_folds, pooled_deviation
 from analysis.folds_page import ARMS_SHOWN, SEEDS_TOLD_APART, SYMBOLS, lay_out_folds
 from analysis.frame import EPOCH_COLUMNS
 from analysis.payload import Payload
+from analysis.report import templates
 from analysis.signs import FOLDS, find_signs
 
 Accuracies = Mapping[str, Mapping[int, Sequence[float | None]]]
@@ -54,13 +52,7 @@ def laid_out(trials: pd.DataFrame, place: str = ""):
 
 
 def rendered(parts) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(analysis.__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    template = environment.get_template("folds.html.jinja")
+    template = templates().get_template("folds.html.jinja")
     return template.render(folds_parts=parts, notation=notation, payload=Payload())
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pandas as pd
 import pytest
+from imitation_large import write_large
 from imitation_run import NASTY, plant_partial_trials
 from page_reading import Page, drawn_in, figure_of, payload_of, table_under, text_of
 from plotly.offline import get_plotlyjs
@@ -266,3 +267,63 @@ def test_a_failed_write_leaves_the_old_report(run_folder, tmp_path, monkeypatch)
         write_report([run_folder], output)
     assert output.read_text() == "old"
     assert not list(tmp_path.glob(".report-*"))
+
+
+def test_the_numbers_are_those_of_the_file_of_trials(tmp_path):
+    """Computed here anew from trials.parquet, with nothing of the analysis."""
+    folder = write_large(tmp_path / "large", 60, 3)
+    page = render_report([load_run(folder)])
+    trials = pd.read_parquet(folder / "trials.parquet")
+    ends = trials["status"].value_counts()
+    assert (
+        f"{ends['completed']} completed {ends['early_stopped']} stopped early {ends['failed']} failed"
+    ) in text_of(page)
+    done = trials[trials["status"] == "completed"].groupby("arm")
+    arms = {
+        arm: (int(rows["parameters"].iloc[0]), rows["val_accuracy"].mean(), rows)
+        for arm, rows in done  # one trial a seed
+    }
+
+    def spread(values):
+        deviation = f" ± {100 * values.std(ddof=1):.2f}" if len(values) > 1 else ""
+        return f"{100 * values.mean():.2f}{deviation}%"
+
+    def is_beaten(size, accuracy):
+        return any(
+            other_size <= size and other >= accuracy and (other_size < size or other > accuracy)
+            for other_size, other, _ in arms.values()
+        )
+
+    front = sorted((size, arm) for arm, (size, accuracy, _) in arms.items() if not is_beaten(size, accuracy))
+    expected = [
+        [str(place), arm, f"{size:,}", f"{40 * size:,}", spread(rows["val_accuracy"]),
+         spread(rows["test_accuracy"]), str(len(rows))]
+        for place, (size, arm) in enumerate(front, 1)
+        for rows in [arms[arm][2]]
+    ]  # fmt: skip
+    assert [row[:7] for row in table_under(page, "The front")[1:]] == expected
+    budgets = {row[1].split("<br>")[0]: row for row in table_under(page, "Best net per parameter budget")[1:]}
+    for budget in (1_000, 2_000, 5_000, 10_000, 15_000, 20_000, 50_000):
+        affordable = [(accuracy, -size, arm) for arm, (size, accuracy, _) in arms.items() if size <= budget]
+        if affordable:
+            _, size, best = max(affordable)
+            low, _, high = budgets[best][0].replace(",", "").partition(" to ")
+            assert int(low) <= budget <= int(high or low)
+            assert f"{-size:,} parameters, n = {len(arms[best][2])}" in budgets[best][1]
+            assert budgets[best][2:] == [
+                spread(arms[best][2]["val_accuracy"]), spread(arms[best][2]["test_accuracy"])
+            ]  # fmt: skip
+    data = payload_of(page)["trials"]
+    for name in (
+        "trial_id",
+        "arm",
+        "seed",
+        "status",
+        "parameters",
+        "val_accuracy",
+        "test_accuracy",
+        "seconds",
+    ):
+        column = data[name]
+        cells = column if isinstance(column, list) else [column["of"][code] for code in column["at"]]
+        assert cells == trials[name].astype(object).where(trials[name].notna(), None).tolist()

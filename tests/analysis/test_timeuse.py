@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from imitation_run import NASTY
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from page_reading import Page, text_of
 
-import analysis
 from analysis import load_run, notation
 from analysis.frame import STAGE_COLUMNS, Run
 from analysis.payload import Payload
+from analysis.report import templates
 from analysis.timeuse import SUMMED, UNFINISHED, StageTime, TimeUse, time_use
 from analysis.timeuse_page import HOLLOW, KINDS, axis_unit, duration, lay_out_time, time_figure
 
@@ -80,13 +79,7 @@ def by_stage(use: TimeUse) -> dict[str, StageTime]:
 
 
 def rendered(parts) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(analysis.__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    template = environment.get_template("timeuse.html.jinja")
+    template = templates().get_template("timeuse.html.jinja")
     return template.render(time_parts=parts, notation=notation, payload=Payload())
 
 

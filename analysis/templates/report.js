@@ -368,8 +368,8 @@ function drawBox(box, state) {
 
 function listen() {
   let asked = false;
-  form.addEventListener("input", () => {
-    if (asked) return;
+  document.addEventListener("input", (event) => {
+    if (asked || event.target.form !== form) return; // some controls of the form stand beside their figures
     asked = true;
     requestAnimationFrame(() => {
       asked = false;

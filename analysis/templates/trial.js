@@ -34,7 +34,7 @@ function describeTrial(row) {
     element("h2", { id: "trial-title" }, of("arm")),
     siblings(row),
     ...(error === null ? [] : [element("pre", { class: "warning" }, error)]),
-    pairs(data.columns.filter(({ field }) => RESULTS.includes(field)).map(({ title, field, kind }) => [title, write(kind, of(field))])),
+    facts(data.columns.filter(({ field }) => RESULTS.includes(field)).map(({ title, field, kind }) => [title, write(kind, of(field))])),
     element("h3", {}, "Learning curves"),
     ...curves(row),
     element("h3", {}, "Stages"),
@@ -51,6 +51,9 @@ function describeTrial(row) {
 const RESULTS = ["parameters", "weight_bytes", "macs", "latency_ms", "val_accuracy", "test_accuracy", "train_accuracy", "epochs_trained", "seconds"];
 
 const pairs = (rows) => element("dl", {}, ...rows.flatMap(([name, text]) => [element("dt", {}, name), element("dd", {}, text)]));
+
+const facts = (rows) =>
+  element("dl", { class: "facts" }, ...rows.map(([name, text]) => element("div", {}, element("dt", {}, name), element("dd", {}, text))));
 
 // The other trials of the arm: its seeds and folds.
 function siblings(row) {
@@ -202,7 +205,7 @@ function commands(row) {
 }
 
 dialog.addEventListener("close", () => {
-  form.elements.trial.value = "";
+  form.elements.trial.value = form.elements["trial-run"].value = "";
   apply();
 });
 dialog.addEventListener("click", (event) => {
