@@ -2,7 +2,8 @@
 
 A trace's ``meta`` says what it is, so that a page can show another cost or view of the same figure: its
 ``layer``, what its ``customdata`` number (``of``: arms or trials, by their row), and the views and costs that
-it is for (``views``, ``costs``; all where they are missing). ``layout.meta`` has all costs' and views' axes.
+it is for (``views``, ``costs``; all where they are missing). ``layout.meta`` has the axes: by view ``y``, and
+``x`` by cost.
 """
 
 from collections.abc import Sequence
@@ -92,13 +93,18 @@ def pareto_figure(
         fits = view in trace.meta.get("views", VIEWS) and cost in trace.meta.get("costs", COSTS)
         trace.visible = fits
     known = [one for one in COSTS if completed[one].notna().any()]
-    costs = {str(one): _cost_axis(completed, one, published) for one in known}
-    accuracies = {str(one): _accuracy_axis(completed, one, published) for one in VIEWS}
-    figure.update_xaxes(type="log", **costs.get(cost, {}))
-    figure.update_yaxes(**accuracies[view])
+    axes = {
+        str(one): {
+            "x": {str(each): _cost_axis(completed, each, one, published) for each in known},
+            "y": _accuracy_axis(completed, one, published),
+        }
+        for one in VIEWS
+    }
+    figure.update_xaxes(type="log", **axes[view]["x"].get(cost, {}))
+    figure.update_yaxes(**axes[view]["y"])
     rug = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
     return figure.update_layout(
-        meta={"x": costs, "y": accuracies},
+        meta=axes,
         shapes=_budget_lines() if cost == "parameters" else [],
         yaxis2=rug,
         hoverdistance=30,
@@ -280,18 +286,24 @@ def _budget_lines() -> list[dict[str, Any]]:
     return [{**place, "name": "budgets", "x0": budget, "x1": budget} for budget in BUDGETS]
 
 
-def _cost_axis(arms: pd.DataFrame, cost: Cost, published: Sequence[PublishedPoint]) -> dict[str, Any]:
+def _seen(published: Sequence[PublishedPoint], view: View) -> list[PublishedPoint]:
+    return [point for point in published if view == "test" or point.is_papers]
+
+
+def _cost_axis(
+    arms: pd.DataFrame, cost: Cost, view: View, published: Sequence[PublishedPoint]
+) -> dict[str, Any]:
     """Return the title, range and ticks of the axis of a cost, which hold arms and points."""
     sizes = arms[cost].dropna().tolist()
     if cost == "parameters":
-        sizes += [point.parameters for point in published if point.parameters is not None]
+        sizes += [point.parameters for point in _seen(published, view) if point.parameters is not None]
     return {"title": {"text": f"{AXES[cost]} (log scale)"}, **log_ticks(min(sizes), max(sizes))}
 
 
 def _accuracy_axis(arms: pd.DataFrame, view: View, published: Sequence[PublishedPoint]) -> dict[str, Any]:
     """Return the title and range of the axis of accuracy, which hold arms, bars and points."""
     means, reach = arms[f"{VIEWS[view]}_mean"], pd.Series(reach_of_means(arms, view), arms.index).fillna(0)
-    points = [100 * point.accuracy for point in published if view == "test" or point.is_papers]
+    points = [100 * point.accuracy for point in _seen(published, view)]
     low = min([100 * (means - reach).min(), *points])
     high = max([100 * (means + reach).max(), *points])
     title = {"title": {"text": f"mean {view} accuracy (%)"}}

@@ -37,6 +37,11 @@ def _caption(points: Sequence[PublishedPoint], drawn: Sequence[PublishedPoint]) 
             f"{results} on this data set {'stands' if len(points) == 1 else 'stand'} in the table below and "
             "not in the figure, being far from these nets in size or accuracy."
         )
+    papers = (
+        " The filled star, the paper’s own claim, stands in both views."
+        if any(point.is_papers for point in drawn)
+        else ""
+    )
     shown = "all" if len(drawn) == len(points) else f"{len(drawn):,}"
     rest = (
         ""
@@ -45,7 +50,7 @@ def _caption(points: Sequence[PublishedPoint], drawn: Sequence[PublishedPoint]) 
         "the table alone."
     )
     return (
-        f"Hollow grey stars: {shown} of {results} on this data set. They are accuracies on the test images, "
+        f"Stars: {shown} of {results} on this data set. They are accuracies on the test images, "
         "measured by others in other ways, so they stand in the test view only, and have no part in the "
-        f"front, its probabilities or its hypervolume.{rest}"
+        f"front, its probabilities or its hypervolume.{rest}{papers}"
     )

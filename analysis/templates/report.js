@@ -189,11 +189,11 @@ function arrange(part, figure, state, most = Infinity) {
       marker: { ...trace.marker, color: members.map((arm) => fill(trace.marker.line.color, mark.probability[arm])) },
     };
   });
-  const { x, y } = figure.layout.meta;
+  const { x, y } = figure.layout.meta[state.view];
   const layout = {
     ...figure.layout,
     xaxis: { ...figure.layout.xaxis, ...x[cost] },
-    yaxis: { ...figure.layout.yaxis, ...y[state.view] },
+    yaxis: { ...figure.layout.yaxis, ...y },
     shapes: cost === "parameters" && state["layer-budgets"] !== "0" ? figure.layout.shapes : [],
   };
   return [traces, layout];

@@ -534,7 +534,7 @@ def test_figures_of_ablations_draw_in_a_browser(tmp_path: Path, opened: Any) -> 
             BROKEN if arm == f"without {NASTY}" and seed == 1 else 0.9 - 0.01 * len(arm) % 0.2 - 0.001 * seed
         )
 
-    for name, figures in (("path", 6), ("factorial", 7)):
+    for name, figures in (("path", 6), ("factorial", 6)):
         run = imitate(tmp_path / name, DESIGNS[name], outcome)
         page = opened(run.folder)
         assert page.locator(".plot .main-svg:first-child").count() == figures

@@ -57,5 +57,5 @@ def test_figures_are_written_as_images_where_kaleido_is(run_folder, tmp_path, ch
     svg = (tmp_path / "front.svg").read_text(encoding="utf-8")
     assert svg.startswith("<svg")
     assert "mean validation accuracy (%)" in svg
-    assert svg.count('class="point') == 8 + 1  # arms, and the trial that failed
+    assert svg.count('class="point plotly-customdata"') == 8 + 1  # arms, and the trial that failed
     assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")

@@ -133,11 +133,12 @@ def test_the_papers_own_claim_is_a_layer_of_both_views(run_folder):
         assert figure.layout.yaxis.range[0] < 99 < figure.layout.yaxis.range[1]
 
 
-def test_only_the_test_views_accuracies_widen_for_published_points(run_folder):
+def test_only_the_test_view_widens_for_published_points(run_folder):
     table = mark_front(summarise_arms(load_run(run_folder).trials))
     far = [point(parameters=1_000_000, accuracy=0.85)]
     plain, figure = pareto_figure(table), pareto_figure(table, published=far)
     assert figure.layout.yaxis.range == plain.layout.yaxis.range
+    assert figure.layout.xaxis.range == plain.layout.xaxis.range
     test = pareto_figure(table, view="test", published=far)
     assert test.layout.yaxis.range[0] < 85
     low, high = test.layout.xaxis.range
@@ -164,10 +165,7 @@ def test_the_page_has_them_in_figure_and_table_but_in_no_front_and_no_hypervolum
     text = text_of(page)
     hypervolume = "Hypervolume of the front: "
     assert text.split(hypervolume)[1][:6] == text_of(plain).split(hypervolume)[1][:6]
-    assert (
-        "Hollow grey stars: 1 of 2 published results on this data set. They are accuracies on the test"
-        in text
-    )
+    assert "Stars: 1 of 2 published results on this data set. They are accuracies on the test" in text
     assert "so they stand in the test view only, and have no part in the front" in text
     assert (
         "The others, beyond 10 times this figure’s parameters or far less accurate, stand in the table"
@@ -192,7 +190,7 @@ def test_the_page_has_them_in_figure_and_table_but_in_no_front_and_no_hypervolum
 
 def test_points_that_are_all_drawn_leave_no_others(run_folder):
     text = text_of(render_report([load_run(run_folder)], [point("one"), point("two")]))
-    assert "Hollow grey stars: all of 2 published results on this data set." in text
+    assert "Stars: all of 2 published results on this data set." in text
     assert "stand in the table alone" not in text
 
 
