@@ -101,9 +101,10 @@ def membership_probability(
     probabilities = np.full(len(parameters), np.nan)
     order = np.argsort(parameters, kind="stable")
     order = order[~np.isnan(parameters[order]) & ~np.isnan(accuracies[order]).all(axis=1)]
-    if not len(order):
-        return probabilities
     sizes, accuracies = parameters[order], accuracies[order]
+    is_replicated = (~np.isnan(accuracies)).sum(axis=1) > 1
+    if not is_replicated.any():
+        return probabilities
     accuracies = accuracies[:, ~np.isnan(accuracies).all(axis=0)]
     n_seeds = accuracies.shape[1]
     random = np.random.default_rng(seed)
@@ -111,7 +112,6 @@ def membership_probability(
     times = np.zeros(len(order))
     for block in np.array_split(draws, math.ceil(draws.shape[0] * len(order) / BLOCK)):
         times += _are_on_front(sizes, _means_of_draws(accuracies, block)).sum(axis=0)
-    is_replicated = (~np.isnan(accuracies)).sum(axis=1) > 1
     probabilities[order] = np.where(is_replicated, times / resamples, np.nan)
     return probabilities
 

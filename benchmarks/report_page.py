@@ -3,8 +3,8 @@
     python benchmarks/report_page.py [TRIALS …]        # default 100 1000 10000
 
 Made-up runs of that many trials, five seeds an arm and 15 epochs a trial, and one of as many arms as trials.
-Needs the test extra (playwright) and a chromium on the PATH; the browser is warm, each page is opened five times.
-Ratios are to the first run's page: absolute times are this machine's, at this moment.
+Needs the test extra (playwright) and a chromium on the PATH; the browser is warm, each page opened five
+times. Ratios are to the first run's page: absolute times are this machine's, at this moment.
 """
 
 import shutil
@@ -46,8 +46,8 @@ def main(sizes: list[int]) -> None:
             median = statistics.median(seconds)
             base = base or median
             print(
-                f"| {arms:,} × {seeds} | {arms * seeds:,} | {page.stat().st_size / 1e6:.2f} | {written:.1f} | "
-                f"{median:.2f} ({seconds[0]:.2f}–{seconds[-1]:.2f}) | {median / base:.2f} |"
+                f"| {arms:,} × {seeds} | {arms * seeds:,} | {page.stat().st_size / 1e6:.2f} | {written:.1f} "
+                f"| {median:.2f} ({seconds[0]:.2f}–{seconds[-1]:.2f}) | {median / base:.2f} |"
             )
         browser.close()
 
