@@ -9,7 +9,7 @@ import hashlib
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,69 +29,21 @@ from analysis.compression import compare_compressed
 from analysis.compression_page import CompressionPart, lay_out_compression, verdict_of
 from analysis.confirmation import judged_trials
 from analysis.costs_page import CostsPart, lay_out_costs
-from analysis.dataset_page import DatasetPart, has_own_bytes, lay_out_dataset, records
+from analysis.dataset_page import DatasetPart, lay_out_dataset, records
 from analysis.evidence import Evidence, gather_evidence
 from analysis.evidence_page import EvidencePart, lay_out_evidence
-from analysis.figures import trial_figure
 from analysis.folds_page import FoldsPart, lay_out_folds
-from analysis.frame import (
-    ARM_KEY,
-    SEARCH_COLUMNS,
-    STATUSES,
-    Run,
-    RunError,
-    differing_settings,
-    load_runs,
-    summarise_arms,
-)
-from analysis.pareto import BUDGETS, COSTS
-from analysis.pareto_figures import AXES, LAYERS, MOST_WITH_BARS, VIEWS, membership, reach_of_means
-from analysis.payload import (
-    Payload,
-    by_column,
-    confusions,
-    epochs_by_trial,
-    packed_plotly,
-    stages_by_trial,
-)
+from analysis.frame import STATUSES, Run, RunError, load_runs, summarise_arms
+from analysis.page_data import fill_payload, shown_columns
+from analysis.pareto import BUDGETS
+from analysis.pareto_figures import AXES, LAYERS
+from analysis.payload import Payload, packed_plotly
 from analysis.published import PublishedPoint, read_published
 from analysis.search_page import SearchPart, lay_out_search
 from analysis.signs import find_signs
 from analysis.summary_page import list_findings, list_warnings, summarise_run
 from analysis.timeuse_page import TimePart, lay_out_time
 
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the table of trials: its title, the trial's field, and how the script writes it."""
-
-    title: str
-    field: str
-    kind: str
-    number: bool = True
-
-
-COLUMNS = (
-    Column("Arm", "arm", "text", number=False),
-    Column("Run", "run", "text", number=False),
-    Column("Data set", "dataset", "text", number=False),
-    Column("Seed", "seed", "value"),
-    Column("Fold", "fold", "value"),
-    Column("Phase", "phase", "text", number=False),
-    Column("Study number", "study_number", "count"),
-    Column("Status", "status", "status", number=False),
-    Column("Parameters", "parameters", "count"),
-    Column("Bytes", "weight_bytes", "count"),
-    Column("MACs", "macs", "count"),
-    Column("Latency", "latency_ms", "milliseconds"),
-    Column("Validation", "val_accuracy", "percent"),
-    Column("Test", "test_accuracy", "percent"),
-    Column("Train", "train_accuracy", "percent"),
-    Column("Epochs", "epochs_trained", "count"),
-    Column("Time", "seconds", "seconds"),
-    Column("Stages reused", "stages_reused", "count"),
-    Column("Trial", "trial_id", "text", number=False),
-)
 SCRIPTS = ("report.js", "trial.js")
 FOLDER = Path(__file__).parent / "templates"
 FAILURES_SHOWN = 100
@@ -149,8 +101,8 @@ def compose_page(runs: Sequence[Run], published: Sequence[PublishedPoint] | None
         lay_out_dataset(str(name), rows, judged, trials, epochs, published)
         for name, rows in summarise_arms(judged).groupby("dataset", sort=False)
     ]
-    columns, payload = _shown_columns(trials), Payload()
-    _fill(payload, runs, trials, judged, epochs, sections, columns)
+    columns, payload = shown_columns(trials), Payload()
+    fill_payload(payload, runs, trials, judged, epochs, sections, columns)
     script = "".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS) + "\n"
     html = (
         templates()
@@ -196,66 +148,6 @@ def templates() -> Environment:
     return Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-
-
-def _fill(
-    payload: Payload,
-    runs: Sequence[Run],
-    trials: pd.DataFrame,
-    judged: pd.DataFrame,
-    epochs: pd.DataFrame,
-    sections: Sequence[DatasetPart],
-    columns: Sequence[Column],
-) -> None:
-    """Put into the page's data what is not a figure of its template."""
-    settings = [str(name) for name in trials if str(name).startswith("config.")]
-    payload.add("trials", by_column(trials.drop(columns="test_confusion")))
-    payload.add("settings", settings)
-    payload.add("differing", differing_settings(trials))
-    payload.add("columns", [asdict(column) for column in columns])
-    payload.add("epochs", epochs_by_trial(epochs, trials))
-    stages = [run.stages for run in runs if not run.stages.empty] or [run.stages for run in runs]
-    payload.add("stages", stages_by_trial(pd.concat(stages, ignore_index=True), trials))
-    payload.add("confusions", confusions(trials))
-    payload.add("classes", {name: list(found) for run in runs for name, found in run.classes.items()})
-    payload.add("folders", {run.name: shlex.quote(str(run.folder)) for run in runs})
-    payload.add("parts", [_part(section, trials, judged) for section in sections])
-    payload.add_figure("trial-curves", trial_figure(epochs.iloc[:0]))
-
-
-def _part(section: DatasetPart, trials: pd.DataFrame, judged: pd.DataFrame) -> dict[str, Any]:
-    """Return what the script must know of a data set: its trials' rows, each one's arm, the arms' numbers."""
-    rows = trials.index[trials["dataset"] == section.dataset]
-    if section.arms is None:
-        return {"trials": rows.tolist(), "armOf": [None] * len(rows), "arms": {"label": []}, "marks": {}}
-    arms = section.arms
-    place = pd.MultiIndex.from_frame(arms[ARM_KEY])
-    owners = place.get_indexer(pd.MultiIndex.from_frame(trials.loc[rows, ARM_KEY])).tolist()
-    is_judged = rows.isin(judged.index).tolist()
-    views = {
-        view: {
-            "mean": _nullable(arms[f"{split}_mean"]),
-            "reach": _nullable(pd.Series(reach_of_means(arms, view))),
-        }
-        for view, split in VIEWS.items()
-    }
-    return {
-        "trials": rows.tolist(),
-        "armOf": [
-            owner if judge and owner >= 0 else None for owner, judge in zip(owners, is_judged, strict=True)
-        ],
-        "arms": {**by_column(arms[["label", *COSTS]]), **views},
-        "marks": {
-            cost: {"rank": _nullable(marked["front_rank"]), "probability": membership(marked).tolist()}
-            for cost, marked in section.marks.items()
-        },
-        "allBars": int((arms["n_completed"] > 0).sum()) <= MOST_WITH_BARS,
-        "onFront": int(section.marks["parameters"]["on_front"].sum()),
-    }
-
-
-def _nullable(column: "pd.Series[Any]") -> list[Any]:
-    return [None if pd.isna(value) else value for value in column.tolist()]
 
 
 def _filters(trials: pd.DataFrame, sections: Sequence[DatasetPart]) -> dict[str, Any]:
@@ -336,19 +228,6 @@ def _costs_parts(runs: Sequence[Run]) -> list[CostsPart]:
     measured = [run for run in runs if run.costs is not None]
     found = [lay_out_costs(run.costs, f": {run.name}" if len(measured) > 1 else "") for run in measured]
     return [part for part in found if part is not None]
-
-
-def _shown_columns(trials: pd.DataFrame) -> list[Column]:
-    """Choose the columns: without those that say the same of every trial, with each setting that differs."""
-    hidden = {field for field in ("run", "dataset") if trials[field].nunique() <= 1}
-    if not has_own_bytes(trials):
-        hidden.add("weight_bytes")
-    hidden |= {field for field in ("fold", *SEARCH_COLUMNS) if trials[field].isna().all()}
-    settings = [
-        Column(field.removeprefix("config."), field, "value", pd.api.types.is_numeric_dtype(trials[field]))
-        for field in differing_settings(trials)
-    ]
-    return [column for column in COLUMNS if column.field not in hidden] + settings
 
 
 def _describe_provenance(run: Run) -> dict[str, Any]:

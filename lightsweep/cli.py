@@ -147,7 +147,9 @@ def report(runs: Sequence[Path], output: Path | None) -> None:
 
     for folder in runs:
         RunFolder.open(folder).compact()
-    click.echo(write_report(runs, output or runs[0] / "report.html"))
+    page = write_report(runs, output or runs[0] / "report.html")
+    click.echo(page)
+    click.echo(f"one file of {page.stat().st_size / 1e6:.1f} MB, with the data inside", err=True)
 
 
 @cli.command()

@@ -33,6 +33,21 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+// A table in a box that scrolls; numbers are the places of the columns that hold numbers.
+function tableOf(label, headings, rows, numbers = []) {
+  const kind = (place) => (numbers.includes(place) ? { class: "number" } : {});
+  return element(
+    "div",
+    { class: "scroll", tabindex: 0, role: "region", "aria-label": label },
+    element(
+      "table",
+      {},
+      element("thead", {}, element("tr", {}, ...headings.map((text, place) => element("th", { scope: "col", ...kind(place) }, text)))),
+      element("tbody", {}, ...rows.map((cells) => element("tr", {}, ...cells.map((text, place) => element("td", kind(place), text))))),
+    ),
+  );
+}
+
 const rounded = (digits) =>
   new Intl.NumberFormat("en", { minimumFractionDigits: digits, maximumFractionDigits: digits, roundingMode: "halfEven" });
 const [ONE_DIGIT, TWO_DIGITS] = [rounded(1), rounded(2)];
@@ -251,15 +266,9 @@ function tellNumbers(details) {
     }
   const title = (axis, name) => decoded(box.layout[axis]?.title?.text || name);
   const headings = ["Series", title("xaxis", "x"), title("yaxis", "y"), "In words"];
-  const table = element(
-    "table",
-    {},
-    element("thead", {}, element("tr", {}, ...headings.map((text) => element("th", { scope: "col" }, text)))),
-    element("tbody", {}, ...rows.slice(0, NUMBERS_SHOWN).map((row) => element("tr", {}, ...row.map((text) => element("td", {}, text))))),
-  );
   const rest = rows.length > NUMBERS_SHOWN ? [element("p", { class: "quiet" }, `The first ${NUMBERS_SHOWN} of ${write("count", rows.length)}; the file of all trials has the others.`)] : [];
   const label = `The numbers of: ${box.getAttribute("aria-label")}`;
-  details.querySelector("div").replaceChildren(element("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": label }, table), ...rest);
+  details.querySelector("div").replaceChildren(tableOf(label, headings, rows.slice(0, NUMBERS_SHOWN)), ...rest);
 }
 
 // ---------------------------------------------------------------- the table of trials
@@ -270,7 +279,7 @@ function sortedRows(state) {
   const column = data.trials[field];
   if (!column) return rows;
   const sign = state.sort.startsWith("-") ? -1 : 1;
-  const keys = matches.length ? Array.from(matches, (_, row) => cell(column, row)) : [];
+  const keys = Array.from(matches, (_, row) => cell(column, row));
   const collator = new Intl.Collator("en", { numeric: true });
   return rows.sort((a, b) => {
     const [one, other] = [keys[a], keys[b]];

@@ -133,21 +133,7 @@ function stagesTable(row) {
   }
   if (!rows.length) return element("p", {}, "No stage is recorded.");
   const headings = ["Stage", "Origin", "Epochs", "Trained here", "Took", "Waited", "Host"];
-  return table("Stages of the trial", headings, rows, [2, 3, 4, 5]);
-}
-
-function table(label, headings, rows, numbers) {
-  const kind = (place) => (numbers.includes(place) ? { class: "number" } : {});
-  return element(
-    "div",
-    { class: "scroll", tabindex: 0, role: "region", "aria-label": label },
-    element(
-      "table",
-      {},
-      element("thead", {}, element("tr", {}, ...headings.map((text, place) => element("th", { scope: "col", ...kind(place) }, text)))),
-      element("tbody", {}, ...rows.map((cells) => element("tr", {}, ...cells.map((text, place) => element("td", kind(place), text))))),
-    ),
-  );
+  return tableOf("Stages of the trial", headings, rows, [2, 3, 4, 5]);
 }
 
 function confusion(row) {
