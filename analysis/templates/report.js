@@ -5,7 +5,7 @@ const ROWS_A_PAGE = 100;
 const NUMBERS_SHOWN = 500;
 const MOST_NUMBERED = 30; // arms on a front
 const POINTS_AT_FIRST = 1500; // of a larger figure the rest follows, so that the page is not blank meanwhile
-const CONTROLS_OF_ONE_TABLE = ["sort", "page", "trial"]; // they change neither what matches nor a figure
+const BESIDE_FILTERS = ["sort", "page", "trial", "trial-run"]; // they change neither what matches nor a figure
 const plotlyConfig = {
   responsive: true,
   displaylogo: false,
@@ -351,7 +351,7 @@ let before = {};
 function apply() {
   const state = readForm();
   const isNew = (name) => state[name] !== before[name];
-  const isFiltered = Object.keys(state).some((name) => isNew(name) && !CONTROLS_OF_ONE_TABLE.includes(name));
+  const isFiltered = Object.keys(state).some((name) => isNew(name) && !BESIDE_FILTERS.includes(name));
   if (isFiltered && before.sort !== undefined && !isNew("page")) form.elements.page.value = state.page = "1";
   if (["dataset", "arm", "status", "budget", "q"].some(isNew)) matches = findMatches(state);
   toAddress(state, defaults);
