@@ -64,6 +64,7 @@ def cli() -> None:
 @click.option(
     "--address", metavar="ADDR", help="A Ray cluster's address, or auto; default: this machine alone."
 )
+@click.option("--insecure", is_flag=True, help="Attach even to a cluster that lets in whoever reaches it.")
 @click.option("--fresh", is_flag=True, help="Train everything anew, whatever is stored.")
 @click.option("--offline", is_flag=True, help="Download no data sets.")
 def run(
@@ -72,6 +73,7 @@ def run(
     out: Path,
     data_dir: Path,
     address: str | None,
+    insecure: bool,
     fresh: bool,
     offline: bool,
 ) -> int:
@@ -85,7 +87,7 @@ def run(
     for line in _foresee(planned):
         if line.startswith("warning"):  # now, not after hours of training
             _say(console, line)
-    done = run_sweep(planned, out, data_dir, address, fresh, not offline, console)
+    done = run_sweep(planned, out, data_dir, address, fresh, not offline, console, insecure=insecure)
     ended = done.completed + done.stopped + len(done.failed)
     stopped = f"{done.stopped} stopped early, " if done.stopped else ""
     _say(

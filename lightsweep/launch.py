@@ -7,6 +7,7 @@ no shared file system, nor any of their own.
 
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -37,11 +38,15 @@ os.environ |= {
 import ray
 import torch
 from ray import tune
+from ray._private.services import canonicalize_bootstrap_address_or_die
+from ray._raylet import Config  # type: ignore[attr-defined]
+from ray.autoscaler.sdk import request_resources
 from ray.tune import Callback, TuneError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from lightsweep.access import MODE, check_access, use_own_token
 from lightsweep.attempt import Attempt, make_repeatable
 from lightsweep.broker import Broker, Reply
 from lightsweep.datasets import Dataset
@@ -53,25 +58,30 @@ from lightsweep.store import Answer, unpack
 from lightsweep.sweep import Resources
 from lightsweep.trial import Trial
 
+WAITING_SAYS_SECONDS = 30.0
+MOST_WAITING = 1_000_000  # calls
 REPORT_SECONDS = 2.0  # between a worker's words on a trial under way
 
 
 @contextmanager
-def cluster(address: str | None, scratch: Path) -> Iterator[dict[str, float]]:
-    """Attach to a Ray cluster, or start one on this machine; yields its resources (CPU, GPU, …).
+def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[dict[str, float]]:
+    """Attach to a Ray cluster, or start one on this machine that nobody else can use; yields its resources.
 
     Args:
         address: Of a cluster; None starts one.
         scratch: Folder that notes where a cluster of our own keeps its temporary files.
+        insecure: Attach also to a cluster that lets in everybody who can reach it.
 
     Raises:
-        InputError: There is no cluster at the address.
+        InputError: There is no cluster at the address, or none that may be used.
 
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong reaches the user as records
     try:
         with warnings.catch_warnings(action="ignore"):
             if address is None:
+                use_own_token(os.environ)
+                Config.initialize("")  # Ray read its mode when it was imported
                 context: Any = ray.init(
                     address="local",
                     include_dashboard=False,
@@ -81,16 +91,77 @@ def cluster(address: str | None, scratch: Path) -> Iterator[dict[str, float]]:
                 scratch.mkdir(exist_ok=True)
                 (scratch / RAY_SESSION).write_text(context.address_info["session_dir"])
             else:
-                _knock(address)
-                ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+                place = _find(address)
+                os.environ[MODE] = check_access(place, os.environ, insecure)
+                Config.initialize("")
+                ray.init(address=place, log_to_driver=False, logging_level=logging.CRITICAL)
     except (OSError, ValueError, RuntimeError) as error:
-        place = f"--address {address}: no Ray cluster answers there" if address else "Ray does not start here"
-        raise InputError(f"{place} ({_one_line(error)})") from None
+        name = f"--address {address}: no Ray cluster answers there" if address else "Ray does not start here"
+        raise InputError(f"{name} ({_one_line(error)})") from None
     try:
         yield ray.cluster_resources()
     finally:
         with _no_ctrl_c():  # half shut down, Ray's own threads would end this process without a word
             ray.shutdown()
+
+
+def wait_for_room(resources: Resources, say: Callable[[str], None]) -> dict[str, float]:
+    """Wait until a node of the attached cluster has what a trial takes; return the cluster's resources.
+
+    An autoscaler is asked for such a node. Ctrl-C ends the waiting.
+
+    Args:
+        resources: What one trial takes; of a GPU only where they say that it must be one.
+        say: Hears now and then what is waited for.
+
+    """
+    takes = {"CPU": float(resources.cpus)} | ({"GPU": resources.gpus} if resources.device == "gpu" else {})
+    said = -math.inf
+    while not any(_has(node, takes) for node in ray.nodes()):
+        if said == -math.inf:
+            request_resources(bundles=[{name: math.ceil(amount) for name, amount in takes.items()}])
+        if time.monotonic() - said >= WAITING_SAYS_SECONDS:
+            said = time.monotonic()
+            say(
+                f"waiting for a node with {_in_words(takes)}, which one trial takes; the cluster has "
+                f"{_in_words(ray.cluster_resources())} (its autoscaler, if any, has been asked)"
+            )
+        time.sleep(1)
+    if said > -math.inf:
+        request_resources(bundles=[])  # what is asked for by trials' own demand need not be held
+    found: dict[str, float] = ray.cluster_resources()
+    return found
+
+
+def _has(node: dict[str, Any], takes: dict[str, float]) -> bool:
+    has = node["Resources"]
+    return bool(node["Alive"]) and all(has.get(name, 0) >= amount for name, amount in takes.items())
+
+
+def _in_words(amounts: dict[str, float]) -> str:
+    """Write amounts of processors and GPUs, ``"2 CPU and 0.25 GPU"``; ``"neither"`` if there are none."""
+    known = [f"{amounts[name]:g} {name}" for name in ("CPU", "GPU") if amounts.get(name)]
+    return " and ".join(known) or "no CPU and no GPU"
+
+
+def _find(address: str) -> str:
+    """Return where the head of a cluster listens, host:port.
+
+    Raises:
+        InputError: It is the address of a Ray client server.
+        OSError: Nobody answers there, which Ray itself would try for minutes; or none is running here.
+
+    """
+    if address.startswith("ray://"):
+        raise InputError(
+            f"--address {address}: over Ray's client protocol the stage store would not be beside this "
+            "command; run it on the head: ray exec cluster.yaml 'lightsweep run SWEEP --address auto'"
+        )
+    place = str(canonicalize_bootstrap_address_or_die(address))
+    parts = urlsplit(f"//{place}")
+    if parts.hostname and parts.port:
+        socket.create_connection((parts.hostname, parts.port), timeout=10).close()
+    return place
 
 
 @contextmanager
@@ -102,26 +173,14 @@ def _no_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _knock(address: str) -> None:
-    """Try whether anybody answers at host:port, which Ray itself tries for minutes.
-
-    Raises:
-        OSError: Nobody does.
-
-    """
-    place = urlsplit(address if "://" in address else f"//{address}")
-    if place.hostname and place.port:
-        socket.create_connection((place.hostname, place.port), timeout=10).close()
-
-
 @dataclass(frozen=True)
 class Listener:
     """Functions of the launching process that hear of its trials."""
 
     on_epochs: Callable[[Trial, int], None]
     """A trial starts, or has so many epochs behind it."""
-    on_lost: Callable[[Trial], None]
-    """A trial lost its worker and will be tried once more."""
+    on_lost: Callable[[Trial, str], None]
+    """A trial lost its worker, on the host of this name (empty if it is not known), and is tried again."""
     on_end: Callable[[Trial, Outcome], None]
     """A trial has ended, whatever became of it; an InputError ends the run."""
 
@@ -167,9 +226,7 @@ def run_trials(
         KeyboardInterrupt: Ctrl-C; trials under way are stopped.
 
     """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    options = _Broker.options(scheduling_strategy=here, max_restarts=-1, max_task_retries=-1)
-    broker = options.remote(str(store_folder.absolute()), fresh)
+    broker = start_broker(store_folder, fresh)
     share = resources.gpus if gpus else 0
     trainable = tune.with_parameters(
         _Worker, datasets=datasets, broker=broker,
@@ -191,7 +248,8 @@ def run_trials(
                 verbose=0,
                 callbacks=[reporter],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=1),  # of a worker: trials' own are outcomes
+                # of workers: trials' own are outcomes
+                failure_config=tune.FailureConfig(max_failures=resources.retries),
             ),
         )
         try:
@@ -279,6 +337,19 @@ class _Scheduler(FIFOScheduler):
 
 
 _Broker = ray.remote(num_cpus=0)(Broker)
+
+
+def start_broker(store_folder: Path, fresh: bool) -> Any:
+    """Start the stage store's actor beside this process, which is attached to a cluster.
+
+    Every trial that waits for another's stage holds a call open; past Ray's own limit of 1,000 the result
+    that they wait for would stand in the queue behind them.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = _Broker.options(
+        scheduling_strategy=here, max_restarts=-1, max_task_retries=-1, max_concurrency=MOST_WAITING
+    )
+    return options.remote(str(store_folder.absolute()), fresh)
 
 
 class _RemoteStore:
@@ -369,7 +440,7 @@ class _Reporter(Callback):
 
     def __init__(self, broker: Any, listener: Listener) -> None:
         self.broker, self.listener = broker, listener
-        self.fault: InputError | None = None
+        self.fault: Exception | None = None
         """Why nothing more can be kept; raising it ends Tune's loop, which wraps it up."""
 
     def __getstate__(self) -> dict[str, Any]:
@@ -389,7 +460,7 @@ class _Reporter(Callback):
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self._drop_claims(trial)
-        self.listener.on_lost(self._of(trial))
+        self.listener.on_lost(self._of(trial), self._host(trial))
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         last = trial.last_result
@@ -401,15 +472,20 @@ class _Reporter(Callback):
         self._drop_claims(trial)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         lines = Path(trial.error_file).read_text().split("\n") if trial.error_file else []
-        reason = "its worker was lost: " + next(
-            (line for line in reversed(lines) if line.strip()), "no reason is known"
-        )
-        self._end(trial, failed(reason, now, 0.0, "", ""))
+        host = self._host(trial)
+        place = f" on {host}" if host else ""
+        reason = f"its worker{place} was lost, as {trial.num_failures - 1} before it: "
+        reason += next((line for line in reversed(lines) if line.strip()), "no reason is known")
+        self._end(trial, failed(reason, now, 0.0, host, ""))
+
+    def _host(self, trial: Any) -> str:
+        """Return the name of the node that a trial was last heard of from; empty if it never was."""
+        return str((trial.last_result or {}).get("hostname") or "")
 
     def _end(self, trial: Any, outcome: Outcome) -> None:
         try:
             self.listener.on_end(self._of(trial), outcome)
-        except InputError as error:
+        except Exception as error:  # to Tune it would look like a trial that failed
             self.fault = error
             raise
 

@@ -102,10 +102,11 @@ class Progress:
             self.say(f"[{self.place()}] running: {under_way}; {self.time_left()}")
         self._update()
 
-    def lose(self, trial: Trial) -> None:
-        """Note that a trial lost its worker and will be tried again."""
+    def lose(self, trial: Trial, host: str) -> None:
+        """Note that a trial lost its worker, on this host (empty if it is not known), and is tried again."""
         self.running.pop(trial.trial_id, None)
-        self.say(f"{trial.label}: its worker was lost; the trial is tried once more")
+        place = f" on {host}" if host else ""
+        self.say(f"{trial.label}: its worker{place} was lost; the trial is tried again")
 
     def end(self, trial: Trial, outcome: Outcome) -> None:
         """Note what became of a trial."""

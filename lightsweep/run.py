@@ -1,6 +1,7 @@
 """The whole job of `lightsweep run`: plan, load, train what is not done yet, record."""
 
 import itertools
+import os
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ import torch
 from rich.console import Console
 
 from lightsweep import datasets
+from lightsweep.access import warn_of_readable_token
 from lightsweep.attempt import Attempt, attempt
 from lightsweep.environment import commit
 from lightsweep.plan import Plan, design_tree, plan_keys, with_trials
@@ -23,13 +25,16 @@ from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LookUps, NotStoredError
 from lightsweep.storekeeping import cut_to_limit
 from lightsweep.sweep import Resources
+from lightsweep.sweepfile import dump_sweep
 from lightsweep.trial import Trial, stage_keys
 
 if TYPE_CHECKING:
     from lightsweep.halving import Rungs
     from lightsweep.search import Draw, Study
+    from lightsweep.tracking import Trackers
 
 STORE = ".stages"
+PATIENCE_SECONDS, AT_CTRL_C_SECONDS = 60.0, 3.0  # with a tracker that shows nothing more
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ def run_sweep(
     download: bool,
     console: Console,
     attempt: Attempt = attempt,
+    insecure: bool = False,
 ) -> RunSummary:
     """Run a plan's trials that are not done yet, or go on with its search; running again continues.
 
@@ -67,9 +73,11 @@ def run_sweep(
         download: Whether missing data sets may be downloaded.
         console: For the progress.
         attempt: Runs one trial in a worker.
+        insecure: Attach also to a cluster that lets in everybody who can reach it.
 
     Raises:
-        InputError: Data is missing, a folder cannot be written, no cluster is at the address.
+        InputError: Data is missing, a folder cannot be written, no cluster is at the address or it may not be
+            used.
 
     """
     loaded = load_all(planned, data_dir, download)
@@ -89,11 +97,12 @@ def run_sweep(
             outcomes = {trial_id: outcome_of(found) for trial_id, found in run.records().items()}
             study = Study(planned, run.folder, outcomes)
             planned = with_trials(planned, run.planned() if run.is_planned() else ())
-        work = _Work(planned, loaded, run, store, out, address, fresh, attempt)
+        work = _Work(planned, loaded, run, store, out, address, fresh, attempt, insecure)
         run.describe(planned.sweep, design_tree(planned), planned.trials, work.keys)
         store.remove_leftovers()
         done = set() if fresh else work.done(planned.trials)
         left = [trial for trial in planned.trials if trial.trial_id not in done]
+        work.track()
         share_done = study.share_done if study else None
         with Progress([] if study else left, run.folder / "log.txt", console, share_done) as progress:
             work.progress = progress
@@ -116,6 +125,8 @@ def run_sweep(
                 run.clear_scratch()
                 if study:
                     study.leave(run.folder)
+                if work.trackers:
+                    work.trackers.close(AT_CTRL_C_SECONDS if interrupted else PATIENCE_SECONDS)
             if progress.done:
                 progress.say(progress.ledger())
             final = run.compact()
@@ -127,7 +138,8 @@ def run_sweep(
 
 def likely_device(resources: Resources) -> str:
     """Return the type of device, cpu or cuda, that trials will run on as far as this machine can tell."""
-    return "cuda" if resources.gpus and torch.cuda.is_available() else "cpu"
+    has_gpu = torch.cuda.is_available() or resources.device == "gpu"
+    return "cuda" if resources.gpus and has_gpu else "cpu"
 
 
 def _keep_to_limit(
@@ -172,9 +184,10 @@ class _Work:
         address: str | None,
         fresh: bool,
         attempt: Attempt,
+        insecure: bool,
     ) -> None:
         self.planned, self.loaded, self.run, self.store, self.out = planned, loaded, run, store, out
-        self.address, self.fresh, self.attempt = address, fresh, attempt
+        self.address, self.fresh, self.attempt, self.insecure = address, fresh, attempt, insecure
         self.resources = planned.sweep.resources
         self.device_type = likely_device(self.resources)
         self.fingerprints = {spec: data.fingerprint for spec, data in loaded.items()}
@@ -182,6 +195,7 @@ class _Work:
         self.parts: dict[str, SearchPart] = {}
         """Of a search's trials, by trial id."""
         self.code = commit()
+        self.trackers: Trackers | None = None
         self._stack = ExitStack()
         self._gpus: float | None = None
 
@@ -190,6 +204,23 @@ class _Work:
 
     def __exit__(self, *error: Any) -> None:
         self._stack.close()
+
+    def track(self) -> None:
+        """Show trials where the sweep says, those that have a record at once.
+
+        Raises:
+            InputError: There they cannot be shown.
+
+        """
+        sweep = self.planned.sweep
+        if not sweep.tracking:
+            return
+        from lightsweep.tracking import open_trackers  # what it needs is an extra
+
+        text = dump_sweep(sweep)
+        self.trackers = open_trackers(sweep.tracking, self.run.folder, sweep.name, text)
+        for found in self.run.records().values():
+            self.trackers.end(found)
 
     def all_keys(self) -> set[str]:
         """Return the keys of all stages and assessments of the plan."""
@@ -232,7 +263,7 @@ class _Work:
                 rungs.add(trial.trial_id, _course(outcome), study.draws[trial.trial_id].lows)
             if outcome.status == "completed":
                 accuracies[trial.trial_id] = outcome.accuracies[ACCURACY]
-            self.progress.end(trial, outcome)
+            self._count(trial, outcome)
 
         def goes_on(trial: Trial, outcome: Outcome) -> bool:
             is_last = len(outcome.epochs) >= sum(stage.epochs for stage in trial.stages)
@@ -344,19 +375,34 @@ class _Work:
 
     def _end(self, trial: Trial, outcome: Outcome) -> None:
         self._record(trial, outcome)
+        self._count(trial, outcome)
+
+    def _count(self, trial: Trial, outcome: Outcome) -> None:
+        """Say how far the sweep is after a trial."""
         self.progress.end(trial, outcome)
+        if self.trackers:
+            said = self.progress
+            self.trackers.counts(said.done, said.failed, said.stopped, said.reused, said.waited_seconds)
 
     def _record(self, trial: Trial, outcome: Outcome) -> None:
         """Journal what became of a trial."""
         part = self.parts.get(trial.trial_id)
-        self.run.append(record(trial, self.planned.costs[trial.trial_id], outcome, self.code, part))
+        new = record(trial, self.planned.costs[trial.trial_id], outcome, self.code, part)
+        self.run.append(new)
+        if self.trackers:
+            self.trackers.end(new)
 
     def _start_cluster(self) -> int:
         """Start or join a Ray cluster, once, and return how many trials fit on it at a time."""
         from lightsweep import launch  # Ray takes a second to import, and nothing else needs it
 
         if self._gpus is None:
-            self._has = self._stack.enter_context(launch.cluster(self.address, self.run.scratch))
+            attached = launch.cluster(self.address, self.run.scratch, self.insecure)
+            self._has = self._stack.enter_context(attached)
+            if self.address is not None:  # a cluster may grow, this machine does not
+                if warning := warn_of_readable_token(os.environ):
+                    self.progress.say(f"warning: {warning}")
+                self._has = launch.wait_for_room(self.resources, self.progress.say)
             self._gpus = self._has.get("GPU", 0) if self.resources.gpus else 0
             device_type = "cuda" if self._gpus else "cpu"
             if device_type != self.device_type:  # the cluster has what this machine has not
@@ -366,11 +412,15 @@ class _Work:
         slots = int(self._has.get("CPU", 1) // self.resources.cpus)
         if self._gpus:
             slots = min(slots, int(self._gpus / self.resources.gpus))
-        if slots < 1 and self.address is None:  # a cluster may grow, this machine does not
+        if slots < 1:
             raise InputError(
                 f"resources.cpus = {self.resources.cpus}: this machine has {int(self._has['CPU'])} cores"
             )
-        return max(slots, 1)
+        if self.resources.device == "gpu" and not self._gpus:
+            raise InputError(
+                "resources.device = gpu: there is no GPU here; auto trains on the processor, too"
+            )
+        return slots
 
     def _launch(self, source: Any, on_end: Any, rungs: Sequence[int] = (), goes_on: Any = None) -> None:
         from lightsweep import launch

@@ -20,6 +20,8 @@ from lightsweep.spec import (
     nearest,
 )
 
+TrackerName = Literal["tensorboard", "mlflow"]
+
 
 class Resources(Spec):
     """What one trial takes of a machine."""
@@ -29,9 +31,19 @@ class Resources(Spec):
     result does not depend on it."""
     gpus: Fraction = 0.25
     """Share of a GPU, where the cluster has any; else trials train on the processor. 0 for never."""
+    device: Literal["auto", "gpu"] = "auto"
+    """auto: on GPUs where the cluster has any when the run starts; gpu: on GPUs, waiting for one."""
+    retries: Annotated[int, Field(ge=0, le=1_000)] = 3
+    """How often a trial whose worker or node was lost is tried again before it counts as failed."""
     checkpoint_seconds: Annotated[float, Field(ge=0, le=86_400)] = 10.0
     """Seconds of training after which a stage under way hands over its state, at the end of an epoch: what
     a killed worker can lose at most."""
+
+    @model_validator(mode="after")
+    def _check_device(self) -> "Resources":
+        if self.device == "gpu" and not self.gpus:
+            raise complain("device = gpu: gpus is 0, so no trial takes a share of one; say gpus = 0.25 or so")
+        return self
 
 
 MATCHES = ("parameters", "macs", "compute")
@@ -170,6 +182,9 @@ class Sweep(Spec):
     """Arms chosen by a sampler, one after the other. A sweep has at most one of grid, ablation and search."""
     resources: Resources = Resources()
     """What one trial takes of a machine."""
+    tracking: tuple[TrackerName, ...] = ()
+    """Where trials are shown, too, as they end: tensorboard (RUN/tensorboard), mlflow (the server of
+    MLFLOW_TRACKING_URI, else RUN/mlflow.db)."""
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> "Sweep":

@@ -296,7 +296,7 @@ class TestTroubles:
             assert cluster.stdout is not None
             try:
                 address = next(line for line in cluster.stdout if line.startswith("address ")).split()[1]
-                process = run.start("--address", address)
+                process = run.start("--address", address, "--insecure")
                 run.await_results(process, 2)
                 subprocess.run(["umount", "--lazy", there], check=True)
                 there.rmdir()

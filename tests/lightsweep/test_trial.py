@@ -154,6 +154,9 @@ IRRELEVANT: dict[tuple[type[Spec], str], tuple[Trial | None, str]] = {
     (Sweep, "resources"): (None, "its fields stand here one by one"),
     (Resources, "cpus"): (None, "training is on one thread; a trial does not know it"),
     (Resources, "gpus"): (None, "the device type is in the key, not a share of it"),
+    (Resources, "device"): (None, "the device type is in the key, not how it was asked for"),
+    (Resources, "retries"): (None, "a trial that is tried again gives the same bits"),
+    (Sweep, "tracking"): (None, "where results are shown changes none"),
     (Resources, "checkpoint_seconds"): (None, "going on from a checkpoint changes no bit"),
 }
 

@@ -1,0 +1,119 @@
+"""Who may reach a Ray cluster: tokens for ours, and a look at others before they are attached to.
+
+Whoever reaches a Ray cluster without a token runs any code on it. Ray 2.60's token mode closes it
+(https://docs.ray.io/en/latest/ray-security/token-auth.html); no token is ever printed or recorded here.
+"""
+
+import ipaddress
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Literal
+
+from lightsweep.spec import InputError
+
+MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+ASKING_SECONDS = 30
+OTHERS = 0o077  # rights of a file's group and of everybody
+
+Answer = Literal["yes", "needs a token", "silence"]
+
+# Run in a process of its own, for Ray reads its mode once.
+_ASK = """
+import sys
+from ray._raylet import GcsClient
+from ray.exceptions import AuthenticationError
+try:
+    GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10)
+except AuthenticationError:
+    sys.exit(3)
+except Exception:
+    sys.exit(4)
+"""
+
+
+def use_own_token(environment: MutableMapping[str, str]) -> None:
+    """Close the cluster that this process is about to start to everybody else.
+
+    Its token is drawn here and lives in the environment of this process and those that it starts; Ray
+    itself would write one to ~/.ray, readable by everybody. What the user has set stays.
+    """
+    if not {MODE, TOKEN, TOKEN_PATH} & environment.keys():
+        environment.update({MODE: "token", TOKEN: secrets.token_hex(32)})
+
+
+def warn_of_readable_token(environment: Mapping[str, str]) -> str | None:
+    """Return a warning if others on this machine can read the file of the user's token."""
+    path = _token_path(environment)
+    try:
+        is_readable = bool(path.stat().st_mode & OTHERS)
+    except OSError:
+        return None
+    return f"{path}: others can read this token; chmod 600 {path}" if is_readable else None
+
+
+def check_access(place: str, environment: Mapping[str, str], insecure: bool) -> Literal["token", "disabled"]:
+    """Look whether the cluster at host:port lets in us, and nobody without a token; return its mode.
+
+    Whoever attaches must take the cluster's mode: in another one it refuses the cluster's own calls.
+
+    Args:
+        place: Where its head listens.
+        environment: Of this process; says which token is used.
+        insecure: Attach also to a cluster that lets everybody in.
+
+    Raises:
+        InputError: It lets everybody in, and others than this machine can reach it; or it does not let us in.
+
+    """
+    without = ask(place, {**environment, MODE: "disabled"})
+    if without == "yes" and not insecure and not _is_loopback(place):
+        raise InputError(
+            f"--address {place}: this cluster lets in whoever reaches it, and runs any code for them; start "
+            "it with a token (ray get-auth-token --generate; RAY_AUTH_MODE=token at each ray start), or say "
+            "--insecure if its network is yours alone"
+        )
+    if without != "needs a token":
+        return "disabled"
+    given = _has_token(environment)
+    if given and ask(place, {**environment, MODE: "token"}) == "yes":
+        return "token"
+    ours = "the one given here is not its" if given else "none is given here"
+    raise InputError(
+        f"--address {place}: this cluster wants its authentication token, and {ours}; copy its head’s "
+        "~/.ray/auth_token to ~/.ray/auth_token here (mode 0600), or say with RAY_AUTH_TOKEN_PATH where it is"
+    )
+
+
+def ask(place: str, environment: Mapping[str, str]) -> Answer:
+    """Ask the head at host:port for its nodes, with the token of this environment if its mode is token."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _ASK, place],
+            env=dict(environment), capture_output=True, timeout=ASKING_SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return "silence"
+    answers: dict[int, Answer] = {0: "yes", 3: "needs a token"}
+    return answers.get(done.returncode, "silence")
+
+
+def _has_token(environment: Mapping[str, str]) -> bool:
+    return bool(environment.get(TOKEN)) or _token_path(environment).is_file()
+
+
+def _token_path(environment: Mapping[str, str]) -> Path:
+    given = environment.get(TOKEN_PATH)
+    return Path(given) if given else Path(environment.get("HOME", "/")) / ".ray" / "auth_token"
+
+
+def _is_loopback(place: str) -> bool:
+    host = place.rpartition(":")[0].strip("[]")
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found)
