@@ -71,7 +71,9 @@ class TestPages:
         assert state_of(page) == {"page": "2"}
         rows_of(page).first.get_by_role("button").click()
         page.get_by_role("button", name="Close").click()
-        assert state_of(page) == {"page": "2"}  # a trial that was opened and closed leaves the table as it was
+        assert state_of(page) == {
+            "page": "2"
+        }  # a trial that was opened and closed leaves the table as it was
         page.get_by_role("button", name="Test", exact=True).click()
         expect(page.locator("#trials th[aria-sort=ascending]")).to_have_text(re.compile("Test"))
         page.get_by_label("Search").fill("batch_size=48 augmentation=affine")
