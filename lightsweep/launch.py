@@ -139,7 +139,7 @@ def _has(node: dict[str, Any], takes: dict[str, float]) -> bool:
 
 
 def _in_words(amounts: dict[str, float]) -> str:
-    """Write amounts of processors and GPUs, ``"2 CPU and 0.25 GPU"``; ``"neither"`` if there are none."""
+    """Write amounts of processors and GPUs, ``"2 CPU and 0.25 GPU"``, or that there are none."""
     known = [f"{amounts[name]:g} {name}" for name in ("CPU", "GPU") if amounts.get(name)]
     return " and ".join(known) or "no CPU and no GPU"
 
@@ -474,7 +474,8 @@ class _Reporter(Callback):
         lines = Path(trial.error_file).read_text().split("\n") if trial.error_file else []
         host = self._host(trial)
         place = f" on {host}" if host else ""
-        reason = f"its worker{place} was lost, as {trial.num_failures - 1} before it: "
+        times = f" {trial.num_failures} times" if trial.num_failures > 1 else ""
+        reason = f"its worker{place} was lost{times}: "
         reason += next((line for line in reversed(lines) if line.strip()), "no reason is known")
         self._end(trial, failed(reason, now, 0.0, host, ""))
 
