@@ -71,7 +71,7 @@ def test_the_readmes_tree_is_the_real_one():
         if f.parts[0] in ("lightsweep", "analysis") and not f.name.startswith("__")
     }
     folders = {f.parts[0] for f in files if len(f.parts) > 1 and not f.parts[0].startswith(".")}
-    assert named == modules | folders | {"cluster.yaml"}
+    assert named == modules | folders | {"cluster.yaml", "cluster-local.yaml"}
 
 
 def test_every_dependency_has_its_reason():
@@ -83,11 +83,22 @@ def test_every_dependency_has_its_reason():
         assert re.search(r"#\s+\S+", line), dependency
 
 
-def test_the_cluster_file_fits_rays_schema():
+@pytest.mark.parametrize("name", ["cluster.yaml", "cluster-local.yaml"])
+def test_the_cluster_file_fits_rays_schema(name):
+    """And closes the cluster: a token on every node and in every start command, the dashboard on loopback."""
     from ray.autoscaler._private.util import prepare_config, validate_config
     from ruamel.yaml import YAML
 
-    config = YAML(typ="safe").load((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
+    text = (ROOT / name).read_text(encoding="utf-8")
+    config = YAML(typ="safe").load(text)
     validate_config(prepare_config(config))
     with pytest.raises(Exception, match="max_wrkers"):
         validate_config(prepare_config({**config, "max_wrkers": 2}))
+    assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+    assert "chmod 700 ~/.ray && chmod 600 ~/.ray/auth_token" in config["setup_commands"]
+    (head,) = [line for line in config["head_start_ray_commands"] if "ray start" in line]
+    (worker,) = [line for line in config["worker_start_ray_commands"] if "ray start" in line]
+    assert all("export RAY_AUTH_MODE=token" in command for command in (head, worker))
+    assert "--dashboard-host=127.0.0.1" in head
+    assert "0.0.0.0" not in text
+    assert "security_group" not in config["provider"]  # to which Ray adds ssh from the whole world

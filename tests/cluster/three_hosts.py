@@ -1,0 +1,170 @@
+"""A Ray cluster of three hosts on this machine, launched with the project's own cluster-local.yaml."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+HOSTS = range(1, 4)
+CPUS = os.cpu_count() or 1  # which each host believes to have for itself
+NOT_RAYS = ("unshare", "sshd", "/usr/sbin/sshd")
+
+
+def fill_in(folder: Path) -> dict[str, Any]:
+    """Return the project's launcher file as its user would fill it in for these hosts.
+
+    Nothing is installed: the hosts have no network, and see this machine's environment.
+    """
+    config = YAML(typ="safe").load((ROOT / "cluster-local.yaml").read_text(encoding="utf-8"))
+    config["cluster_name"] = folder.name
+    config["provider"] |= {"head_ip": address(1), "worker_ips": [address(2), address(3)]}
+    config["auth"] |= {"ssh_user": "root", "ssh_private_key": str(folder / "id")}
+    rest = [command for command in config["setup_commands"] if "pip install" not in command]
+    assert len(rest) == len(config["setup_commands"]) - 1
+    config["setup_commands"] = [f"ln -sfn {sys.prefix} ~/lightsweep-env", *rest]
+    return config
+
+
+def address(host: int) -> str:
+    return f"10.77.0.{host}"
+
+
+@dataclass
+class ThreeHosts:
+    folder: Path
+    """Short and absolute; holds the hosts' keys and homes, and this machine's own home for the launcher."""
+
+    def up(self) -> None:
+        self.hosts("up", len(HOSTS), self.folder)
+        for name in ("home", "tmp"):
+            (self.folder / name).mkdir()
+        subprocess.run(
+            "(umask 077 && ray get-auth-token --generate >/dev/null) && chmod 600 ~/.ray/auth_token",
+            shell=True, check=True, env=self.environment, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        YAML(typ="safe").dump(fill_in(self.folder), self.file)
+        self.launch()
+
+    def launch(self) -> None:
+        up = ("up", "-y", "--no-config-cache", self.file)
+        try:
+            self.ray(*up)
+        except AssertionError as error:  # Ray gives a head 30 s, which on a busy machine are too few
+            if "timed out during startup" not in str(error):
+                raise
+            self.ray(*up)
+        self.await_hosts(3)
+
+    def down(self) -> None:
+        self.hosts("down", self.folder)
+
+    def hosts(self, *arguments: object) -> None:
+        script = Path(__file__).with_name("hosts.sh")
+        subprocess.run(["bash", script, *map(str, arguments)], check=True, timeout=120)
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "cluster.yaml"
+
+    @property
+    def token(self) -> str:
+        return (self.folder / "home/.ray/auth_token").read_text()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of the launching machine, with a home and a folder for temporary files of its own."""
+        mine = {"HOME": str(self.folder / "home"), "TMPDIR": str(self.folder / "tmp")}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        rest = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        return rest | mine | {"PATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
+
+    def ray(self, *arguments: object, timeout: int = 600) -> str:
+        """Run a command of Ray's launcher to its end, as it is typed on the launching machine."""
+        done = subprocess.run(
+            ["ray", *map(str, arguments)], cwd=ROOT, env=self.environment, timeout=timeout, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-5000:]
+        return done.stdout
+
+    def start(self, command: str) -> "Command":
+        """Start a command on the head through `ray exec`."""
+        log = self.folder / f"{time.monotonic_ns()}.log"
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                ["ray", "exec", self.file, f"set -o pipefail; {command} 2>&1 | cat"],
+                cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+            )  # fmt: skip
+        return Command(process, log)
+
+    def ssh(self, host: int, command: str, status: int | None = 0) -> str:
+        done = subprocess.run(
+            ["ssh", "-i", self.folder / "id", "-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null",
+             "-oLogLevel=ERROR", f"root@{address(host)}", command],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+        assert status is None or done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def home(self, host: int) -> Path:
+        """What a host wrote to its home; the rest of it is this machine's."""
+        return self.folder / f"upper{host}"
+
+    def processes(self, host: int) -> dict[int, str]:
+        """All processes of a host but its sshd, by their number on this machine: their command lines."""
+        listed = subprocess.run(
+            ["ip", "netns", "pids", f"lsh{host}"], stdout=subprocess.PIPE, text=True, check=True
+        )
+        found = {}
+        for number in map(int, listed.stdout.split()):
+            try:
+                command = Path(f"/proc/{number}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+            except OSError:
+                continue
+            if command and not command.startswith(NOT_RAYS):
+                found[number] = command
+        return found
+
+    def kill_launcher(self) -> None:
+        (number,) = (n for n, command in self.processes(1).items() if "bin/lightsweep run" in command
+                     and "python" in command.split()[0])  # fmt: skip
+        os.kill(number, signal.SIGKILL)
+
+    def await_hosts(self, count: int) -> None:
+        """Wait until so many hosts take part."""
+        status = "export RAY_AUTH_MODE=token; ~/lightsweep-env/bin/ray status"
+
+        def take_part() -> bool:
+            found = re.search(r"Active:\s+(\d+) local", self.ssh(1, status, status=None))
+            return found is not None and int(found[1]) == count
+
+        await_it(take_part, 400, lambda: self.ssh(1, "cat /tmp/ray/session_latest/logs/monitor*")[-5000:])
+
+
+@dataclass
+class Command:
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def end(self, status: int | None = 0) -> str:
+        self.process.wait(timeout=600)
+        output = self.log.read_text()
+        assert status is None or self.process.returncode == status, output[-5000:]
+        return output
+
+
+def await_it(happened: Callable[[], bool], seconds: float, complaint: Callable[[], object]) -> None:
+    until = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > until:
+            raise AssertionError(complaint())
+        time.sleep(0.2)
