@@ -170,7 +170,7 @@ WRONG_FILES = {
     HEAD + "bass: {}\n": "t.yaml, line 3: bass: unknown key; did you mean base?",
     HEAD + "xyz: 3\n": (
         "t.yaml, line 3: xyz: unknown key; there are ablation, base, dataset, folds, grid, name, "
-        "resources, search, seeds"
+        "resources, search, seeds, tracking"
     ),
     HEAD + "base:\n  batch_siz: 3\n": "t.yaml, line 4: base.batch_siz: unknown key; did you mean batch_size?",
     HEAD + "\n# comment\nbase:\n  model:\n    inputs: dual\n    filtres: [3]\n": (
