@@ -50,13 +50,13 @@ class Outcome:
     device: str
     accuracies: dict[str, float] = field(default_factory=dict)
     """val_accuracy, test_accuracy, train_accuracy as fractions."""
-    test_confusion: list[list[int]] | None = None
-    """Test images by [true class][predicted class]."""
     stages: list[dict[str, Any]] = field(default_factory=list)
     """An entry of the ledger per stage and for the assessment, as far as the trial came
     (`pipeline.StageEntry`, its provenance spread out)."""
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """One per epoch, with `stage_index`, `trial_epoch` and `is_kept`."""
+    test_confusion: list[list[int]] | None = None
+    """Test images by [true class][predicted class]."""
 
     @property
     def epochs_behind(self) -> int:

@@ -41,7 +41,7 @@ def test_the_confusion_of_the_test_images_is_in_the_record_and_comes_back():
     confusion = [[5, 1], [0, 4]]
     stages = [{"stage_index": 2, "key": "k", "origin": "trained", "seconds": 1.0, "waited_seconds": 0.0}]
     outcome = Outcome(
-        "completed", None, "now", 1.0, "box", "cpu", {"test_accuracy": 0.9}, confusion, stages=stages
+        "completed", None, "now", 1.0, "box", "cpu", {"test_accuracy": 0.9}, stages, test_confusion=confusion
     )
     found = record(TRIALS[0], Cost(1, 1, 1, 1, 1, 1), outcome, "c0ffee")
     assert found.trial["test_confusion"] == "[[5, 1], [0, 4]]"
