@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from analysis import notation
 from analysis.confirmation import judged_trials
-from analysis.frame import Run, summarise_arms
+from analysis.frame import ARM_KEY, Run, summarise_arms
 from analysis.pareto import covered_share
 from analysis.statistics import Interval, interval
 
@@ -225,12 +225,11 @@ def _differing(trees: Sequence[Mapping[str, str] | None], unknown: str) -> list[
 
 def _seeds_by_arm(trials: pd.DataFrame, arms: pd.DataFrame) -> dict[tuple[str, str, str], _Seeds]:
     """Return the completed trials of the arms, by run, data set and arm."""
-    key = ["run", "dataset", "arm"]
     found: dict[tuple[str, str, str], _Seeds] = {
-        row: {} for row in arms[key].itertuples(index=False, name=None)
+        row: {} for row in arms[ARM_KEY].itertuples(index=False, name=None)
     }
     completed = trials.loc[trials["status"] == "completed"]
-    columns = [*key, "seed", "fold", "spec_hash", "val_accuracy", "test_accuracy"]
+    columns = [*ARM_KEY, "seed", "fold", "spec_hash", "val_accuracy", "test_accuracy"]
     for run, dataset, arm, seed, fold, spec_hash, val, test in completed[columns].itertuples(
         index=False, name=None
     ):

@@ -90,6 +90,11 @@ class Run:
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Data set -> names of its classes, in the order of the labels; without data sets it does not say of."""
 
+    @property
+    def n_left(self) -> int:
+        """Planned trials without a record."""
+        return max((self.n_planned or 0) - len(self.trials), 0)
+
 
 def load_run(folder: Path | str, name: str | None = None) -> Run:
     """Read the run folder ``folder``; ``name`` labels it in tables and figures (default: the folder's name).

@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis import notation
 from analysis.evidence import Evidence
-from analysis.frame import Run, differing_settings
+from analysis.frame import ARM_KEY, Run, differing_settings
 from analysis.power import fewest_seeds
 from analysis.signs import Sign
 
@@ -52,7 +52,7 @@ def summarise_run(run: Run) -> RunSummary:
         plan=_describe_plan(trials),
         varied=describe_varied(trials),
         n_trials=len(trials),
-        n_left=max((run.n_planned or 0) - len(trials), 0),
+        n_left=run.n_left,
         started="" if pd.isna(started) else f"{started.day} {started:%B %Y, %H:%M} UTC",
         hosts=", ".join(trials["host"].dropna().unique()),
     )
@@ -100,9 +100,9 @@ def list_findings(evidences: Sequence[Evidence], dataset: str) -> list[Remark]:
 
 def list_warnings(runs: Sequence[Run], judged: pd.DataFrame, signs: Sequence[Sign]) -> list[Remark]:
     """Say what a reader must beware of; ``judged`` are the trials that the fronts are made of."""
-    trials = pd.concat([run.trials for run in runs], ignore_index=True)
-    left = sum(max((run.n_planned or 0) - len(run.trials), 0) for run in runs)
-    failed, stopped = ((trials["status"] == status).sum() for status in ("failed", "early_stopped"))
+    left = sum(run.n_left for run in runs)
+    ends = Counter(status for run in runs for status in run.trials["status"])
+    failed, stopped = ends["failed"], ends["early_stopped"]
     remarks = []
     if left:
         remarks.append(Remark(f"{notation.counted(left, 'planned trial')} have not run yet."))
@@ -113,7 +113,7 @@ def list_warnings(runs: Sequence[Run], judged: pd.DataFrame, signs: Sequence[Sig
         ended = f"{notation.counted(stopped, 'trial')} {'was' if stopped == 1 else 'were'} stopped early"
         remarks.append(Remark(f"{ended}; {_they_are(stopped)} in no mean and no front."))
     completed = judged[judged["status"] == "completed"]
-    seeds = completed.groupby(["run", "dataset", "arm"])["seed"].nunique()
+    seeds = completed.groupby(ARM_KEY)["seed"].nunique()
     if len(seeds):
         remarks += _warn_of_seeds(int(seeds.max()))
     kinds = Counter(sign.kind for sign in signs)
