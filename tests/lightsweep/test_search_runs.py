@@ -1,5 +1,6 @@
 """Searches as a user runs them, killed and continued: real Ray, real images, a real SQLite or PostgreSQL."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -76,8 +77,10 @@ class Search:
         return self.run.table("trials").query("phase == @phase")
 
     def journal(self) -> list[dict[str, Any]]:
+        """The rows that the journal holds; its last line may be half written."""
         path = self.folder / "journal.jsonl"
-        return [json.loads(line)["trial"] for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+        return [json.loads(line)["trial"] for line in lines]
 
     def assert_whole(self, trials: int) -> None:
         """Check that the study has ended, that it and the records agree, and that nothing was done twice."""
@@ -208,11 +211,15 @@ def free_port() -> int:
 def kill_and_go_on(search: Search, kill: Callable[[subprocess.Popen[str]], None]) -> None:
     """Kill a search when three trials are recorded, and run it to its end."""
     process = search.run.start()
-    while process.poll() is None and len(search.journal()) < 3:
-        process.poll()
-    assert process.poll() is None, process.communicate()[0]
-    kill(process)
-    process.communicate(timeout=60)
+    try:
+        while process.poll() is None and len(search.journal()) < 3:
+            time.sleep(0.02)
+        assert process.poll() is None, process.communicate()[0]
+        kill(process)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
     assert search.study
     search.run.to_the_end()
     search.assert_whole(9)
