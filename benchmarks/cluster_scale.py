@@ -114,13 +114,13 @@ def train_nothing(
     """
     import ray
 
-    from lightsweep import launch
+    from lightsweep.distributed import worker
 
     (Path(gate) / str(os.getpid())).touch()
     while len(os.listdir(gate)) < at_once:
         time.sleep(0.1)
     if reports:
-        launch.REPORT_SECONDS = 0.0005
+        worker.REPORT_SECONDS = 0.0005
     node = ray.get_runtime_context().get_node_id()[-12:]
     where = {
         "host": node, "device": "cpu", "hardware": str(os.getpid()), "torch": "t",
@@ -364,7 +364,7 @@ def watched(layout: str, trials: int) -> dict[str, Any]:
         child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         while child.poll() is None:
             for process, line in of_cluster(scratch).items():
-                if line.startswith("ray::Broker"):
+                if line.startswith("ray::_Home"):
                     peak = max(peak, status_kb(str(process), "VmHWM"))
             least = min(least, free_kb())
             if least < LEAST_FREE_KB:

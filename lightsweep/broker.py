@@ -1,7 +1,7 @@
 """The store seen by many workers: each key is made by one of them, and the others wait for it.
 
 One broker stands beside each launching process and is the only one of its run that touches the store's
-folder. It knows nothing of Ray: `launch` makes an actor of it, and results pass it as bytes.
+folder. It knows nothing of Ray: `distributed.launch` makes an actor of it, and results pass it as bytes.
 """
 
 import asyncio

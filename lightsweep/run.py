@@ -12,7 +12,6 @@ import torch
 from rich.console import Console
 
 from lightsweep import datasets
-from lightsweep.access import warn_of_readable_token
 from lightsweep.attempt import Attempt, attempt
 from lightsweep.environment import commit
 from lightsweep.plan import Plan, design_tree, plan_keys, with_trials
@@ -29,6 +28,7 @@ from lightsweep.sweepfile import dump_sweep
 from lightsweep.trial import Trial, stage_keys
 
 if TYPE_CHECKING:
+    from lightsweep.distributed.placement import Slots
     from lightsweep.halving import Rungs
     from lightsweep.search import Draw, Study
     from lightsweep.tracking import Trackers
@@ -97,7 +97,7 @@ def run_sweep(
             outcomes = {trial_id: outcome_of(found) for trial_id, found in run.records().items()}
             study = Study(planned, run.folder, outcomes)
             planned = with_trials(planned, run.planned() if run.is_planned() else ())
-        work = _Work(planned, loaded, run, store, out, address, fresh, attempt, insecure)
+        work = _Work(planned, loaded, run, store, out, data_dir, address, fresh, attempt, insecure)
         run.describe(planned.sweep, design_tree(planned), planned.trials, work.keys)
         store.remove_leftovers()
         done = set() if fresh else work.done(planned.trials)
@@ -181,13 +181,15 @@ class _Work:
         run: RunFolder,
         store: FolderStore,
         out: Path,
+        data_dir: Path,
         address: str | None,
         fresh: bool,
         attempt: Attempt,
         insecure: bool,
     ) -> None:
         self.planned, self.loaded, self.run, self.store, self.out = planned, loaded, run, store, out
-        self.address, self.fresh, self.attempt, self.insecure = address, fresh, attempt, insecure
+        self.data_dir, self.address, self.insecure = data_dir, address, insecure
+        self.fresh, self.attempt = fresh, attempt
         self.resources = planned.sweep.resources
         self.device_type = likely_device(self.resources)
         self.fingerprints = {spec: data.fingerprint for spec, data in loaded.items()}
@@ -197,7 +199,7 @@ class _Work:
         self.code = commit()
         self.trackers: Trackers | None = None
         self._stack = ExitStack()
-        self._gpus: float | None = None
+        self._slots: Slots | None = None
 
     def __enter__(self) -> "_Work":
         return self
@@ -246,9 +248,7 @@ class _Work:
         if not self.fresh:
             left = [trial for trial in left if not self._look_up(trial, self._end)]
         if left:
-            slots = self._start_cluster()
-            device = "GPU" if self._gpus else "processor"
-            self.progress.say(f"Ray is up: {min(slots, len(left))} trials at a time on the {device}")
+            self._start_cluster()
             trials_left = iter(left)
             self._launch(lambda: next(trials_left, None), self._end)
 
@@ -285,9 +285,7 @@ class _Work:
         first = source()
         if first is not None:
             assert first != "wait"  # nothing is under way that it could wait for
-            study.at_once = self._start_cluster()
-            device = "GPU" if self._gpus else "processor"
-            self.progress.say(f"Ray is up: {study.at_once} trials at a time on the {device}")
+            study.at_once = self._start_cluster().total
             given = itertools.chain([first], iter(source, object()))
             self._launch(
                 lambda: next(given), on_end, rungs.epochs if rungs else (), goes_on if rungs else None
@@ -392,43 +390,47 @@ class _Work:
         if self.trackers:
             self.trackers.end(new)
 
-    def _start_cluster(self) -> int:
+    def _start_cluster(self) -> "Slots":
         """Start or join a Ray cluster, once, and return how many trials fit on it at a time."""
-        from lightsweep import launch  # Ray takes a second to import, and nothing else needs it
+        from lightsweep.distributed import access, attach  # Ray takes a second to import
+        from lightsweep.distributed.placement import slots
 
-        if self._gpus is None:
-            attached = launch.cluster(self.address, self.run.scratch, self.insecure)
-            self._has = self._stack.enter_context(attached)
-            if self.address is not None:  # a cluster may grow, this machine does not
-                if warning := warn_of_readable_token(os.environ):
-                    self.progress.say(f"warning: {warning}")
-                self._has = launch.wait_for_room(self.resources, self.progress.say)
-            self._gpus = self._has.get("GPU", 0) if self.resources.gpus else 0
-            device_type = "cuda" if self._gpus else "cpu"
-            if device_type != self.device_type:  # the cluster has what this machine has not
-                self.device_type = device_type
-                self.keys = plan_keys(self.planned, self.fingerprints, device_type)
-                self.run.write_plan(self.planned.trials, self.keys)
-        slots = int(self._has.get("CPU", 1) // self.resources.cpus)
-        if self._gpus:
-            slots = min(slots, int(self._gpus / self.resources.gpus))
-        if slots < 1:
-            raise InputError(
-                f"resources.cpus = {self.resources.cpus}: this machine has {int(self._has['CPU'])} cores"
-            )
-        if self.resources.device == "gpu" and not self._gpus:
+        if self._slots is not None:
+            return self._slots
+        self._stack.enter_context(attach.cluster(self.address, self.run.scratch, self.insecure))
+        if self.address is not None:  # a cluster may grow, this machine does not
+            if warning := access.warn_of_readable_token(os.environ):
+                self.progress.say(f"warning: {warning}")
+            attach.wait_for_room(self.resources, self.progress.say)
+        found = slots(self.resources, attach.rooms())
+        device_type = "cuda" if found.on_gpus else "cpu"
+        if device_type != self.device_type:  # the cluster has what this machine has not
+            self.device_type = device_type
+            self.keys = plan_keys(self.planned, self.fingerprints, device_type)
+            self.run.write_plan(self.planned.trials, self.keys)
+        if not found.total:
+            cores = max(int(room.cpus) for room in attach.rooms())
+            raise InputError(f"resources.cpus = {self.resources.cpus}: this machine has {cores} cores")
+        if self.resources.device == "gpu" and not found.on_gpus:
             raise InputError(
                 "resources.device = gpu: there is no GPU here; auto trains on the processor, too"
             )
-        return slots
+        self.progress.say(f"Ray is up: {found}")
+        self._slots = found
+        return found
 
     def _launch(self, source: Any, on_end: Any, rungs: Sequence[int] = (), goes_on: Any = None) -> None:
-        from lightsweep import launch
+        from lightsweep.distributed import attach, launch
+        from lightsweep.distributed.placement import Placement
 
-        assert self._gpus is not None  # the cluster was started
+        def size(trial: Trial) -> float:
+            return self.planned.costs[trial.trial_id].macs * trial.spec.batch_size
+
+        said = self.progress
         launch.run_trials(
-            source, self.loaded, self.out / STORE, self.run.scratch, self.resources, self._gpus, self.fresh,
-            launch.Listener(self.progress.advance, self.progress.lose, on_end), self.attempt, rungs, goes_on,
+            source, self.loaded, self.out / STORE, self.data_dir, self.run.scratch, self.resources,
+            Placement(self.resources, attach.rooms, size), self.fresh,
+            launch.Listener(said.advance, said.lose, on_end, said.say), self.attempt, rungs, goes_on,
         )  # fmt: skip
 
 

@@ -29,10 +29,12 @@ class Resources(Spec):
     cpus: Count = 1
     """Processor cores that a trial reserves. It trains on one thread whatever this is, so that its
     result does not depend on it."""
-    gpus: Fraction = 0.25
-    """Share of a GPU, where the cluster has any; else trials train on the processor. 0 for never."""
-    device: Literal["auto", "gpu"] = "auto"
-    """auto: on GPUs where the cluster has any when the run starts; gpu: on GPUs, waiting for one."""
+    gpus: Fraction | Literal["measured"] = "measured"
+    """Share of a GPU, where the cluster has any; else trials train on the processor. 0 for never. measured:
+    a quarter, until the first trial on a data set has ended; from then on what its memory allows."""
+    device: Literal["auto", "gpu", "any"] = "auto"
+    """auto: on GPUs where the cluster has any when the run starts; gpu: on GPUs, waiting for one; any: on
+    GPUs and on the processors of nodes without one alike, which train to slightly different numbers."""
     retries: Annotated[int, Field(ge=0, le=1_000)] = 3
     """How often a trial whose worker or node was lost is tried again before it counts as failed."""
     checkpoint_seconds: Annotated[float, Field(ge=0, le=86_400)] = 10.0

@@ -15,7 +15,7 @@ import pytest
 
 from lightsweep.store import RESULT
 
-WORKER, BROKER = "ray::ResourceTrainable", "ray::Broker"
+WORKER, BROKER = "ray::ResourceTrainable", "ray::_Home"
 RAYS_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 

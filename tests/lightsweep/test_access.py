@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lightsweep.access import ask, check_access, use_own_token, warn_of_readable_token
+from lightsweep.distributed.access import Answer, ask, check_access, use_own_token, warn_of_readable_token
 from lightsweep.spec import InputError
 
 SECRET = "0123456789abcdef" * 4
@@ -73,7 +73,7 @@ class TestAClusterThatWantsAToken:
         assert check_access(closed, environment_of(tmp_path), insecure=False) == "token"
 
     def test_refuses_who_has_none_and_says_what_to_do(self, closed: str, tmp_path: Path) -> None:
-        assert ask(closed, environment_of(tmp_path, RAY_AUTH_MODE="disabled")) == "needs a token"
+        assert ask(closed, environment_of(tmp_path, RAY_AUTH_MODE="disabled")) == Answer("needs a token")
         with pytest.raises(InputError, match="wants its authentication token, and none is given here; copy"):
             check_access(closed, environment_of(tmp_path), insecure=True)
 
@@ -114,7 +114,7 @@ class TestAClusterThatLetsEverybodyIn:
 
 
 def test_where_nobody_answers_there_is_silence(tmp_path: Path) -> None:
-    assert ask("127.0.0.1:1", environment_of(tmp_path)) == "silence"
+    assert ask("127.0.0.1:1", environment_of(tmp_path)) == Answer("silence")
 
 
 def test_a_cluster_of_our_own_has_a_token_of_its_own() -> None:

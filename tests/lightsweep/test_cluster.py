@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from runs_to_kill import Run
 
-from lightsweep.launch import REPORT_SECONDS
+from lightsweep.distributed.worker import REPORT_SECONDS
 
 SWEEP = """\
 name: killed
@@ -133,10 +133,11 @@ WAITING = """
 import sys
 from pathlib import Path
 import ray
-from lightsweep import launch
+from lightsweep.distributed.attach import cluster
+from lightsweep.distributed.launch import start_broker
 from lightsweep.stagefile import StageResult
-with launch.cluster(None, Path(sys.argv[1]) / "scratch", False):
-    broker, key = launch.start_broker(Path(sys.argv[1]) / "store", False), "ab" * 32
+with cluster(None, Path(sys.argv[1]) / "scratch", False):
+    broker, key = start_broker(Path(sys.argv[1]) / "store", False, Path("data")), "ab" * 32
     ray.get(broker.claim.remote(key, "maker"))
     calls = [broker.claim.remote(key, str(number)) for number in range(1100)]
     ray.get(broker.put.remote(key, "maker", StageResult({}).to_bytes()), timeout=120)

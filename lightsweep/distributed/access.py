@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,15 +20,26 @@ MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PAT
 ASKING_SECONDS = 30
 OTHERS = 0o077  # rights of a file's group and of everybody
 
-Answer = Literal["yes", "needs a token", "silence"]
+
+@dataclass(frozen=True)
+class Answer:
+    """What the head of a cluster says to who asks for its nodes."""
+
+    kind: Literal["yes", "needs a token", "silence"]
+    nodes: tuple[str, ...] = ()
+    """Addresses of the nodes that are alive."""
+
 
 # Run in a process of its own, for Ray reads its mode once.
 _ASK = """
 import sys
 from ray._raylet import GcsClient
+from ray.core.generated.gcs_pb2 import GcsNodeInfo
 from ray.exceptions import AuthenticationError
 try:
-    GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10)
+    for node in GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10).values():
+        if node.state == GcsNodeInfo.ALIVE:
+            print(node.node_manager_address)
 except AuthenticationError:
     sys.exit(3)
 except Exception:
@@ -66,26 +78,36 @@ def check_access(place: str, environment: Mapping[str, str], insecure: bool) -> 
         insecure: Attach also to a cluster that lets everybody in.
 
     Raises:
-        InputError: It lets everybody in, and others than this machine can reach it; or it does not let us in.
+        InputError: It lets everybody in, and others than this machine can reach it; or it does not let us in;
+            or this machine is none of its nodes.
 
     """
-    without = ask(place, {**environment, MODE: "disabled"})
-    if without == "yes" and not insecure and not _is_loopback(place):
+    answer = ask(place, {**environment, MODE: "disabled"})
+    if answer.kind == "yes" and not insecure and not _is_loopback(place):
         raise InputError(
             f"--address {place}: this cluster lets in whoever reaches it, and runs any code for them; start "
             "it with a token (ray get-auth-token --generate; RAY_AUTH_MODE=token at each ray start), or say "
             "--insecure if its network is yours alone"
         )
-    if without != "needs a token":
-        return "disabled"
-    given = _has_token(environment)
-    if given and ask(place, {**environment, MODE: "token"}) == "yes":
-        return "token"
-    ours = "the one given here is not its" if given else "none is given here"
-    raise InputError(
-        f"--address {place}: this cluster wants its authentication token, and {ours}; copy its head’s "
-        "~/.ray/auth_token to ~/.ray/auth_token here (mode 0600), or say with RAY_AUTH_TOKEN_PATH where it is"
-    )
+    mode: Literal["token", "disabled"] = "disabled"
+    if answer.kind == "needs a token":
+        mode = "token"
+        given = _has_token(environment)
+        answer = ask(place, {**environment, MODE: "token"}) if given else answer
+        if answer.kind != "yes":
+            ours = "the one given here is not its" if given else "none is given here"
+            raise InputError(
+                f"--address {place}: this cluster wants its authentication token, and {ours}; copy its head’s"
+                " ~/.ray/auth_token to ~/.ray/auth_token here (mode 0600), or say with RAY_AUTH_TOKEN_PATH "
+                "where it is"
+            )
+    if answer.nodes and not any(map(_is_of_this_machine, answer.nodes)):
+        raise InputError(
+            f"--address {place}: this machine is none of the cluster's nodes ({', '.join(answer.nodes[:3])}"
+            f"{', …' if len(answer.nodes) > 3 else ''}), and a run is launched on one, best on its head: "
+            "ray exec cluster.yaml 'lightsweep run SWEEP --address auto'"
+        )
+    return mode
 
 
 def ask(place: str, environment: Mapping[str, str]) -> Answer:
@@ -93,12 +115,22 @@ def ask(place: str, environment: Mapping[str, str]) -> Answer:
     try:
         done = subprocess.run(
             [sys.executable, "-c", _ASK, place],
-            env=dict(environment), capture_output=True, timeout=ASKING_SECONDS, check=False,
+            env=dict(environment), capture_output=True, text=True, timeout=ASKING_SECONDS, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return "silence"
-    answers: dict[int, Answer] = {0: "yes", 3: "needs a token"}
-    return answers.get(done.returncode, "silence")
+        return Answer("silence")
+    if done.returncode == 0:
+        return Answer("yes", tuple(done.stdout.split()))
+    return Answer("needs a token" if done.returncode == 3 else "silence")
+
+
+def _is_of_this_machine(address: str) -> bool:
+    """Whether an IP address is one of this machine's own: only those can be listened on."""
+    try:
+        with socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET):
+            return True
+    except OSError:
+        return False
 
 
 def _has_token(environment: Mapping[str, str]) -> bool:

@@ -1,0 +1,147 @@
+"""Attaching to a Ray cluster, or starting one on this machine, and waiting until it has room for a trial."""
+
+import logging
+import math
+import os
+import signal
+import socket
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import ray
+from ray._private.services import canonicalize_bootstrap_address_or_die
+from ray._raylet import Config  # type: ignore[attr-defined]
+from ray.autoscaler.sdk import request_resources
+
+from lightsweep.distributed.access import MODE, check_access, use_own_token
+from lightsweep.distributed.placement import FIRST_SHARE, Room
+from lightsweep.runfolder import RAY_SESSION
+from lightsweep.spec import InputError
+from lightsweep.sweep import Resources
+
+WAITING_SAYS_SECONDS = 30.0
+
+
+@contextmanager
+def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[None]:
+    """Attach to a Ray cluster, or start one on this machine that nobody else can use.
+
+    Args:
+        address: Of a cluster; None starts one.
+        scratch: Folder that notes where a cluster of our own keeps its temporary files.
+        insecure: Attach also to a cluster that lets in everybody who can reach it.
+
+    Raises:
+        InputError: There is no cluster at the address, or none that may be used.
+
+    """
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong reaches the user as records
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            if address is None:
+                use_own_token(os.environ)
+                Config.initialize("")  # Ray read its mode when it was imported
+                context: Any = ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
+                )
+                scratch.mkdir(exist_ok=True)
+                (scratch / RAY_SESSION).write_text(context.address_info["session_dir"])
+            else:
+                place = _find(address)
+                os.environ[MODE] = check_access(place, os.environ, insecure)
+                Config.initialize("")
+                ray.init(address=place, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (OSError, ValueError, RuntimeError) as error:
+        name = f"--address {address}: no Ray cluster answers there" if address else "Ray does not start here"
+        raise InputError(f"{name} ({_one_line(error)})") from None
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # as Ctrl-C; Ray's own handler ends us in its C++
+    try:
+        yield
+    finally:
+        with _unstoppable():  # half shut down, Ray's own threads would end this process without a word
+            ray.shutdown()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def rooms() -> list[Room]:
+    """Return what each living node of the attached cluster has."""
+    found = (node["Resources"] for node in ray.nodes() if node["Alive"])
+    return [Room(has.get("CPU", 0), has.get("GPU", 0)) for has in found]
+
+
+def wait_for_room(resources: Resources, say: Callable[[str], None]) -> None:
+    """Wait until a node of the attached cluster has what a trial takes.
+
+    An autoscaler is asked for such a node. Ctrl-C ends the waiting.
+
+    Args:
+        resources: What one trial takes; of a GPU only where they say that it must be one.
+        say: Hears now and then what is waited for.
+
+    """
+    share = FIRST_SHARE if resources.gpus == "measured" else resources.gpus
+    takes = {"CPU": float(resources.cpus)} | ({"GPU": share} if resources.device == "gpu" else {})
+    said = -math.inf
+    while not any(room.cpus >= resources.cpus and room.gpus >= takes.get("GPU", 0) for room in rooms()):
+        if said == -math.inf:
+            request_resources(bundles=[{name: math.ceil(amount) for name, amount in takes.items()}])
+        if time.monotonic() - said >= WAITING_SAYS_SECONDS:
+            said = time.monotonic()
+            say(
+                f"waiting for a node with {_in_words(takes)}, which one trial takes; the cluster has "
+                f"{_in_words(ray.cluster_resources())} (its autoscaler, if any, has been asked)"
+            )
+        time.sleep(1)
+    if said > -math.inf:
+        request_resources(bundles=[])  # what is asked for by trials' own demand need not be held
+
+
+def _in_words(amounts: dict[str, float]) -> str:
+    """Write amounts of processors and GPUs, ``"2 CPU and 0.25 GPU"``, or that there are none."""
+    known = [f"{amounts[name]:g} {name}" for name in ("CPU", "GPU") if amounts.get(name)]
+    return " and ".join(known) or "no CPU and no GPU"
+
+
+def _find(address: str) -> str:
+    """Return where the head of a cluster listens, host:port.
+
+    Raises:
+        InputError: It is the address of a Ray client server.
+        OSError: Nobody answers there, which Ray itself would try for minutes; or none is running here.
+
+    """
+    if address.startswith("ray://"):
+        raise InputError(
+            f"--address {address}: over Ray's client protocol the stage store would not be beside this "
+            "command; run it on the head: ray exec cluster.yaml 'lightsweep run SWEEP --address auto'"
+        )
+    place = str(canonicalize_bootstrap_address_or_die(address))
+    parts = urlsplit(f"//{place}")
+    if parts.hostname and parts.port:
+        socket.create_connection((parts.hostname, parts.port), timeout=10).close()
+    return place
+
+
+@contextmanager
+def _unstoppable() -> Iterator[None]:
+    """Pass over Ctrl-C and SIGTERM."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:200]

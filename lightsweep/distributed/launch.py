@@ -1,0 +1,294 @@
+"""Running trials in parallel on Ray Tune.
+
+Stage results travel by value, through the broker, an actor beside the launching process, so that workers
+need no shared file system, nor any of their own.
+"""
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import ray
+from ray import tune
+from ray.tune import Callback, TuneError
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from lightsweep.attempt import Attempt
+from lightsweep.broker import Broker
+from lightsweep.datasets import Dataset
+from lightsweep.distributed.data import NodesData, send
+from lightsweep.distributed.placement import Placement
+from lightsweep.distributed.worker import Worker
+from lightsweep.records import Outcome, failed
+from lightsweep.spec import ArmSpec, DatasetSpec, InputError, WriteError
+from lightsweep.sweep import Resources
+from lightsweep.trial import Trial
+
+MOST_WAITING = 1_000_000  # calls
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Functions of the launching process that hear of its trials."""
+
+    on_epochs: Callable[[Trial, int], None]
+    """A trial starts, or has so many epochs behind it."""
+    on_lost: Callable[[Trial, str], None]
+    """A trial lost its worker, on the host of this name (empty if it is not known), and is tried again."""
+    on_end: Callable[[Trial, Outcome], None]
+    """A trial has ended, whatever became of it; an InputError ends the run."""
+    say: Callable[[str], None]
+    """Something else is worth a line."""
+
+
+Source = Callable[[], Trial | Literal["wait"] | None]
+"""Gives the next trial to train, "wait" while it depends on trials under way, or None after the last one."""
+
+GoesOn = Callable[[Trial, Outcome], bool]
+"""Says of a trial at a rung, with its outcome if it ends there, whether it goes on."""
+
+
+def run_trials(
+    source: Source,
+    datasets: dict[DatasetSpec, Dataset],
+    store_folder: Path,
+    data_dir: Path,
+    scratch: Path,
+    resources: Resources,
+    placement: Placement,
+    fresh: bool,
+    listener: Listener,
+    attempt: Attempt,
+    rungs: Sequence[int] = (),
+    goes_on: GoesOn | None = None,
+) -> None:
+    """Run trials in parallel on the attached cluster, in the order in which they are given.
+
+    Args:
+        source: What to train.
+        datasets: Loaded data sets by their spec.
+        store_folder: The stage store of this process.
+        data_dir: Folder in which nodes look for the data sets' files, too, if their environment names none.
+        scratch: Folder for Tune's own files, of which none is needed afterwards.
+        resources: What one trial takes.
+        placement: Says of each trial whether it goes on a GPU, and on what share of it.
+        fresh: Train everything anew, whatever is stored.
+        listener: Hears of the trials.
+        attempt: Runs one trial in a worker.
+        rungs: Numbers of epochs after which a trial asks whether it goes on.
+        goes_on: Answers.
+
+    Raises:
+        InputError: The store cannot be written, the listener cannot keep an outcome, or the source has
+            nothing to give; trials under way are stopped.
+        KeyboardInterrupt: Ctrl-C; trials under way are stopped.
+
+    """
+    broker = start_broker(store_folder, fresh, data_dir)
+    trainable = tune.with_parameters(
+        Worker, sent=send(datasets), broker=broker,
+        checkpoint_seconds=resources.checkpoint_seconds, attempt=attempt, rungs=frozenset(rungs),
+    )  # fmt: skip
+    reporter = _Reporter(broker, listener, placement)
+
+    def takes(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": config["gpus"]}])
+
+    with warnings.catch_warnings(action="ignore"):
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, takes),
+            tune_config=tune.TuneConfig(
+                search_alg=_Searcher(source, placement, reporter),
+                scheduler=_Scheduler(goes_on),
+                num_samples=-1,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=str(scratch.absolute()),
+                verbose=0,
+                callbacks=[reporter],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                # of workers: trials' own are outcomes
+                failure_config=tune.FailureConfig(max_failures=resources.retries),
+            ),
+        )
+        try:
+            tuner.fit()
+        except TuneError:
+            if reporter.fault is None:
+                raise
+            raise reporter.fault from None
+
+
+class _Searcher(Searcher):
+    """Hands out trials when there is room for one more.
+
+    Tune's own grid search copies the whole list for every trial, and its OptunaSearch tells a stopped trial's
+    accuracy as a final one.
+    """
+
+    def __init__(self, source: Source, placement: Placement, reporter: "_Reporter") -> None:
+        super().__init__()
+        self.source, self.placement, self.reporter = source, placement, reporter
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune writes it down, for a restore that we do not use
+
+    def suggest(self, trial_id: str) -> Any:
+        if self.placement.is_full():
+            return None
+        try:
+            given = self.source()
+        except InputError as error:
+            self.reporter.fault = error
+            raise
+        if given is None:
+            return Searcher.FINISHED
+        return None if given == "wait" else {"trial": _Handed(given), "gpus": self.placement.take(given)}
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        pass
+
+    def save(self, checkpoint_path: str) -> None:
+        pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class _Handed:
+    """A trial as a value of Tune's configuration, of which it makes names, copies and a file of pickles."""
+
+    trial: Trial
+
+    def __repr__(self) -> str:
+        return self.trial.trial_id
+
+    def __deepcopy__(self, memo: Any) -> "_Handed":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        trial = self.trial
+        plain = trial.dataset.model_dump(mode="json"), trial.spec.model_dump(mode="json")
+        rest = trial.seed, trial.fold, trial.folds, trial.changes
+        return _hand, (json.dumps([trial.arm, *plain, *rest]),)  # a tenth of what the specs' pickles take
+
+
+def _hand(text: str) -> _Handed:
+    arm, dataset, spec, *rest = json.loads(text)
+    return _Handed(Trial(arm, DatasetSpec.model_validate(dataset), ArmSpec.model_validate(spec), *rest))
+
+
+class _Scheduler(FIFOScheduler):
+    """Stops trials that do not go on from a rung."""
+
+    def __init__(self, goes_on: GoesOn | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.goes_on = goes_on
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if self.goes_on is None or "at_rung" not in result:
+            return TrialScheduler.CONTINUE
+        ours: Trial = trial.config["trial"].trial
+        stays = self.goes_on(ours, Outcome(**json.loads(result["at_rung"])))
+        return TrialScheduler.CONTINUE if stays else TrialScheduler.STOP
+
+
+class _Home(Broker, NodesData):
+    """What workers ask of the launching node: stage results, and to have data sets read."""
+
+    def __init__(self, folder: str, fresh: bool, data_dir: str) -> None:
+        Broker.__init__(self, folder, fresh)
+        NodesData.__init__(self, data_dir)
+
+
+def start_broker(store_folder: Path, fresh: bool, data_dir: Path) -> Any:
+    """Start the stage store's actor beside this process, which is attached to a cluster.
+
+    Every trial that waits for another's stage holds a call open; past Ray's own limit of 1,000 the result
+    that they wait for would stand in the queue behind them.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = ray.remote(num_cpus=0)(_Home).options(
+        scheduling_strategy=here, max_restarts=-1, max_task_retries=-1, max_concurrency=MOST_WAITING
+    )
+    return options.remote(str(store_folder.absolute()), fresh, str(data_dir.absolute()))
+
+
+class _Reporter(Callback):
+    """Hands what Tune learns of trials to the launching process's own functions."""
+
+    def __init__(self, broker: Any, listener: Listener, placement: Placement) -> None:
+        self.broker, self.listener, self.placement = broker, listener, placement
+        self.fault: Exception | None = None
+        """Why nothing more can be kept; raising it ends Tune's loop, which wraps it up."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self.listener.on_epochs(self._of(trial), 0)
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "fault" in result:
+            self.fault = WriteError(result["fault"])
+            raise self.fault
+        if "epochs" in result:
+            self.listener.on_epochs(self._of(trial), result["epochs"])
+
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self._drop_claims(trial)
+        self.listener.on_lost(self._of(trial), self._host(trial))
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        last = trial.last_result
+        if "outcome" not in last:  # the scheduler stopped it
+            self._drop_claims(trial)
+        if "gpu_bytes" in last:
+            measured = self.placement.measure(self._of(trial), last["gpu_used_bytes"], last["gpu_bytes"])
+            if measured:
+                self.listener.say(measured)
+        self._end(trial, Outcome(**json.loads(last.get("outcome") or last["at_rung"])))
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self._drop_claims(trial)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        lines = Path(trial.error_file).read_text().split("\n") if trial.error_file else []
+        host = self._host(trial)
+        place = f" on {host}" if host else ""
+        times = f" {trial.num_failures} times" if trial.num_failures > 1 else ""
+        reason = f"its worker{place} was lost{times}: "
+        reason += next((line for line in reversed(lines) if line.strip()), "no reason is known")
+        self._end(trial, failed(reason, now, 0.0, host, ""))
+
+    def _host(self, trial: Any) -> str:
+        """Return the name of the node that a trial was last heard of from; empty if it never was."""
+        return str((trial.last_result or {}).get("hostname") or "")
+
+    def _end(self, trial: Any, outcome: Outcome) -> None:
+        self.placement.end(self._of(trial))
+        try:
+            self.listener.on_end(self._of(trial), outcome)
+        except Exception as error:  # to Tune it would look like a trial that failed
+            self.fault = error
+            raise
+
+    def _of(self, trial: Any) -> Trial:
+        ours: Trial = trial.config["trial"].trial
+        return ours
+
+    def _drop_claims(self, trial: Any) -> None:
+        ray.get(self.broker.drop.remote(self._of(trial).trial_id))

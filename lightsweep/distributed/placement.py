@@ -1,0 +1,159 @@
+"""On what the next trial is placed: a share of a GPU, or the processor of a node without one.
+
+Shares are measured: the first trial on a data set takes a quarter of a GPU, and what it needed of its memory
+says how many later ones fit. Knows nothing of Ray, which does the placing.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lightsweep.spec import DatasetSpec
+from lightsweep.sweep import Resources
+from lightsweep.trial import Trial
+
+FIRST_SHARE = 0.25  # until one is measured
+CUDA_BYTES = 768 * 2**20  # at most what CUDA takes for each process beside what torch counts, rounded up
+MARGIN = 1.1
+MOST_ON_A_GPU = 32
+LOOK_SECONDS = 2.0  # between looks at the nodes
+
+
+@dataclass(frozen=True)
+class Room:
+    """What one node has."""
+
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many trials a cluster trains at a time."""
+
+    on_gpus: int
+    on_processors: int
+
+    @property
+    def total(self) -> int:
+        """On either."""
+        return self.on_gpus + self.on_processors
+
+    def __str__(self) -> str:
+        """In words."""
+        if not self.on_gpus or not self.on_processors:
+            return f"{self.total} trials at a time on the {'GPU' if self.on_gpus else 'processor'}"
+        return f"{self.on_gpus} trials at a time on GPUs and {self.on_processors} on nodes without one"
+
+
+def slots(resources: Resources, rooms: Sequence[Room]) -> Slots:
+    """Return how many trials a cluster of these nodes trains at a time, as far as shares are known now."""
+    share = FIRST_SHARE if resources.gpus == "measured" else resources.gpus
+    uses_gpus = bool(share) and any(room.gpus for room in rooms)
+    on_gpus = on_processors = 0
+    for room in rooms:
+        fit = int(room.cpus // resources.cpus)
+        if uses_gpus and room.gpus:
+            on_gpus += min(fit, int(room.gpus / share + 1e-9))
+        elif not uses_gpus or resources.device == "any":
+            on_processors += fit
+    return Slots(on_gpus, on_processors)
+
+
+@dataclass(frozen=True)
+class _Need:
+    used_bytes: int
+    size: float
+
+
+class Placement:
+    """Decides for one trial after the other, while nodes come and go."""
+
+    def __init__(
+        self, resources: Resources, look: Callable[[], Sequence[Room]], size: Callable[[Trial], float]
+    ) -> None:
+        """Begin with nothing under way.
+
+        Args:
+            resources: What the sweep says of a trial's share.
+            look: Returns what the living nodes have.
+            size: Says how large a trial is beside others on the same data set: what its memory grows with
+                at most.
+
+        """
+        self.resources, self.look, self.size = resources, look, size
+        self._slots, self._looked = Slots(0, 0), -math.inf
+        self._needs: dict[DatasetSpec, _Need] = {}
+        self._gpu_bytes = 0
+        self._under_way: dict[str, bool] = {}
+        """Whether a trial is on a GPU, by its id."""
+        self._uses_gpus = bool(resources.gpus) and any(room.gpus for room in look())
+
+    def is_full(self) -> bool:
+        """Whether a trial that is placed later is placed better: no slot is free, and one trial waits.
+
+        An autoscaler sees what waits.
+        """
+        if not self._uses_gpus or (self.resources.device != "any" and not self._measures):
+            return False
+        on = Counter(self._under_way.values())
+        now = self._now()
+        return on[True] > now.on_gpus and on[False] >= now.on_processors
+
+    def take(self, trial: Trial) -> float:
+        """Place a trial: return its share of a GPU, 0 for a processor."""
+        on = Counter(self._under_way.values())
+        on_gpu = self._uses_gpus
+        if on_gpu and self.resources.device == "any":
+            now = self._now()
+            on_gpu = on[True] < now.on_gpus or on[False] >= now.on_processors
+        self._under_way[trial.trial_id] = on_gpu
+        return self._share(trial) if on_gpu else 0.0
+
+    def end(self, trial: Trial) -> None:
+        """Note that a trial has ended."""
+        self._under_way.pop(trial.trial_id, None)
+
+    def measure(self, trial: Trial, used_bytes: int, gpu_bytes: int) -> str | None:
+        """Note how much of a GPU's memory a trial used; return what that changes, in words.
+
+        Args:
+            trial: Has ended.
+            used_bytes: At most at a time, as torch counts.
+            gpu_bytes: What the GPU has.
+
+        """
+        if self.resources.gpus != "measured":
+            return None
+        self._gpu_bytes = min(self._gpu_bytes or gpu_bytes, gpu_bytes)
+        known = self._needs.get(trial.dataset)
+        if known is None or used_bytes > known.used_bytes:
+            self._needs[trial.dataset] = _Need(used_bytes, self.size(trial))
+        if known is not None:
+            return None
+        return (
+            f"a trial takes {(used_bytes + CUDA_BYTES) / 2**30:.1f} of a GPU's {gpu_bytes / 2**30:.1f} GiB: "
+            f"{round(1 / self._share(trial))} such share one from now on"
+        )
+
+    @property
+    def _measures(self) -> bool:
+        return self.resources.gpus == "measured" and not self._needs
+
+    def _share(self, trial: Trial) -> float:
+        """Return a power of a half: where trials' shares differ, their workers cannot be used again."""
+        if self.resources.gpus != "measured":
+            return self.resources.gpus
+        need = self._needs.get(trial.dataset)
+        if need is None:
+            return FIRST_SHARE
+        grown = max(1.0, self.size(trial) / need.size)
+        fit = self._gpu_bytes / (MARGIN * (need.used_bytes * grown + CUDA_BYTES))
+        return 0.5 ** math.floor(math.log2(min(max(fit, 1.0), MOST_ON_A_GPU)))
+
+    def _now(self) -> Slots:
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._slots, self._looked = slots(self.resources, self.look()), time.monotonic()
+        return self._slots

@@ -1,0 +1,132 @@
+"""What runs in the workers: one trial after the other, through the launching process's stage store."""
+
+import json
+import os
+import time
+from collections.abc import Generator
+from dataclasses import asdict, replace
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from lightsweep.attempt import Attempt, make_repeatable
+from lightsweep.broker import Reply
+from lightsweep.datasets import Dataset
+from lightsweep.distributed.data import Sent
+from lightsweep.records import Outcome
+from lightsweep.spec import DatasetSpec, WriteError
+from lightsweep.stagefile import Checkpoint, StageResult
+from lightsweep.store import Answer, unpack
+from lightsweep.trial import Trial
+
+REPORT_SECONDS = 2.0  # between a worker's words on a trial under way
+
+
+class _RemoteStore:
+    """The launching process's stage store, seen from a worker by one trial."""
+
+    def __init__(self, broker: Any, owner: str, checkpoint_seconds: float) -> None:
+        self.broker, self.owner, self.checkpoint_seconds = broker, owner, checkpoint_seconds
+
+    def claim(self, key: str) -> Answer:
+        reply: Reply = ray.get(self.broker.claim.remote(key, self.owner))
+        answer = unpack(
+            reply.result,
+            reply.checkpoint,
+            lambda kind, reason: ray.get(self.broker.discard.remote(key, kind, reason)),
+        )
+        if reply.result is not None and answer.result is None:
+            return self.claim(key)  # it was no result: now the key is claimed
+        return replace(answer, waited_seconds=reply.waited_seconds, warning=reply.warning)
+
+    def put(self, key: str, result: StageResult) -> None:
+        _raise_fault(ray.get(self.broker.put.remote(key, self.owner, result.to_bytes())))
+
+    def put_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
+        _raise_fault(ray.get(self.broker.put_checkpoint.remote(key, self.owner, checkpoint.to_bytes())))
+
+    def release(self, key: str) -> None:
+        ray.get(self.broker.release.remote(key, self.owner))
+
+
+def _raise_fault(fault: str | None) -> None:
+    if fault is not None:
+        raise WriteError(fault)
+
+
+class Worker(tune.Trainable):
+    """A reused actor that runs one trial after the other, some epochs per step."""
+
+    def setup(  # type: ignore[override]
+        self,
+        config: dict[str, Any],
+        sent: Sent,
+        broker: Any,
+        checkpoint_seconds: float,
+        attempt: Attempt,
+        rungs: frozenset[int],
+    ) -> None:
+        """Begin with a first trial; Tune calls this once in each worker."""
+        self.sent, self.attempt, self.rungs = sent, attempt, rungs
+        self.datasets: dict[DatasetSpec, Dataset] = {}
+        self.steps: Generator[Outcome, None, Outcome] | None = None
+        self.broker, self.checkpoint_seconds = broker, checkpoint_seconds
+        make_repeatable()
+        os.chdir("/")  # nothing is read or written where Ray started the worker; that folder may go
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Go on to another trial."""
+        trial: Trial = new_config["trial"].trial
+        if self.steps is not None:
+            self.steps.close()  # of a trial that was stopped: it gives its claims back
+        self.epochs = 0
+        store = _RemoteStore(self.broker, trial.trial_id, self.checkpoint_seconds)
+        self.device = pick_device()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # of the trial before, which the GPU's others may want
+            torch.cuda.reset_peak_memory_stats()
+        self.steps = self.attempt(trial, self._dataset(trial.dataset), store, self.device)
+        return True
+
+    def _dataset(self, spec: DatasetSpec) -> Dataset:
+        if spec not in self.datasets:
+            fingerprint, sent = self.sent[spec]
+            node = ray.get_runtime_context().get_node_id()
+            read = ray.get(self.broker.read.remote(node, spec, fingerprint))
+            self.datasets[spec] = ray.get(read[0] if read else sent)
+        return self.datasets[spec]
+
+    def step(self) -> dict[str, Any]:
+        """Train until there is something to say: how far the trial is, or what became of it."""
+        assert self.steps is not None  # setup and reset_config make them
+        until = time.monotonic() + REPORT_SECONDS
+        while time.monotonic() < until:
+            try:
+                so_far = next(self.steps)
+            except StopIteration as end:
+                return {"outcome": json.dumps(asdict(end.value)), "done": True, **self._gpu_memory()}
+            except WriteError as error:
+                return {"fault": str(error)}
+            self.epochs = len(so_far.epochs)
+            if self.epochs in self.rungs:
+                return {"epochs": self.epochs, "at_rung": json.dumps(asdict(so_far))}
+        return {"epochs": self.epochs}
+
+    def _gpu_memory(self) -> dict[str, int]:
+        """Return what the trial took of the GPU's memory at most, and what there is, if it was on one."""
+        if self.device.type != "cuda":
+            return {}
+        return {
+            "gpu_used_bytes": torch.cuda.max_memory_reserved(),
+            "gpu_bytes": torch.cuda.get_device_properties(self.device).total_memory,
+        }
+
+
+def pick_device() -> torch.device:
+    """Return the GPU that Ray gave this worker, else the processor."""
+    if ray.get_gpu_ids() and torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("cpu")
