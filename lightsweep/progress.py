@@ -80,6 +80,17 @@ class Progress:
         """Number of the trials known so far."""
         return len(self.epochs)
 
+    @property
+    def states(self) -> dict[str, int]:
+        """Numbers of trials by what has become of them so far."""
+        return {
+            "completed": self.done - self.failed - self.stopped,
+            "failed": self.failed,
+            "stopped_early": self.stopped,
+            "running": len(self.running),
+            "waiting": self.total - self.done - len(self.running),
+        }
+
     def add(self, trial: Trial) -> None:
         """Count a trial to what is to run."""
         self.epochs[trial.trial_id] = sum(stage.epochs for stage in trial.stages)

@@ -28,6 +28,7 @@ from lightsweep.sweepfile import dump_sweep
 from lightsweep.trial import Trial, stage_keys
 
 if TYPE_CHECKING:
+    from lightsweep.distributed.metrics import SweepMetrics
     from lightsweep.distributed.placement import Slots
     from lightsweep.halving import Rungs
     from lightsweep.search import Draw, Study
@@ -200,6 +201,7 @@ class _Work:
         self.trackers: Trackers | None = None
         self._stack = ExitStack()
         self._slots: Slots | None = None
+        self._metrics: SweepMetrics | None = None
 
     def __enter__(self) -> "_Work":
         return self
@@ -378,9 +380,21 @@ class _Work:
     def _count(self, trial: Trial, outcome: Outcome) -> None:
         """Say how far the sweep is after a trial."""
         self.progress.end(trial, outcome)
+        said = self.progress
         if self.trackers:
-            said = self.progress
             self.trackers.counts(said.done, said.failed, said.stopped, said.reused, said.waited_seconds)
+        self._measure()
+
+    def _advance(self, trial: Trial, epochs: int) -> None:
+        """Say how far a trial is."""
+        self.progress.advance(trial, epochs)
+        self._measure()
+
+    def _measure(self) -> None:
+        """Show the sweep's course among the cluster's metrics, once there is a cluster."""
+        said = self.progress
+        if self._metrics:
+            self._metrics.show(said.states, said.made, said.reused, said.waited_seconds)
 
     def _record(self, trial: Trial, outcome: Outcome) -> None:
         """Journal what became of a trial."""
@@ -393,6 +407,7 @@ class _Work:
     def _start_cluster(self) -> "Slots":
         """Start or join a Ray cluster, once, and return how many trials fit on it at a time."""
         from lightsweep.distributed import access, attach  # Ray takes a second to import
+        from lightsweep.distributed.metrics import SweepMetrics
         from lightsweep.distributed.placement import slots
 
         if self._slots is not None:
@@ -416,7 +431,7 @@ class _Work:
                 "resources.device = gpu: there is no GPU here; auto trains on the processor, too"
             )
         self.progress.say(f"Ray is up: {found}")
-        self._slots = found
+        self._slots, self._metrics = found, SweepMetrics(self.planned.sweep.name)
         return found
 
     def _launch(self, source: Any, on_end: Any, rungs: Sequence[int] = (), goes_on: Any = None) -> None:
@@ -430,7 +445,7 @@ class _Work:
         launch.run_trials(
             source, self.loaded, self.out / STORE, self.data_dir, self.run.scratch, self.resources,
             Placement(self.resources, attach.rooms, size), self.fresh,
-            launch.Listener(said.advance, said.lose, on_end, said.say), self.attempt, rungs, goes_on,
+            launch.Listener(self._advance, said.lose, on_end, said.say), self.attempt, rungs, goes_on,
         )  # fmt: skip
 
 

@@ -139,6 +139,9 @@ def test_only_who_holds_the_token_gets_in_and_is_told_so(cluster: ThreeHosts) ->
         assert "~/.ray/auth_token" in output
         assert "Traceback" not in output
         assert cluster.token not in output
+    output = try_here(f"HOME={cluster.folder / 'home'}")  # which has the token
+    assert "this machine is none of the cluster's nodes" in output, output
+    assert "ray exec cluster.yaml" in output
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((address(1), 8265), timeout=5)  # the dashboard
 
@@ -180,6 +183,22 @@ def test_a_host_that_dies_costs_only_time(cluster: ThreeHosts, undisturbed: pd.D
     cluster.await_hosts(2)
     cluster.hosts("start", 3, cluster.folder)
     cluster.await_hosts(3)
+
+
+def test_a_spot_host_that_is_taken_with_notice_counts_as_no_failure(
+    cluster: ThreeHosts, undisturbed: pd.DataFrame
+) -> None:
+    """A trial may fail no single time here. The host hears of it as cluster.yaml has it listen on AWS."""
+    cluster.await_hosts(3)
+    cluster.give_notices(3, cluster.folder / "notice")
+    command = cluster.start(run("spot") + " --set resources.retries=0")
+    await_recorded(cluster, "spot", 1)
+    (cluster.folder / "notice").write_text('{"action": "terminate"}')
+    cluster.await_draining(3)
+    cluster.hosts("kill", 3, cluster.folder)
+    command.end()
+    assert_as_if_undisturbed(cluster.home(1) / "spot", undisturbed)
+    cluster.hosts("start", 3, cluster.folder)
 
 
 def test_a_launcher_that_is_killed_goes_on_when_run_again(

@@ -18,6 +18,23 @@ HOSTS = range(1, 4)
 CPUS = os.cpu_count() or 1  # which each host believes to have for itself
 NOT_RAYS = ("unshare", "sshd", "/usr/sbin/sshd")
 
+METADATA_ADDRESS = "169.254.169.254"
+METADATA = f"""
+import http.server, pathlib, sys
+class Answers(http.server.BaseHTTPRequestHandler):
+    def answer(self, found):
+        self.send_response(200 if found else 404)
+        self.end_headers()
+        self.wfile.write(found)
+    def do_PUT(self):
+        self.answer(b"token" if self.path == "/latest/api/token" else b"")
+    def do_GET(self):
+        notice, token = pathlib.Path(sys.argv[1]), self.headers["X-aws-ec2-metadata-token"]
+        is_asked = self.path == "/latest/meta-data/spot/instance-action" and token == "token"
+        self.answer(notice.read_bytes() if is_asked and notice.exists() else b"")
+http.server.HTTPServer(("{METADATA_ADDRESS}", 80), Answers).serve_forever()
+"""
+
 
 def fill_in(folder: Path) -> dict[str, Any]:
     """Return the project's launcher file as its user would fill it in for these hosts.
@@ -30,6 +47,11 @@ def fill_in(folder: Path) -> dict[str, Any]:
     config["auth"] |= {"ssh_user": "root", "ssh_private_key": str(folder / "id")}
     rest = [command for command in config["setup_commands"] if "pip install" not in command]
     assert len(rest) == len(config["setup_commands"]) - 1
+    # Ray's own minute, after which a worker gives up a head that is gone:
+    hurry = "export RAY_gcs_rpc_server_reconnect_timeout_s=15"
+    for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
+        assert any(line.startswith("export ") for line in config[commands])
+        config[commands] = [line.replace("export", hurry, 1) for line in config[commands]]
     config["setup_commands"] = [f"ln -sfn {sys.prefix} ~/lightsweep-env", *rest]
     return config
 
@@ -138,6 +160,38 @@ class ThreeHosts:
         (number,) = (n for n, command in self.processes(1).items() if "bin/lightsweep run" in command
                      and "python" in command.split()[0])  # fmt: skip
         os.kill(number, signal.SIGKILL)
+
+    def give_notices(self, host: int, notice: Path) -> None:
+        """Serve AWS's notice of an interruption on a host, once this file is there, and have the host listen.
+
+        It listens with cluster.yaml's own command, but dies after seconds in place of two minutes.
+        """
+        program = self.folder / "metadata.py"
+        program.write_text(METADATA)
+        self.ssh(host, f"ip addr add {METADATA_ADDRESS}/32 dev lo; "
+                 f"setsid -f {sys.executable} {program} {notice} >/dev/null 2>&1 </dev/null")  # fmt: skip
+        commands = YAML(typ="safe").load((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
+        (listen,) = (c for c in commands["worker_start_ray_commands"] if METADATA_ADDRESS in c)
+        assert listen.count("seconds=60") == 1
+        hasty = listen.replace("seconds=60", "seconds=1")
+        self.ssh(host, f"export RAY_HEAD_IP={address(1)}; {hasty}")
+
+    def await_draining(self, host: int) -> None:
+        """Wait until the cluster knows that a host is about to go, and longer than it was given."""
+        script = (
+            "import ray; from ray._private.state import state; ray.init('auto', logging_level=50);"
+            "going = state.get_draining_nodes();"
+            "print([node['NodeManagerAddress'] for node in ray.nodes() if node['NodeID'] in going])"
+        )
+        ask = f'export RAY_AUTH_MODE=token; ~/lightsweep-env/bin/python -c "{script}"'
+        said = [""]
+
+        def is_draining() -> bool:
+            said[0] = self.ssh(1, ask, status=None)
+            return address(host) in said[0]
+
+        await_it(is_draining, 60, lambda: said[0])
+        time.sleep(2)
 
     def await_hosts(self, count: int) -> None:
         """Wait until so many hosts take part."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lightsweep.distributed import access
 from lightsweep.distributed.access import Answer, ask, check_access, use_own_token, warn_of_readable_token
 from lightsweep.spec import InputError
 
@@ -96,6 +97,17 @@ class TestAClusterThatWantsAToken:
         assert done.stderr.count("\n") == 1
         assert "this cluster wants its authentication token" in done.stderr
 
+    def test_refuses_a_machine_that_is_none_of_its_nodes(
+        self, closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Which has the right token; another machine's view of it is in tests/cluster."""
+        put_token(tmp_path, SECRET)
+        monkeypatch.setattr(access, "_is_of_this_machine", lambda address: False)
+        with pytest.raises(
+            InputError, match=r"this machine is none of the cluster's nodes .* on its head: ray exec"
+        ):
+            check_access(closed, environment_of(tmp_path), insecure=False)
+
 
 class TestAClusterThatLetsEverybodyIn:
     def test_is_refused_unless_told_so(self, open_to_all: str, tmp_path: Path) -> None:
@@ -113,7 +125,8 @@ class TestAClusterThatLetsEverybodyIn:
             assert check_access(place, environment_of(tmp_path), insecure=False) == "disabled"
 
 
-def test_where_nobody_answers_there_is_silence(tmp_path: Path) -> None:
+def test_where_nobody_answers_there_is_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "ASKING_SECONDS", 6)
     assert ask("127.0.0.1:1", environment_of(tmp_path)) == Answer("silence")
 
 

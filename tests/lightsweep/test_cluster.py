@@ -1,15 +1,20 @@
 """A run on a Ray cluster of several raylets whose nodes come and go; all are on this machine."""
 
 import os
+import re
 import subprocess
 import sys
 import time
+import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
-from runs_to_kill import Run
+from runs_to_kill import WORKER, Run
 
 from lightsweep.distributed.worker import REPORT_SECONDS
 
@@ -24,24 +29,43 @@ grid:
   stages.lr: [0.001, 0.002]
 """
 NODES = """
-import sys
+import socket, sys
 from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-print("address", cluster.address, flush=True)
+with socket.socket() as listener:
+    listener.bind(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "metrics_export_port": port})
+print("address", cluster.address, port, flush=True)
 node = None
-for word in sys.stdin:
-    if word == "add\\n":
-        node = cluster.add_node(num_cpus=2)
-    elif word == "kill\\n":
+for line in sys.stdin:
+    word, *more = line.split()
+    if word == "add":
+        kind, data = more or ("plain", "nowhere")
+        node = cluster.add_node(
+            num_cpus=2, num_gpus=int(kind == "gpu"), resources={kind: 1}, env_vars={"LIGHTSWEEP_DATA": data}
+        )
+    elif word == "kill":
         cluster.remove_node(node, allow_graceful=False)
     print("done", flush=True)
 cluster.shutdown()
 """
 
 
+@dataclass
+class Nodes:
+    """A cluster whose nodes come and go."""
+
+    address: str
+    metrics: str
+    """URL of the head's metrics."""
+    tell: Callable[[str], None]
+    """Takes "add", "add KIND DATA_DIR" (a node with a resource of that name; gpu: a GPU is declared, but
+    not there) and "kill"."""
+
+
 @contextmanager
-def nodes(run: Run) -> Iterator[tuple[str, Callable[[str], None]]]:
-    """Start a head without processors; yields where it listens, and how to add and kill a node."""
+def nodes(run: Run) -> Iterator[Nodes]:
+    """Start a cluster of a head without processors."""
     process = subprocess.Popen(
         [sys.executable, "-c", NODES],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -56,7 +80,8 @@ def nodes(run: Run) -> Iterator[tuple[str, Callable[[str], None]]]:
         assert "done\n" in stdout
 
     try:
-        yield next(line for line in stdout if line.startswith("address ")).split()[1], tell
+        _, address, port = next(line for line in stdout if line.startswith("address ")).split()
+        yield Nodes(address, f"http://127.0.0.1:{port}/metrics", tell)
     finally:
         process.communicate(timeout=60)
 
@@ -67,15 +92,15 @@ def start(run: Run, address: str, *arguments: str) -> subprocess.Popen[str]:
 
 def test_an_empty_cluster_is_waited_for(short_folder: Path) -> None:
     run = Run(short_folder, SWEEP)
-    with nodes(run) as (address, tell):
-        process = start(run, address)
+    with nodes(run) as cluster:
+        process = start(run, cluster.address)
         assert process.stdout is not None
         said = next(line for line in process.stdout if "waiting for" in line)
         assert (
             "waiting for a node with 1 CPU, which one trial takes; the cluster has no CPU and no GPU (its "
             "autoscaler, if any, has been asked)"
         ) in said
-        tell("add")
+        cluster.tell("add")
         output = process.communicate(timeout=240)[0]
         assert process.returncode == 0, output
         assert "Ray is up: 2 trials at a time" in output
@@ -86,13 +111,13 @@ def test_an_empty_cluster_is_waited_for(short_folder: Path) -> None:
 def test_a_trial_whose_node_is_lost_too_often_is_recorded_with_its_name(short_folder: Path) -> None:
     """Once is too often here; the next run goes on and ends like any other."""
     run = Run(short_folder, SWEEP)
-    with nodes(run) as (address, tell):
-        tell("add")
-        process = start(run, address, "--set", "resources.retries=0")
+    with nodes(run) as cluster:
+        cluster.tell("add")
+        process = start(run, cluster.address, "--set", "resources.retries=0")
         run.await_worker(process)
         time.sleep(2.5 * REPORT_SECONDS)  # until the first word of a trial, which says where it is
-        tell("kill")
-        tell("add")
+        cluster.tell("kill")
+        cluster.tell("add")
         output = process.communicate(timeout=240)[0]
         assert process.returncode == 1, output
         trials = run.table("trials")
@@ -102,12 +127,63 @@ def test_a_trial_whose_node_is_lost_too_often_is_recorded_with_its_name(short_fo
         host = os.uname().nodename
         assert lost.host.tolist() == [host] * len(lost)
         assert lost.error.str.startswith(f"its worker on {host} was lost").all(), lost.error.tolist()
-        process = start(run, address)
+        process = start(run, cluster.address)
         output = process.communicate(timeout=240)[0]
         assert process.returncode == 0, output
     run.await_silence()
     assert run.table("trials").status.tolist() == ["completed"] * 4
     assert run.table("trials").trial_id.is_unique
+
+
+def test_gpus_and_nodes_without_one_train_side_by_side_and_rays_metrics_have_the_course(
+    short_folder: Path,
+) -> None:
+    """What is placed on a GPU that is declared, not there, trains on its node's processor."""
+    run = Run(short_folder, SWEEP)
+    with nodes(run) as cluster:
+        for kind in ("plain", "gpu"):
+            cluster.tell(f"add {kind} {short_folder / kind}")
+        process = start(run, cluster.address, "--set", "resources.device=any", "--set", "resources.gpus=0.5")
+        workers = dict[str, int]()
+        while process.poll() is None and sum(workers.values()) < 4:
+            time.sleep(0.1)
+            workers = workers_by_node(run)
+        gauges = dict[str, float]()
+        while process.poll() is None and gauges.get("trials running") != 4:
+            time.sleep(0.5)
+            gauges = measured(cluster.metrics)
+        output = process.communicate(timeout=240)[0]
+        assert process.returncode == 0, output
+    assert "Ray is up: 2 trials at a time on GPUs and 2 on nodes without one\n" in output
+    assert workers == {"gpu": 2, "plain": 2}
+    states = {state: gauges[f"trials {state}"] for state in ("completed", "failed", "running", "waiting")}
+    assert states == {"completed": 0, "failed": 0, "running": 4, "waiting": 0}
+    assert {"stages made", "stages reused", "waited_seconds"} <= gauges.keys()
+    run.await_silence()
+    assert run.table("trials").status.tolist() == ["completed"] * 4
+
+
+def workers_by_node(run: Run) -> dict[str, int]:
+    """Count the workers of each node, told from one another by their folder of data sets."""
+    found = Counter[str]()
+    for number, command in run.processes().items():
+        if command.startswith(WORKER):
+            variables = Path(f"/proc/{number}/environ").read_text().split("\0")
+            found[Path(next(v for v in variables if v.startswith("LIGHTSWEEP_DATA="))).name] += 1
+    return dict(found)
+
+
+def measured(url: str) -> dict[str, float]:
+    """Return the sweep's gauges as Prometheus would fetch them."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            text = answer.read().decode()
+    except OSError:
+        return {}
+    gauge = re.compile(
+        r'^ray_lightsweep_(\w+)\{(?=.*run="killed")(?:.*(?:state|origin)="(\w+)")?.*\} (\S+)$', re.M
+    )
+    return {f"{name} {label}".strip(): float(value) for name, label, value in gauge.findall(text)}
 
 
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:10001"])
@@ -144,3 +220,47 @@ with cluster(None, Path(sys.argv[1]) / "scratch", False):
     print("put")
     print(sum(reply.result is not None for reply in ray.get(calls, timeout=120)))
 """
+
+
+READING = """
+import sys
+from pathlib import Path
+import ray
+from ray.experimental import get_object_locations
+from lightsweep import datasets
+from lightsweep.distributed.attach import cluster
+from lightsweep.distributed.launch import start_broker
+from lightsweep.spec import DatasetSpec
+
+folder, address = Path(sys.argv[1]), sys.argv[2]
+spec = DatasetSpec(name="npz", path="images.npz", validation=2)
+dataset = datasets.load(spec, folder / "here", download=False)
+with cluster(address, folder / "scratch", insecure=True):
+    broker = start_broker(folder / "store", False, folder / "here")
+    here = ray.get_runtime_context().get_node_id()
+    for node in ray.nodes():
+        kind = next((kind for kind in ("same", "other", "none") if kind in node["Resources"]), "head")
+        calls = [broker.read.remote(node["NodeID"], spec, dataset.fingerprint) for _ in range(2)]
+        first, again = ray.get(calls)
+        assert first == again
+        print(kind, [get_object_locations([ref])[ref]["node_ids"] == [node["NodeID"]] for ref in first])
+"""
+
+
+def test_a_data_set_is_read_on_a_node_that_has_it_and_nowhere_else(short_folder: Path) -> None:
+    """One node has the same images, one has others by that name, one has none."""
+    for name, light in (("here", 1), ("same", 1), ("other", 2)):
+        (short_folder / name).mkdir()
+        images = {"images": np.full((400, 28, 28), light, np.uint8), "labels": np.arange(400) % 2}
+        arrays = {f"{part}_{kind}": array for part in ("train", "test") for kind, array in images.items()}
+        np.savez(short_folder / name / "images.npz", **arrays)
+    run = Run(short_folder, SWEEP)
+    with nodes(run) as cluster:
+        for name in ("same", "other", "none"):
+            cluster.tell(f"add {name} {short_folder / name}")
+        done = subprocess.run(
+            [sys.executable, "-c", READING, short_folder, cluster.address],
+            capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+    found = sorted(done.stdout.splitlines())
+    assert found == ["head []", "none []", "other []", "same [True]"], done.stderr

@@ -226,13 +226,17 @@ class TestTroubles:
         failed = run.table("trials").query("status == 'failed'")
         assert failed.error.str.contains("can't allocate memory").all(), failed.error.tolist()
 
-    @pytest.mark.parametrize("times", [1, 2])
-    def test_ctrl_c_once_and_twice(self, short_folder: Path, digits_run: Run, times: int) -> None:
+    @pytest.mark.parametrize(
+        "signals", [[signal.SIGINT] * 2, [signal.SIGTERM]], ids=["Ctrl-C twice", "SIGTERM"]
+    )
+    def test_interrupted_runs_go_on(
+        self, short_folder: Path, digits_run: Run, signals: list[signal.Signals]
+    ) -> None:
         run = Run(short_folder, DIGITS)
         process = run.start()
         run.await_results(process, 5)
-        for _ in range(times):
-            process.send_signal(signal.SIGINT)
+        for number in signals:
+            process.send_signal(number)
             time.sleep(0.3)
         output = process.communicate(timeout=60)[0]
         assert process.returncode == 130, output
