@@ -352,12 +352,18 @@ class _Work:
 
     def _look_up(self, trial: Trial, on_end: Any) -> bool:
         """Record a trial, without Ray, if its every stage is stored; say whether it was."""
+        types = ("cuda", "cpu") if self.resources.device == "any" else (self.device_type,)
+        return any(self._look_up_of(device_type, trial, on_end) for device_type in types)
+
+    def _look_up_of(self, device_type: str, trial: Trial, on_end: Any) -> bool:
         chain = self.keys[trial.trial_id]
+        if device_type != self.device_type:
+            chain = stage_keys(trial, self.fingerprints[trial.dataset], device_type)
         there = list(itertools.takewhile(self.store.has, chain))
         if len(there) < len(chain) and not (there and self._ends_chain(there[-1])):
             return False
         steps = self.attempt(
-            trial, self.loaded[trial.dataset], LookUps(self.store), torch.device(self.device_type)
+            trial, self.loaded[trial.dataset], LookUps(self.store), torch.device(device_type)
         )
         try:
             while True:

@@ -19,7 +19,7 @@ from ray._raylet import Config  # type: ignore[attr-defined]
 from ray.autoscaler.sdk import request_resources
 
 from lightsweep.distributed.access import MODE, check_access, use_own_token
-from lightsweep.distributed.placement import FIRST_SHARE, Room
+from lightsweep.distributed.placement import Room, first_share
 from lightsweep.runfolder import RAY_SESSION
 from lightsweep.spec import InputError
 from lightsweep.sweep import Resources
@@ -64,7 +64,7 @@ def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[None
         raise InputError(f"{name} ({_one_line(error)})") from None
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
-    )  # as Ctrl-C; Ray's own handler ends us in its C++
+    )  # as Ctrl-C; Ray's own ends us with a stack trace
     try:
         yield
     finally:
@@ -89,8 +89,8 @@ def wait_for_room(resources: Resources, say: Callable[[str], None]) -> None:
         say: Hears now and then what is waited for.
 
     """
-    share = FIRST_SHARE if resources.gpus == "measured" else resources.gpus
-    takes = {"CPU": float(resources.cpus)} | ({"GPU": share} if resources.device == "gpu" else {})
+    gpu = {"GPU": first_share(resources)} if resources.device == "gpu" else {}
+    takes = {"CPU": float(resources.cpus)} | gpu
     said = -math.inf
     while not any(room.cpus >= resources.cpus and room.gpus >= takes.get("GPU", 0) for room in rooms()):
         if said == -math.inf:

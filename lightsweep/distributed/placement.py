@@ -21,6 +21,11 @@ MOST_ON_A_GPU = 32
 LOOK_SECONDS = 2.0  # between looks at the nodes
 
 
+def first_share(resources: Resources) -> float:
+    """Return the share of a GPU that a trial takes as long as none is measured; 0 for none."""
+    return FIRST_SHARE if resources.gpus == "measured" else resources.gpus
+
+
 @dataclass(frozen=True)
 class Room:
     """What one node has."""
@@ -50,7 +55,7 @@ class Slots:
 
 def slots(resources: Resources, rooms: Sequence[Room]) -> Slots:
     """Return how many trials a cluster of these nodes trains at a time, as far as shares are known now."""
-    share = FIRST_SHARE if resources.gpus == "measured" else resources.gpus
+    share = first_share(resources)
     uses_gpus = bool(share) and any(room.gpus for room in rooms)
     on_gpus = on_processors = 0
     for room in rooms:
@@ -144,11 +149,9 @@ class Placement:
 
     def _share(self, trial: Trial) -> float:
         """Return a power of a half: where trials' shares differ, their workers cannot be used again."""
-        if self.resources.gpus != "measured":
-            return self.resources.gpus
         need = self._needs.get(trial.dataset)
         if need is None:
-            return FIRST_SHARE
+            return first_share(self.resources)
         grown = max(1.0, self.size(trial) / need.size)
         fit = self._gpu_bytes / (MARGIN * (need.used_bytes * grown + CUDA_BYTES))
         return 0.5 ** math.floor(math.log2(min(max(fit, 1.0), MOST_ON_A_GPU)))
