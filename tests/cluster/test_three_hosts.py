@@ -109,6 +109,19 @@ def test_a_sweep_is_spread_over_all_hosts_and_fetched_back(
     assert {host: sorted(cluster.home(host).rglob("*")) for host in (2, 3)} == written
 
 
+def test_a_job_from_a_laptop_runs_on_the_head(cluster: ThreeHosts, undisturbed: pd.DataFrame) -> None:
+    """Through a tunnel, and not without the token. Its stages are the sweep's above: look-ups."""
+    job = "lightsweep run ~/sweep.yaml --address auto --out ~/runs --set name=job"
+    with cluster.tunnel() as place:
+        submit = ("job", "submit", "--address", place, "--", "bash", "-c", job)
+        with pytest.raises(AssertionError, match=r"(?i)unauthorized|authenticat"):
+            cluster.ray(*submit, RAY_AUTH_MODE="disabled")
+        output = cluster.ray(*submit, RAY_AUTH_MODE="token")
+    assert f"{TRIALS} completed, 0 failed, 0 left" in output
+    trials = pd.read_parquet(cluster.home(1) / "runs/job/trials.parquet")
+    assert trials.test_accuracy.tolist() == undisturbed.test_accuracy.tolist()
+
+
 def test_only_who_holds_the_token_gets_in_and_is_told_so(cluster: ThreeHosts) -> None:
     """From this machine, which is none of the hosts, and on a host of the cluster, behind any firewall."""
     other = cluster.folder / "wrong/.ray/auth_token"

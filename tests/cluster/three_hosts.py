@@ -3,10 +3,12 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,14 +111,40 @@ class ThreeHosts:
         rest = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         return rest | mine | {"PATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
 
-    def ray(self, *arguments: object, timeout: int = 600) -> str:
-        """Run a command of Ray's launcher to its end, as it is typed on the launching machine."""
+    def ray(self, *arguments: object, timeout: int = 600, **environment: str) -> str:
+        """Run a command of Ray's to its end, as it is typed on the launching machine."""
         done = subprocess.run(
-            ["ray", *map(str, arguments)], cwd=ROOT, env=self.environment, timeout=timeout, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            ["ray", *map(str, arguments)], cwd=ROOT, env=self.environment | environment, timeout=timeout,
+            text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-5000:]
         return done.stdout
+
+    @contextmanager
+    def tunnel(self) -> Iterator[str]:
+        """Forward the head's dashboard to this machine, as `ray dashboard` does; yields its address here."""
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
+        process = subprocess.Popen(
+            ["ssh", "-N", "-L", f"{port}:127.0.0.1:8265", "-i", self.folder / "id", "-oLogLevel=ERROR",
+             "-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null", f"root@{address(1)}"],
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+        def is_open() -> bool:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            except OSError:
+                return False
+            return True
+
+        try:
+            await_it(is_open, 30, lambda: "no tunnel")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+            process.wait()
 
     def start(self, command: str) -> "Command":
         """Start a command on the head through `ray exec`."""
