@@ -147,7 +147,7 @@ def train_nothing(
     plain = [{**where, **{k: v for k, v in asdict(e).items() if k != "provenance"}} for e in entries]
     accuracies = dict.fromkeys(("val_accuracy", "test_accuracy", "train_accuracy"), 0.5)
     return Outcome(
-        "completed", None, where["started_at"], 0.0, node, "cpu", accuracies, None, plain, epochs
+        "completed", None, where["started_at"], 0.0, node, "cpu", accuracies, plain, epochs
     )  # fmt: skip
 
 

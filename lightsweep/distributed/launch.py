@@ -142,6 +142,8 @@ class _Searcher(Searcher):
         return {}  # Tune writes it down, for a restore that we do not use
 
     def suggest(self, trial_id: str) -> Any:
+        if self.reporter.fault:  # which Tune may have taken for a lost worker
+            raise self.reporter.fault
         if self.placement.is_full():
             return None
         try:
