@@ -423,14 +423,15 @@ class _Work:
             if warning := access.warn_of_readable_token(os.environ):
                 self.progress.say(f"warning: {warning}")
             attach.wait_for_room(self.resources, self.progress.say)
-        found = slots(self.resources, attach.rooms())
+        rooms = attach.rooms()
+        found = slots(self.resources, rooms)
         device_type = "cuda" if found.on_gpus else "cpu"
         if device_type != self.device_type:  # the cluster has what this machine has not
             self.device_type = device_type
             self.keys = plan_keys(self.planned, self.fingerprints, device_type)
             self.run.write_plan(self.planned.trials, self.keys)
         if not found.total:
-            cores = max(int(room.cpus) for room in attach.rooms())
+            cores = max(int(room.cpus) for room in rooms)
             raise InputError(f"resources.cpus = {self.resources.cpus}: this machine has {cores} cores")
         if self.resources.device == "gpu" and not found.on_gpus:
             raise InputError(

@@ -124,6 +124,7 @@ def run_trials(
         except TuneError:
             if reporter.fault is None:
                 raise
+        if reporter.fault:  # also where Tune took it for a lost worker of the last trial
             raise reporter.fault from None
 
 

@@ -9,6 +9,7 @@ class SweepMetrics:
     def __init__(self, run: str) -> None:
         """Make the gauges; a Ray cluster is attached."""
         self._run = run
+        self._shown: object = None
         self._trials = Gauge("lightsweep_trials", "Trials of a run by what became of them", ("run", "state"))
         self._stages = Gauge("lightsweep_stages", "Stages and assessments of a run", ("run", "origin"))
         self._waited = Gauge(
@@ -16,7 +17,7 @@ class SweepMetrics:
         )
 
     def show(self, trials: dict[str, int], made: int, reused: int, waited_seconds: float) -> None:
-        """Set the gauges.
+        """Set the gauges, unless they stand so already: most reports of trials change none.
 
         Args:
             trials: Number of the run's trials in each state.
@@ -25,6 +26,10 @@ class SweepMetrics:
             waited_seconds: Sum over the workers.
 
         """
+        now = trials, made, reused, waited_seconds
+        if now == self._shown:
+            return
+        self._shown = now
         for state, count in trials.items():
             self._trials.set(count, {"run": self._run, "state": state})
         for origin, count in (("made", made), ("reused", reused)):

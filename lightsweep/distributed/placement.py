@@ -53,16 +53,21 @@ class Slots:
         return f"{self.on_gpus} trials at a time on GPUs and {self.on_processors} on nodes without one"
 
 
+def uses_gpus(resources: Resources, rooms: Sequence[Room]) -> bool:
+    """Whether trials go on GPUs: they may, and there are some."""
+    return bool(resources.gpus) and any(room.gpus for room in rooms)
+
+
 def slots(resources: Resources, rooms: Sequence[Room]) -> Slots:
     """Return how many trials a cluster of these nodes trains at a time, as far as shares are known now."""
     share = first_share(resources)
-    uses_gpus = bool(share) and any(room.gpus for room in rooms)
+    on_gpu = uses_gpus(resources, rooms)
     on_gpus = on_processors = 0
     for room in rooms:
         fit = int(room.cpus // resources.cpus)
-        if uses_gpus and room.gpus:
+        if on_gpu and room.gpus:
             on_gpus += min(fit, int(room.gpus / share + 1e-9))
-        elif not uses_gpus or resources.device == "any":
+        elif not on_gpu or resources.device == "any":
             on_processors += fit
     return Slots(on_gpus, on_processors)
 
@@ -94,7 +99,7 @@ class Placement:
         self._gpu_bytes = 0
         self._under_way: dict[str, bool] = {}
         """Whether a trial is on a GPU, by its id."""
-        self._uses_gpus = bool(resources.gpus) and any(room.gpus for room in look())
+        self._uses_gpus = uses_gpus(resources, look())
 
     def is_full(self) -> bool:
         """Whether a trial that is placed later is placed better: no slot is free, and one trial waits.

@@ -127,8 +127,7 @@ class ThreeHosts:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
         process = subprocess.Popen(
-            ["ssh", "-N", "-L", f"{port}:127.0.0.1:8265", "-i", self.folder / "id", "-oLogLevel=ERROR",
-             "-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null", f"root@{address(1)}"],
+            [*self.login(1), "-N", "-L", f"{port}:127.0.0.1:8265"],
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -156,10 +155,14 @@ class ThreeHosts:
             )  # fmt: skip
         return Command(process, log)
 
+    def login(self, host: int) -> list[str]:
+        """Return the command that logs in on a host."""
+        plain = ("-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null", "-oLogLevel=ERROR")
+        return ["ssh", "-i", str(self.folder / "id"), *plain, f"root@{address(host)}"]
+
     def ssh(self, host: int, command: str, status: int | None = 0) -> str:
         done = subprocess.run(
-            ["ssh", "-i", self.folder / "id", "-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null",
-             "-oLogLevel=ERROR", f"root@{address(host)}", command],
+            [*self.login(host), command],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600,
         )  # fmt: skip
         assert status is None or done.returncode == status, done.stdout + done.stderr

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ports import free_port
 from runs_to_kill import WORKER, Run
 
 from lightsweep.distributed.worker import REPORT_SECONDS
@@ -29,13 +30,11 @@ grid:
   stages.lr: [0.001, 0.002]
 """
 NODES = """
-import socket, sys
+import sys
 from ray.cluster_utils import Cluster
-with socket.socket() as listener:
-    listener.bind(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
+port = int(sys.argv[1])
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "metrics_export_port": port})
-print("address", cluster.address, port, flush=True)
+print("address", cluster.address, flush=True)
 node = None
 for line in sys.stdin:
     word, *more = line.split()
@@ -66,8 +65,9 @@ class Nodes:
 @contextmanager
 def nodes(run: Run) -> Iterator[Nodes]:
     """Start a cluster of a head without processors."""
+    port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-c", NODES],
+        [sys.executable, "-c", NODES, str(port)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env={**os.environ, "LIGHTSWEEP_TEST_MARK": run.mark, "RAY_AUTH_MODE": "disabled"},
     )  # fmt: skip
@@ -80,7 +80,7 @@ def nodes(run: Run) -> Iterator[Nodes]:
         assert "done\n" in stdout
 
     try:
-        _, address, port = next(line for line in stdout if line.startswith("address ")).split()
+        address = next(line for line in stdout if line.startswith("address ")).split()[1]
         yield Nodes(address, f"http://127.0.0.1:{port}/metrics", tell)
     finally:
         process.communicate(timeout=60)

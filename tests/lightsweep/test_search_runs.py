@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.trial import FrozenTrial
+from ports import free_port
 from runs_to_kill import Run
 
 SWEEP: dict[str, Any] = {
@@ -199,13 +199,6 @@ def fetch(url: str, process: "subprocess.Popen[str]") -> Any:
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.1)
     pytest.fail("nobody answers")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def kill_and_go_on(search: Search, kill: Callable[[subprocess.Popen[str]], None]) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from ports import free_port
 from runs_to_kill import Run
 
 from lightsweep import tracking
@@ -118,13 +119,6 @@ class Server:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, 9)
         self.process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")
