@@ -36,6 +36,7 @@ from rich.console import Console
 
 from lightsweep import datasets
 from lightsweep.broker import Broker
+from lightsweep.distributed.on_ray import OnRay
 from lightsweep.pipeline import StageEntry
 from lightsweep.plan import plan
 from lightsweep.records import Outcome
@@ -191,7 +192,9 @@ def run_trials(layout: Layout, trials: int, address: str, out: Path) -> dict[str
     clock = Clock()
     attempt = partial(train_nothing, gate=str(gate), at_once=layout.at_once, reports=layout.reports)
     began = time.perf_counter()
-    summary = run_sweep(planned, out, out, address, False, False, Console(file=clock, width=500), attempt)
+    summary = run_sweep(
+        planned, out, out, OnRay(address), False, False, Console(file=clock, width=500), attempt
+    )
     assert summary.completed == len(clock.ticks) == trials, (summary, len(clock.ticks))
     atwork = clock.ticks[layout.at_once - 1 :]  # each worker has had its first trial, but for chance
     ends = range(0, len(atwork) - BLOCK, BLOCK)

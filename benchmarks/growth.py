@@ -17,6 +17,7 @@ from rich.console import Console
 
 import analysis
 from lightsweep import datasets
+from lightsweep.distributed.on_ray import OnRay
 from lightsweep.pipeline import StageEntry
 from lightsweep.plan import Plan, plan
 from lightsweep.records import Outcome
@@ -78,7 +79,7 @@ def measure(trials: int, out: Path) -> str:
     assert len(planned.trials) == trials
     console = Console(file=io.StringIO())
     summary, run_wall, run_processor = timed(
-        lambda: run_sweep(planned, out, out, None, False, False, console, train_nothing)
+        lambda: run_sweep(planned, out, out, OnRay(), False, False, console, train_nothing)
     )
     assert summary.completed == trials
     records, journal_wall, _ = timed(RunFolder(summary.folder).records)

@@ -22,6 +22,7 @@ from scipy import stats
 from analysis.course import hypervolume_course
 from analysis.frame import load_run
 from lightsweep import datasets
+from lightsweep.distributed.on_ray import OnRay
 from lightsweep.plan import plan
 from lightsweep.run import run_sweep
 from lightsweep.spec import DatasetSpec
@@ -93,7 +94,7 @@ def course(way: str, repeat: int, out: Path, data: Path) -> np.ndarray:
     planned = plan(wanted, lambda spec: datasets.describe(spec, data))
     own = out / wanted.name  # a store of its own: what is looked up is never stopped early
     with (out / "log.txt").open("a") as log:
-        summary = run_sweep(planned, own, data, None, False, False, Console(file=log))
+        summary = run_sweep(planned, own, data, OnRay(), False, False, Console(file=log))
     if summary.interrupted:
         raise KeyboardInterrupt
     found = hypervolume_course(load_run(summary.folder).trials, REFERENCE)

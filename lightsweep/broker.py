@@ -6,11 +6,14 @@ folder. It knows nothing of Ray: `distributed.launch` makes an actor of it, and 
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lightsweep.spec import WriteError
-from lightsweep.store import CHECKPOINT, RESULT, FolderStore
+from lightsweep.stagefile import Checkpoint, StageResult
+from lightsweep.store import CHECKPOINT, RESULT, Answer, FolderStore, unpack
 
 POLL_SECONDS = 0.1
 
@@ -104,3 +107,55 @@ class Broker:
         warning = "; ".join(self._warnings) or None
         self._warnings.clear()
         return Reply(result, checkpoint, time.monotonic() - began, warning)
+
+
+class BrokerStore:
+    """The launching process's stage store, as one trial in a worker sees it through the broker."""
+
+    def __init__(self, ask: Callable[..., Any], owner: str, checkpoint_seconds: float) -> None:
+        """Name a trial.
+
+        Args:
+            ask: Calls the broker's method of this name with arguments, and returns its answer.
+            owner: Id of the trial.
+            checkpoint_seconds: How often a stage under way hands over what it has.
+
+        """
+        self.ask, self.owner, self.checkpoint_seconds = ask, owner, checkpoint_seconds
+
+    def claim(self, key: str) -> Answer:
+        """Return a key's result or, without one, the right to make it; waits while another trial does."""
+        reply: Reply = self.ask("claim", key, self.owner)
+        answer = unpack(
+            reply.result, reply.checkpoint, lambda kind, reason: self.ask("discard", key, kind, reason)
+        )
+        if reply.result is not None and answer.result is None:
+            return self.claim(key)  # it was no result: now the key is claimed
+        return replace(answer, waited_seconds=reply.waited_seconds, warning=reply.warning)
+
+    def put(self, key: str, result: StageResult) -> None:
+        """Keep a claimed key's result, and give the claim back.
+
+        Raises:
+            WriteError: The store cannot be written.
+
+        """
+        self._hand_over("put", key, result.to_bytes())
+
+    def put_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
+        """Keep what a claimed key's stage has made so far.
+
+        Raises:
+            WriteError: The store cannot be written.
+
+        """
+        self._hand_over("put_checkpoint", key, checkpoint.to_bytes())
+
+    def release(self, key: str) -> None:
+        """Give a claim back without a result."""
+        self.ask("release", key, self.owner)
+
+    def _hand_over(self, call: str, key: str, data: bytes) -> None:
+        fault = self.ask(call, key, self.owner, data)
+        if fault is not None:
+            raise WriteError(fault)

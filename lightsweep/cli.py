@@ -64,7 +64,9 @@ def cli() -> None:
 @click.option(
     "--address", metavar="ADDR", help="A Ray cluster's address, or auto; default: this machine alone."
 )
-@click.option("--insecure", is_flag=True, help="Attach even to a cluster that lets in whoever reaches it.")
+@click.option(
+    "--insecure", is_flag=True, help="Connect even if the cluster requires no authentication token."
+)
 @click.option("--fresh", is_flag=True, help="Train everything anew, whatever is stored.")
 @click.option("--offline", is_flag=True, help="Download no data sets.")
 def run(
@@ -81,13 +83,15 @@ def run(
     from analysis.evidence import state_verdicts
     from analysis.frame import load_run
     from analysis.report import write_report
+    from lightsweep.distributed.on_ray import OnRay
     from lightsweep.run import run_sweep
 
     console, planned = _console(), _plan(sweep_file, overrides, data_dir)
     for line in _foresee(planned):
         if line.startswith("warning"):  # now, not after hours of training
             _say(console, line)
-    done = run_sweep(planned, out, data_dir, address, fresh, not offline, console, insecure=insecure)
+    cluster = OnRay(address, insecure)
+    done = run_sweep(planned, out, data_dir, cluster, fresh, not offline, console)
     ended = done.completed + done.stopped + len(done.failed)
     stopped = f"{done.stopped} stopped early, " if done.stopped else ""
     _say(

@@ -1,7 +1,6 @@
 """The whole job of `lightsweep run`: plan, load, train what is not done yet, record."""
 
 import itertools
-import os
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -13,6 +12,8 @@ from rich.console import Console
 
 from lightsweep import datasets
 from lightsweep.attempt import Attempt, attempt
+from lightsweep.distributed.cluster import Cluster, Job, Listener
+from lightsweep.distributed.placement import Placement, Slots, slots
 from lightsweep.environment import commit
 from lightsweep.plan import Plan, design_tree, plan_keys, with_trials
 from lightsweep.progress import Progress
@@ -28,8 +29,6 @@ from lightsweep.sweepfile import dump_sweep
 from lightsweep.trial import Trial, stage_keys
 
 if TYPE_CHECKING:
-    from lightsweep.distributed.metrics import SweepMetrics
-    from lightsweep.distributed.placement import Slots
     from lightsweep.halving import Rungs
     from lightsweep.search import Draw, Study
     from lightsweep.tracking import Trackers
@@ -56,12 +55,11 @@ def run_sweep(
     planned: Plan,
     out: Path,
     data_dir: Path,
-    address: str | None,
+    cluster: Cluster,
     fresh: bool,
     download: bool,
     console: Console,
     attempt: Attempt = attempt,
-    insecure: bool = False,
 ) -> RunSummary:
     """Run a plan's trials that are not done yet, or go on with its search; running again continues.
 
@@ -69,16 +67,14 @@ def run_sweep(
         planned: What to run.
         out: Folder of run folders and of the stage store.
         data_dir: Folder of the data sets.
-        address: Of a Ray cluster; None starts one on this machine.
+        cluster: What trains trials; it is started or attached to when the first one needs it.
         fresh: Train everything anew, whatever is stored.
         download: Whether missing data sets may be downloaded.
         console: For the progress.
         attempt: Runs one trial in a worker.
-        insecure: Attach also to a cluster that lets in everybody who can reach it.
 
     Raises:
-        InputError: Data is missing, a folder cannot be written, no cluster is at the address or it may not be
-            used.
+        InputError: Data is missing, a folder cannot be written, or the cluster cannot be used.
 
     """
     loaded = load_all(planned, data_dir, download)
@@ -98,7 +94,8 @@ def run_sweep(
             outcomes = {trial_id: outcome_of(found) for trial_id, found in run.records().items()}
             study = Study(planned, run.folder, outcomes)
             planned = with_trials(planned, run.planned() if run.is_planned() else ())
-        work = _Work(planned, loaded, run, store, out, data_dir, address, fresh, attempt, insecure)
+        job = Job(loaded, out / STORE, data_dir, run.scratch, planned.sweep.resources, fresh, attempt)
+        work = _Work(planned, job, run, store, cluster)
         run.describe(planned.sweep, design_tree(planned), planned.trials, work.keys)
         store.remove_leftovers()
         done = set() if fresh else work.done(planned.trials)
@@ -175,25 +172,10 @@ class _Work:
 
     progress: Progress
 
-    def __init__(
-        self,
-        planned: Plan,
-        loaded: dict[DatasetSpec, datasets.Dataset],
-        run: RunFolder,
-        store: FolderStore,
-        out: Path,
-        data_dir: Path,
-        address: str | None,
-        fresh: bool,
-        attempt: Attempt,
-        insecure: bool,
-    ) -> None:
-        self.planned, self.loaded, self.run, self.store, self.out = planned, loaded, run, store, out
-        self.data_dir, self.address, self.insecure = data_dir, address, insecure
-        self.fresh, self.attempt = fresh, attempt
-        self.resources = planned.sweep.resources
-        self.device_type = likely_device(self.resources)
-        self.fingerprints = {spec: data.fingerprint for spec, data in loaded.items()}
+    def __init__(self, planned: Plan, job: Job, run: RunFolder, store: FolderStore, cluster: Cluster) -> None:
+        self.planned, self.job, self.run, self.store, self.cluster = planned, job, run, store, cluster
+        self.device_type = likely_device(job.resources)
+        self.fingerprints = {spec: data.fingerprint for spec, data in job.datasets.items()}
         self.keys = plan_keys(planned, self.fingerprints, self.device_type)
         self.parts: dict[str, SearchPart] = {}
         """Of a search's trials, by trial id."""
@@ -201,7 +183,6 @@ class _Work:
         self.trackers: Trackers | None = None
         self._stack = ExitStack()
         self._slots: Slots | None = None
-        self._metrics: SweepMetrics | None = None
 
     def __enter__(self) -> "_Work":
         return self
@@ -247,7 +228,7 @@ class _Work:
     def train(self, trials: Sequence[Trial]) -> None:
         """Record trials: those whose every stage is stored without Ray, then the others."""
         left = list(trials)
-        if not self.fresh:
+        if not self.job.fresh:
             left = [trial for trial in left if not self._look_up(trial, self._end)]
         if left:
             self._start_cluster()
@@ -281,7 +262,7 @@ class _Work:
                     return draw
                 self._add([draw.trial], draw, "search")
                 self.progress.add(draw.trial)
-                if self.fresh or not self._look_up(draw.trial, on_end):
+                if self.job.fresh or not self._look_up(draw.trial, on_end):
                     return draw.trial
 
         first = source()
@@ -301,7 +282,7 @@ class _Work:
             trials = [replace(draw.trial, seed=seed) for seed in self.planned.sweep.seed_list]
             self._add(trials, draw, "confirmation")
             found += trials
-        done = set() if self.fresh else self.done(found)
+        done = set() if self.job.fresh else self.done(found)
         if found:
             seeds = len(self.planned.sweep.seed_list)
             self.progress.say(
@@ -352,7 +333,7 @@ class _Work:
 
     def _look_up(self, trial: Trial, on_end: Any) -> bool:
         """Record a trial, without Ray, if its every stage is stored; say whether it was."""
-        types = ("cuda", "cpu") if self.resources.device == "any" else (self.device_type,)
+        types = ("cuda", "cpu") if self.job.resources.device == "any" else (self.device_type,)
         return any(self._look_up_of(device_type, trial, on_end) for device_type in types)
 
     def _look_up_of(self, device_type: str, trial: Trial, on_end: Any) -> bool:
@@ -362,8 +343,8 @@ class _Work:
         there = list(itertools.takewhile(self.store.has, chain))
         if len(there) < len(chain) and not (there and self._ends_chain(there[-1])):
             return False
-        steps = self.attempt(
-            trial, self.loaded[trial.dataset], LookUps(self.store), torch.device(device_type)
+        steps = self.job.attempt(
+            trial, self.job.datasets[trial.dataset], LookUps(self.store), torch.device(device_type)
         )
         try:
             while True:
@@ -399,8 +380,9 @@ class _Work:
     def _measure(self) -> None:
         """Show the sweep's course among the cluster's metrics, once there is a cluster."""
         said = self.progress
-        if self._metrics:
-            self._metrics.show(said.states, said.made, said.reused, said.waited_seconds)
+        if self._slots is not None:
+            name = self.planned.sweep.name
+            self.cluster.show(name, said.states, said.made, said.reused, said.waited_seconds)
 
     def _record(self, trial: Trial, outcome: Outcome) -> None:
         """Journal what became of a trial."""
@@ -410,21 +392,14 @@ class _Work:
         if self.trackers:
             self.trackers.end(new)
 
-    def _start_cluster(self) -> "Slots":
-        """Start or join a Ray cluster, once, and return how many trials fit on it at a time."""
-        from lightsweep.distributed import access, attach  # Ray takes a second to import
-        from lightsweep.distributed.metrics import SweepMetrics
-        from lightsweep.distributed.placement import slots
-
+    def _start_cluster(self) -> Slots:
+        """Start or join the cluster, once, and return how many trials fit on it at a time."""
         if self._slots is not None:
             return self._slots
-        self._stack.enter_context(attach.cluster(self.address, self.run.scratch, self.insecure))
-        if self.address is not None:  # a cluster may grow, this machine does not
-            if warning := access.warn_of_readable_token(os.environ):
-                self.progress.say(f"warning: {warning}")
-            attach.wait_for_room(self.resources, self.progress.say)
-        rooms = attach.rooms()
-        found = slots(self.resources, rooms)
+        resources = self.job.resources
+        self._stack.enter_context(self.cluster.attached(self.run.scratch, resources, self.progress.say))
+        rooms = self.cluster.rooms()
+        found = slots(resources, rooms)
         device_type = "cuda" if found.on_gpus else "cpu"
         if device_type != self.device_type:  # the cluster has what this machine has not
             self.device_type = device_type
@@ -432,28 +407,23 @@ class _Work:
             self.run.write_plan(self.planned.trials, self.keys)
         if not found.total:
             cores = max(int(room.cpus) for room in rooms)
-            raise InputError(f"resources.cpus = {self.resources.cpus}: this machine has {cores} cores")
-        if self.resources.device == "gpu" and not found.on_gpus:
+            raise InputError(f"resources.cpus = {resources.cpus}: this machine has {cores} cores")
+        if resources.device == "gpu" and not found.on_gpus:
             raise InputError(
                 "resources.device = gpu: there is no GPU here; auto trains on the processor, too"
             )
-        self.progress.say(f"Ray is up: {found}")
-        self._slots, self._metrics = found, SweepMetrics(self.planned.sweep.name)
+        self.progress.say(f"{self.cluster.name} is up: {found}")
+        self._slots = found
         return found
 
     def _launch(self, source: Any, on_end: Any, rungs: Sequence[int] = (), goes_on: Any = None) -> None:
-        from lightsweep.distributed import attach, launch
-        from lightsweep.distributed.placement import Placement
-
         def size(trial: Trial) -> float:
             return self.planned.costs[trial.trial_id].macs * trial.spec.batch_size
 
         said = self.progress
-        launch.run_trials(
-            source, self.loaded, self.out / STORE, self.data_dir, self.run.scratch, self.resources,
-            Placement(self.resources, attach.rooms, size), self.fresh,
-            launch.Listener(self._advance, said.lose, on_end, said.say), self.attempt, rungs, goes_on,
-        )  # fmt: skip
+        placement = Placement(self.job.resources, self.cluster.rooms, size)
+        listener = Listener(self._advance, said.lose, on_end, said.say)
+        self.cluster.run_trials(self.job, source, placement, listener, rungs, goes_on)
 
 
 def _course(outcome: Outcome) -> list[float]:

@@ -163,7 +163,8 @@ class Study:
         if made is None:
             return None
         arm, trial, its_cost, costs = made
-        for key, value in {"trial_id": trial.trial_id, "arm": arm, "seed": trial.seed}.items():
+        # three transactions: a trial without the last one was never handed out
+        for key, value in {"arm": arm, "seed": trial.seed, "trial_id": trial.trial_id}.items():
             asked.set_user_attr(key, value)
         known = self.draws.get(trial.trial_id)
         if known is None:

@@ -210,9 +210,9 @@ class FolderStore:
         return [entry for entry in entries if self._remove(entry.path)]
 
     def remove_leftovers(self) -> None:
-        """Remove what writers left that were killed while writing."""
+        """Remove what writers left that were killed while writing: drafts, and checkpoints beside results."""
         for path in self._files():
-            if path.suffix == TEMPORARY:
+            if path.suffix == TEMPORARY or (path.suffix == CHECKPOINT and self.has(path.stem)):
                 self._remove(path)
 
     def limit_bytes(self) -> int | None:

@@ -6,11 +6,11 @@ need no shared file system, nor any of their own.
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ray
 from ray import tune
@@ -19,86 +19,36 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from lightsweep.attempt import Attempt
 from lightsweep.broker import Broker
-from lightsweep.datasets import Dataset
+from lightsweep.distributed.cluster import GoesOn, Job, Listener, Source
 from lightsweep.distributed.data import NodesData, send
 from lightsweep.distributed.placement import Placement
 from lightsweep.distributed.worker import Worker
 from lightsweep.records import Outcome, failed
 from lightsweep.spec import ArmSpec, DatasetSpec, InputError, WriteError
-from lightsweep.sweep import Resources
 from lightsweep.trial import Trial
 
 MOST_WAITING = 1_000_000  # calls
 
 
-@dataclass(frozen=True)
-class Listener:
-    """Functions of the launching process that hear of its trials."""
-
-    on_epochs: Callable[[Trial, int], None]
-    """A trial starts, or has so many epochs behind it."""
-    on_lost: Callable[[Trial, str], None]
-    """A trial lost its worker, on the host of this name (empty if it is not known), and is tried again."""
-    on_end: Callable[[Trial, Outcome], None]
-    """A trial has ended, whatever became of it; an InputError ends the run."""
-    say: Callable[[str], None]
-    """Something else is worth a line."""
-
-
-Source = Callable[[], Trial | Literal["wait"] | None]
-"""Gives the next trial to train, "wait" while it depends on trials under way, or None after the last one."""
-
-GoesOn = Callable[[Trial, Outcome], bool]
-"""Says of a trial at a rung, with its outcome if it ends there, whether it goes on."""
-
-
 def run_trials(
+    job: Job,
     source: Source,
-    datasets: dict[DatasetSpec, Dataset],
-    store_folder: Path,
-    data_dir: Path,
-    scratch: Path,
-    resources: Resources,
     placement: Placement,
-    fresh: bool,
     listener: Listener,
-    attempt: Attempt,
     rungs: Sequence[int] = (),
     goes_on: GoesOn | None = None,
 ) -> None:
-    """Run trials in parallel on the attached cluster, in the order in which they are given.
-
-    Args:
-        source: What to train.
-        datasets: Loaded data sets by their spec.
-        store_folder: The stage store of this process.
-        data_dir: Folder in which nodes look for the data sets' files, too, if their environment names none.
-        scratch: Folder for Tune's own files, of which none is needed afterwards.
-        resources: What one trial takes.
-        placement: Says of each trial whether it goes on a GPU, and on what share of it.
-        fresh: Train everything anew, whatever is stored.
-        listener: Hears of the trials.
-        attempt: Runs one trial in a worker.
-        rungs: Numbers of epochs after which a trial asks whether it goes on.
-        goes_on: Answers.
-
-    Raises:
-        InputError: The store cannot be written, the listener cannot keep an outcome, or the source has
-            nothing to give; trials under way are stopped.
-        KeyboardInterrupt: Ctrl-C; trials under way are stopped.
-
-    """
-    broker = start_broker(store_folder, fresh, data_dir)
+    """Run trials in parallel on the attached cluster (see `cluster.Cluster.run_trials`)."""
+    broker = start_broker(job.store_folder, job.fresh, job.data_dir)
     trainable = tune.with_parameters(
-        Worker, sent=send(datasets), broker=broker,
-        checkpoint_seconds=resources.checkpoint_seconds, attempt=attempt, rungs=frozenset(rungs),
+        Worker, sent=send(job.datasets), broker=broker,
+        checkpoint_seconds=job.resources.checkpoint_seconds, attempt=job.attempt, rungs=frozenset(rungs),
     )  # fmt: skip
     reporter = _Reporter(broker, listener, placement)
 
     def takes(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": config["gpus"]}])
+        return tune.PlacementGroupFactory([{"CPU": job.resources.cpus, "GPU": config["gpus"]}])
 
     with warnings.catch_warnings(action="ignore"):
         tuner = tune.Tuner(
@@ -111,12 +61,12 @@ def run_trials(
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=str(scratch.absolute()),
+                storage_path=str(job.scratch.absolute()),
                 verbose=0,
                 callbacks=[reporter],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 # of workers: trials' own are outcomes
-                failure_config=tune.FailureConfig(max_failures=resources.retries),
+                failure_config=tune.FailureConfig(max_failures=job.resources.retries),
             ),
         )
         try:

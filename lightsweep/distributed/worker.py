@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Generator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import ray
@@ -12,48 +12,14 @@ import torch
 from ray import tune
 
 from lightsweep.attempt import Attempt, make_repeatable
-from lightsweep.broker import Reply
+from lightsweep.broker import BrokerStore
 from lightsweep.datasets import Dataset
 from lightsweep.distributed.data import Sent
 from lightsweep.records import Outcome
 from lightsweep.spec import DatasetSpec, WriteError
-from lightsweep.stagefile import Checkpoint, StageResult
-from lightsweep.store import Answer, unpack
 from lightsweep.trial import Trial
 
 REPORT_SECONDS = 2.0  # between a worker's words on a trial under way
-
-
-class _RemoteStore:
-    """The launching process's stage store, seen from a worker by one trial."""
-
-    def __init__(self, broker: Any, owner: str, checkpoint_seconds: float) -> None:
-        self.broker, self.owner, self.checkpoint_seconds = broker, owner, checkpoint_seconds
-
-    def claim(self, key: str) -> Answer:
-        reply: Reply = ray.get(self.broker.claim.remote(key, self.owner))
-        answer = unpack(
-            reply.result,
-            reply.checkpoint,
-            lambda kind, reason: ray.get(self.broker.discard.remote(key, kind, reason)),
-        )
-        if reply.result is not None and answer.result is None:
-            return self.claim(key)  # it was no result: now the key is claimed
-        return replace(answer, waited_seconds=reply.waited_seconds, warning=reply.warning)
-
-    def put(self, key: str, result: StageResult) -> None:
-        _raise_fault(ray.get(self.broker.put.remote(key, self.owner, result.to_bytes())))
-
-    def put_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
-        _raise_fault(ray.get(self.broker.put_checkpoint.remote(key, self.owner, checkpoint.to_bytes())))
-
-    def release(self, key: str) -> None:
-        ray.get(self.broker.release.remote(key, self.owner))
-
-
-def _raise_fault(fault: str | None) -> None:
-    if fault is not None:
-        raise WriteError(fault)
 
 
 class Worker(tune.Trainable):
@@ -83,13 +49,17 @@ class Worker(tune.Trainable):
         if self.steps is not None:
             self.steps.close()  # of a trial that was stopped: it gives its claims back
         self.epochs = 0
-        store = _RemoteStore(self.broker, trial.trial_id, self.checkpoint_seconds)
+        store = BrokerStore(self._ask, trial.trial_id, self.checkpoint_seconds)
         self.device = pick_device()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()  # of the trial before, which the GPU's others may want
             torch.cuda.reset_peak_memory_stats()
         self.steps = self.attempt(trial, self._dataset(trial.dataset), store, self.device)
         return True
+
+    def _ask(self, call: str, *arguments: Any) -> Any:
+        """Call the broker, and wait for its answer."""
+        return ray.get(getattr(self.broker, call).remote(*arguments))
 
     def _dataset(self, spec: DatasetSpec) -> Dataset:
         if spec not in self.datasets:

@@ -1,14 +1,7 @@
-"""Hypothesis strategies of specs, by type (tests say `st.from_type(ModelSpec)`); folders for Ray and data."""
+"""Hypothesis strategies of specs, by type (tests say `st.from_type(ModelSpec)`)."""
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -148,27 +141,3 @@ st.register_type_strategy(StageSpec, stages())
 st.register_type_strategy(StagePreset, presets())
 st.register_type_strategy(ArmSpec, arms())
 st.register_type_strategy(Sweep, sweeps())
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """Two test processes on two cores, and sums in one order."""
-    torch.set_num_threads(1)
-
-
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    """A folder with a short path: Ray's sockets stand in it."""
-    folder = Path(tempfile.mkdtemp(prefix="ls"))
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def real_data() -> Path:
-    """The folder of the real data sets."""
-    folder = os.environ.get("LIGHTSWEEP_DATA")
-    if folder is None:
-        assert os.environ.get("LIGHTSWEEP_REQUIRE_ALL") != "1", "LIGHTSWEEP_DATA must name the data's folder"
-        pytest.skip("LIGHTSWEEP_DATA is not set")
-    return Path(folder)

@@ -1,0 +1,71 @@
+"""Ray as what trains a run's trials. Ray takes a second to import, so it is imported when it is needed."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightsweep.distributed.cluster import GoesOn, Job, Listener, Source
+from lightsweep.distributed.placement import Placement, Room
+from lightsweep.sweep import Resources
+
+if TYPE_CHECKING:
+    from lightsweep.distributed.metrics import SweepMetrics
+
+
+class OnRay:
+    """A Ray cluster: one of this machine alone, or one that is there; see `cluster.Cluster`."""
+
+    name = "Ray"
+
+    def __init__(self, address: str | None = None, insecure: bool = False) -> None:
+        """Name a cluster.
+
+        Args:
+            address: Of a Ray cluster; None starts one on this machine.
+            insecure: Connect even if the cluster requires no authentication token.
+
+        """
+        self.address, self.insecure = address, insecure
+        self._metrics: SweepMetrics | None = None
+
+    @contextmanager
+    def attached(self, scratch: Path, resources: Resources, say: Callable[[str], None]) -> Iterator[None]:
+        """Start the cluster or attach to it (see `cluster.Cluster.attached`)."""
+        from lightsweep.distributed import access, attach
+
+        with attach.cluster(self.address, scratch, self.insecure):
+            if self.address is not None:  # a cluster may grow, this machine does not
+                if warning := access.warn_of_readable_token(os.environ):
+                    say(f"warning: {warning}")
+                attach.wait_for_room(resources, say)
+            yield
+
+    def rooms(self) -> list[Room]:
+        """Return what each living node of the attached cluster has."""
+        from lightsweep.distributed import attach
+
+        return attach.rooms()
+
+    def show(self, run: str, trials: dict[str, int], made: int, reused: int, waited_seconds: float) -> None:
+        """Set Ray's own metrics."""
+        from lightsweep.distributed.metrics import SweepMetrics
+
+        if self._metrics is None:
+            self._metrics = SweepMetrics(run)
+        self._metrics.show(trials, made, reused, waited_seconds)
+
+    def run_trials(
+        self,
+        job: Job,
+        source: Source,
+        placement: Placement,
+        listener: Listener,
+        rungs: Sequence[int] = (),
+        goes_on: GoesOn | None = None,
+    ) -> None:
+        """Run trials in parallel with Ray Tune."""
+        from lightsweep.distributed.launch import run_trials
+
+        run_trials(job, source, placement, listener, rungs, goes_on)

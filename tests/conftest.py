@@ -1,0 +1,36 @@
+"""What all tests share; its folder has the helpers of both packages' tests."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from ports import free_port
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Two test processes on two cores, and sums in one order."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder with a short path: Ray's sockets stand in it."""
+    folder = Path(tempfile.mkdtemp(prefix="ls"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of the real data sets."""
+    folder = os.environ.get("LIGHTSWEEP_DATA")
+    if folder is None:
+        assert os.environ.get("LIGHTSWEEP_REQUIRE_ALL") != "1", "LIGHTSWEEP_DATA must name the data's folder"
+        pytest.skip("LIGHTSWEEP_DATA is not set")
+    return Path(folder)

@@ -1,0 +1,80 @@
+"""The processes that a run started, Ray's among them."""
+
+import contextlib
+import os
+import signal
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from forked import HANGS_SECONDS, Child, Setting, start, start_training
+
+WORKER, BROKER = "ray::ResourceTrainable", "ray::_Home"
+RAYS_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+
+
+@dataclass
+class RayRun:
+    """Runs on Ray in a folder, whose processes are told by a mark in their environment."""
+
+    folder: Path
+    address: str | None = None
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        self.gate = self.folder / "gate"
+        self.gate.mkdir(exist_ok=True)
+
+    def start(self, *overrides: str) -> Child:
+        """Start a run whose trials wait at the gate."""
+        return start_training(self.folder, *overrides, setting=self._setting(self.gate))
+
+    def start_command(self, *words: object, **environment: str) -> Child:
+        """Start the command line, without a gate."""
+        return start(*words, cwd=self.folder, setting=self._setting(None, **environment))
+
+    def _setting(self, gate: Path | None, **environment: str) -> Setting:
+        marks = {"LIGHTSWEEP_TEST_MARK": self.mark, "TMPDIR": str(self.folder / "tmp")}
+        return Setting(marks | environment, gate=gate, ray=True, address=self.address)
+
+    def await_waiting(self, count: int, child: Child) -> None:
+        """Wait until so many trials wait at the gate."""
+        self._await(lambda: len(list(self.gate.iterdir())) >= count, child)
+
+    def open_gate(self) -> None:
+        (self.gate / "open").touch()
+
+    def processes(self, name: str = "") -> dict[int, str]:
+        """All processes that the runs' own processes started, by number: their command lines."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdecimal() and self.mark.encode() in (entry / "environ").read_bytes():
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return {number: command for number, command in found.items() if command.startswith(name)}
+
+    def kill(self, name: str) -> None:
+        """Kill one process of this name."""
+        number = next(iter(self.processes(name)))
+        os.kill(number, signal.SIGKILL)
+        self._await(lambda: number not in self.processes(name))
+
+    def await_silence(self) -> None:
+        """Wait until none is left, as they must without anybody's help.
+
+        Two of Ray's own agents try for a minute to tell a killed cluster's dead server that it is dead
+        (ray/_private/process_watcher.py) and end then; they are not waited for.
+        """
+        self._await(lambda: not [c for c in self.processes().values() if not c.startswith(RAYS_AGENTS)])
+
+    def _await(self, happened: Callable[[], bool], child: Child | None = None) -> None:
+        until = time.monotonic() + HANGS_SECONDS
+        while not happened():
+            assert child is None or child.process.is_alive(), child.end()
+            if time.monotonic() > until:
+                pytest.fail(f"processes: {self.processes()}")
+            time.sleep(0.05)

@@ -1,0 +1,155 @@
+"""The contract with Ray Tune: a run, a search's rungs, a lost worker, a lost broker, signals, a full disk.
+
+What a run gives on Ray must be what it gives in one process without Ray, bit for bit. Each test starts a Ray
+cluster of this machine, as `lightsweep run` does; where an order matters, trials wait at a gate.
+"""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forked import INTERRUPTED, Setting, lightsweep, start_training
+from mounting import mounted
+from ray_processes import BROKER, WORKER, RayRun
+from run_reading import assert_as_if_undisturbed, journal, results, table
+from studies import assert_whole
+
+SWEEP: dict[str, Any] = {
+    "name": "killed",
+    "dataset": {"name": "digits", "validation": 100, "train_limit": 200},
+    "seeds": 1,
+    "base": {
+        "model": {"filters": [2, 3]},
+        "stages": {"preset": "paper", "epochs": {"dual": 3, "fusion": 1, "finetune": 1}, "patience": None},
+    },
+    "grid": {"model.filters": [[2, 3], [3, 4]], "stages.preset": ["paper", "all-at-once"]},
+    "resources": {"checkpoint_seconds": 0, "cpus": os.cpu_count()},  # one trial at a time
+}
+SEARCH: dict[str, Any] = {
+    **{key: value for key, value in SWEEP.items() if key != "grid"},
+    "search": {
+        "space": {"model.hidden": {"low": 4, "high": 12}, "stages.lr": {"low": 1e-4, "high": 1e-2, "log": True}},
+        "trials": 6,
+        "early_stopping": {"first": 2, "factor": 2},
+        "confirmation": None,
+    },
+}
+
+
+def write(folder: Path, sweep: dict[str, Any]) -> None:
+    (folder / "sweep.yaml").write_text(json.dumps(sweep))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run without Ray."""
+    folder: Path = tmp_path_factory.mktemp("undisturbed")
+    write(folder, SWEEP)
+    done = start_training(folder).end()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture
+def run(short_folder: Path) -> RayRun:
+    write(short_folder, SWEEP)
+    return RayRun(short_folder)
+
+
+def test_a_run_as_a_user_starts_it(run: RayRun, undisturbed: Path) -> None:
+    """The same bits as without Ray; plain lines without Ray's noise; a trial that raises costs only itself."""
+    filters = [*SWEEP["grid"]["model.filters"], [65536, 65536]]  # a net of 154 GB
+    resources = {"cpus": 1}
+    write(run.folder, {**SWEEP, "grid": {**SWEEP["grid"], "model.filters": filters}, "resources": resources})
+    done = run.start_command("run", "sweep.yaml").end()
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("killed: 6 trials of ")
+    assert lines[1].startswith("Ray is up: ")
+    assert [line.split("/")[0] for line in lines[2:8]] == [f"[{number}" for number in range(1, 7)]
+    assert lines[8].startswith("stages and assessments: 14 made, 2 reused; ")
+    assert lines[9] == "4 completed, 2 failed, 0 left; records in runs/killed"
+    assert all(line.startswith("failure signs: ") for line in lines[10:-3])
+    assert lines[-3] == "report: runs/killed/report.html"
+    assert all(line.startswith("failed: ") and "can't allocate memory" in line for line in lines[-2:])
+    run.await_silence()
+    completed = start_training(run.folder, f"grid={json.dumps(SWEEP['grid'])}").end()  # all are look-ups
+    assert "4 of them done already" in completed.stdout, completed.stdout + completed.stderr
+    assert_as_if_undisturbed(run.folder, undisturbed)
+
+
+def test_a_lost_worker_and_a_lost_broker_cost_only_time(run: RayRun, undisturbed: Path) -> None:
+    """A trial is tried again elsewhere, and a broker that begins anew knows what the store holds."""
+    child = run.start()
+    run.await_waiting(1, child)
+    run.kill(WORKER)
+    run.kill(BROKER)
+    run.open_gate()
+    done = child.end()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    run.await_silence()
+    assert_as_if_undisturbed(run.folder, undisturbed)
+
+
+SIGNALS = {
+    "SIGTERM, then Ctrl-C": pytest.param([signal.SIGTERM, signal.SIGINT]),
+    "Ctrl-C twice": pytest.param([signal.SIGINT, signal.SIGINT], marks=pytest.mark.slow),
+    "SIGTERM": pytest.param([signal.SIGTERM], marks=pytest.mark.slow),
+}
+
+
+@pytest.mark.parametrize("signals", SIGNALS.values(), ids=SIGNALS)
+def test_an_interrupted_run_ends_with_its_cluster_and_goes_on(
+    run: RayRun, undisturbed: Path, signals: list[signal.Signals]
+) -> None:
+    child = run.start()
+    run.await_waiting(1, child)
+    for number in signals:
+        child.send(number)
+    done = child.end()
+    assert done.returncode == INTERRUPTED, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    run.await_silence()
+    assert journal(run.folder) == []
+    again = start_training(run.folder).end()
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert_as_if_undisturbed(run.folder, undisturbed)
+
+
+def test_a_search_stops_trials_at_rungs(run: RayRun) -> None:
+    write(run.folder, SEARCH)
+    done = start_training(run.folder, setting=Setting(ray=True)).end()
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert_whole(run.folder, 6)
+    rows = table(run.folder, "trials").set_index("trial_id")
+    stopped = rows.query("status == 'early_stopped'")
+    assert len(stopped) >= 1
+    assert set(stopped.epochs_trained) <= {2, 4}  # the rungs
+    assert (rows.query("status == 'completed'").epochs_trained == 5).all()
+    epochs = table(run.folder, "epochs").groupby("trial_id").size()
+    assert (epochs[stopped.index] == stopped.epochs_trained).all()
+    verified = lightsweep("verify", "runs/killed", stopped.index[0], cwd=run.folder)
+    assert "confirmed: bit-equal" in verified.stdout, verified.stdout + verified.stderr
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_the_run_with_one_error_and_loses_nothing(run: RayRun, undisturbed: Path) -> None:
+    with mounted(run.folder / "runs", "size=200k") as remount:
+        done = run.start_command("run", "sweep.yaml").end()
+        assert done.returncode == 2, done.stdout + done.stderr
+        (error,) = done.stderr.splitlines()
+        assert error.startswith("error: ")
+        assert "cannot be written (No space left on device)" in error
+        assert error.endswith("what was recorded stays, and the same command goes on")
+        stored = set(results(run.folder))
+        assert stored
+        remount("size=100m")
+        again = start_training(run.folder).end()
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert stored <= set(results(run.folder))
+        assert_as_if_undisturbed(run.folder, undisturbed)
+    run.await_silence()

@@ -1,0 +1,123 @@
+"""A run that is killed, or gets Ctrl-C, before any one of its writes goes on to what an undisturbed run gives.
+
+The places are found by counting: an undisturbed run says what it writes, and in which order. `pytest` takes
+the first write of every kind and some more, `pytest -m slow` every single one. Trials are trained in one
+process, without Ray (`plain_cluster`): what is protected is the journal, the store with its claims and
+checkpoints, the study and the tables. Ray's part is in `test_ray_runs.py`.
+"""
+
+import json
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forked import INTERRUPTED, Setting, start_training
+from run_reading import assert_as_if_undisturbed, results
+from small_images import SPEC, write_images
+from studies import assert_whole, states, study_as_told
+
+SWEEP: dict[str, Any] = {
+    "name": "killed",
+    "dataset": SPEC,
+    "seeds": 1,
+    "base": {
+        "model": {"filters": [2, 3]},
+        "stages": {"preset": "paper", "epochs": {"dual": 2, "fusion": 1, "finetune": 1}, "patience": None},
+    },
+    "grid": {"model.hidden": [4, 8]},
+    "resources": {"checkpoint_seconds": 0},
+}
+SEARCH: dict[str, Any] = {
+    **{key: value for key, value in SWEEP.items() if key != "grid"},
+    "seeds": 2,
+    "search": {
+        "space": {"model.hidden": {"low": 4, "high": 9}, "stages.lr": {"low": 1e-4, "high": 1e-2, "log": True}},
+        "limits": {"parameters": 220},  # of hidden = 7
+        "trials": 5,
+        "sampler": "random",
+        "early_stopping": {"first": 2, "factor": 2},
+        "confirmation": {"at_most": 1},
+    },
+}
+SWEEPS = {"sweep": SWEEP, "search": SEARCH}
+MORE = 5
+"""Places beside those of each kind."""
+
+
+class Undisturbed:
+    """A run that nobody disturbed, and what it wrote."""
+
+    def __init__(self, folder: Path, sweep: dict[str, Any]) -> None:
+        self.folder, self.sweep = folder, sweep
+        begin(folder, sweep)
+        child = start_training(folder)
+        done = child.end()
+        assert done.returncode == 0, done.stdout + done.stderr
+        self.writes = child.writes()
+
+    def some_places(self) -> list[int]:
+        """The last write of each kind, and some more, evenly spread."""
+        last = {what: place for place, what in enumerate(self.writes)}
+        more = range(0, len(self.writes), len(self.writes) // MORE)
+        return sorted({*last.values(), *more})
+
+
+def begin(folder: Path, sweep: dict[str, Any]) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "sweep.yaml").write_text(json.dumps(sweep))  # JSON is YAML
+    write_images(folder / "data/images.npz")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return Undisturbed(tmp_path_factory.mktemp(request.param) / "run", SWEEPS[request.param])
+
+
+def stop_and_go_on(reference: Undisturbed, folder: Path, places: Sequence[int], how: signal.Signals) -> None:
+    """Stop a run before each of these writes, and run the same command again."""
+    for place in places:
+        here, what = folder / str(place), f"before write {place}: {reference.writes[place]}"
+        begin(here, reference.sweep)
+        stopped = start_training(here, setting=Setting(before=place, gets=how)).end()
+        expected = -signal.SIGKILL if how == signal.SIGKILL else INTERRUPTED
+        assert stopped.returncode == expected, (what, stopped.stdout + stopped.stderr)
+        assert "Traceback" not in stopped.stderr, (what, stopped.stderr)
+        if how == signal.SIGINT and reference.sweep is SEARCH:
+            assert "RUNNING" not in states(here), what
+        stored = {key: path.stat() for key, path in results(here).items()}
+        done = start_training(here).end()
+        assert done.returncode == 0, (what, done.stdout + done.stderr)
+        try:
+            for key, before in stored.items():
+                after = results(here)[key].stat()
+                assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+            assert_as_if_undisturbed(here, reference.folder)
+            if reference.sweep is SEARCH:
+                assert_whole(here, SEARCH["search"]["trials"], confirmed=1)
+                assert study_as_told(here) == study_as_told(reference.folder)
+        except AssertionError as error:
+            error.add_note(f"stopped {what}")
+            raise
+
+
+BOTH = pytest.mark.parametrize("undisturbed", SWEEPS, indirect=True)
+SIGNALS = pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+
+
+@BOTH
+@SIGNALS
+def test_stopped_before_some_writes_of_each_kind(
+    undisturbed: Undisturbed, tmp_path: Path, how: signal.Signals
+) -> None:
+    stop_and_go_on(undisturbed, tmp_path, undisturbed.some_places(), how)
+
+
+@pytest.mark.slow
+@BOTH
+@SIGNALS
+def test_stopped_before_every_single_write(
+    undisturbed: Undisturbed, tmp_path: Path, how: signal.Signals
+) -> None:
+    stop_and_go_on(undisturbed, tmp_path, range(len(undisturbed.writes)), how)

@@ -1,0 +1,27 @@
+"""A small file system of memory, whose size and rights a test chooses."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Callable[[str], None]]:
+    """Mount it there; yields a function that mounts it again with other options."""
+    folder.mkdir()
+
+    def mount(options: str) -> None:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"this user may not mount: {done.stderr.strip()}")
+
+    mount(options)
+    try:
+        yield lambda options: mount(f"remount,{options}")
+    finally:
+        if folder.is_mount():
+            subprocess.run(["umount", folder], check=True)
