@@ -2,14 +2,12 @@
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from ports import free_port
 
 
 @pytest.fixture(scope="session", autouse=True)

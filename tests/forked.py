@@ -24,7 +24,7 @@ from gates import attempt_through
 from plain_cluster import ThisProcess
 
 INTERRUPTED = 130
-HANGS_SECONDS = 90
+HANGS_SECONDS = 900
 """Only a process that hangs takes so long."""
 
 _SERVER = multiprocessing.get_context("forkserver")
@@ -62,6 +62,14 @@ class Child:
         assert status is not None, ("it hangs", said)
         self.process.close()
         return subprocess.CompletedProcess((), status, *said)
+
+    def await_line(self, text: str) -> None:
+        """Wait until its output has this text."""
+        until = time.monotonic() + HANGS_SECONDS
+        while text not in " ".join(self.output.with_suffix(".out").read_text().split()):
+            assert self.process.is_alive(), self.end()
+            assert time.monotonic() < until, f"it does not say {text}"
+            time.sleep(0.02)
 
     def writes(self) -> list[str]:
         """What it wrote, one place after the other."""

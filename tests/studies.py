@@ -1,7 +1,6 @@
 """Reading the study of a search that was started in a folder, and comparing it with the records."""
 
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -32,17 +31,6 @@ def states(folder: Path) -> set[str]:
         return {trial.state.name for trial in study_trials(folder)}
     except KeyError:  # the database is there, the study not yet
         return set()
-
-
-def study_as_told(folder: Path) -> list[dict[str, Any]]:
-    """What the study knows of each trial."""
-    return [
-        {
-            "state": trial.state.name, "values": trial.values, "params": trial.params,
-            "constraints": trial.constraints, **trial.user_attrs,
-        }
-        for trial in study_trials(folder)
-    ]  # fmt: skip
 
 
 def assert_whole(folder: Path, trials: int, confirmed: int = 0, url: str | None = None) -> None:

@@ -1,14 +1,13 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from forked import lightsweep
 from hypothesis import settings
 from imitation_run import ARMS, epoch_rows, trial_row
 from imitation_search import write_search
@@ -59,7 +58,7 @@ def give_up(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def chromium() -> str:
     found = shutil.which("chromium")
     if found is None:
@@ -67,13 +66,13 @@ def chromium() -> str:
     return str(found)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def browser(chromium: str) -> Iterator[Any]:
     try:
         from playwright.sync_api import expect, sync_playwright
     except ModuleNotFoundError:
         give_up("needs playwright: pip install lightsweep[test]")
-    expect.set_options(timeout=10_000)  # a busy machine is not a failure
+    expect.set_options(timeout=60_000)  # a busy machine is not a failure
     quiet = [
         "--no-sandbox",
         "--disable-background-networking",
@@ -111,6 +110,8 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         return page
 
     yield open_page
+    for context in browser.contexts:
+        context.close()
     assert complaints == []
     assert all(url.startswith(("file:", "data:", "blob:")) for url in requests), requests
 
@@ -131,8 +132,7 @@ def real_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `lightsweep run` writes of 2 arms × 2 seeds on real digits, one of which leaves the numbers."""
     folder = tmp_path_factory.mktemp("real")
     (folder / "sweep.yaml").write_text(REAL_SWEEP)
-    command = [sys.executable, "-m", "lightsweep", "run", "sweep.yaml", "--out", "runs"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = lightsweep("run", "sweep.yaml", cwd=folder)
     assert done.returncode == 1, done.stdout + done.stderr  # trials failed
     return folder / "runs" / "real"
 

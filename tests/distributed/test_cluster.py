@@ -83,13 +83,14 @@ def nodes(run: Run) -> Iterator[Nodes]:
         address = next(line for line in stdout if line.startswith("address ")).split()[1]
         yield Nodes(address, f"http://127.0.0.1:{port}/metrics", tell)
     finally:
-        process.communicate(timeout=60)
+        process.communicate(timeout=900)
 
 
 def start(run: Run, address: str, *arguments: str) -> subprocess.Popen[str]:
     return run.start("--address", address, "--insecure", *arguments)
 
 
+@pytest.mark.slow
 def test_an_empty_cluster_is_waited_for(short_folder: Path) -> None:
     run = Run(short_folder, SWEEP)
     with nodes(run) as cluster:
@@ -101,7 +102,7 @@ def test_an_empty_cluster_is_waited_for(short_folder: Path) -> None:
             "autoscaler, if any, has been asked)"
         ) in said
         cluster.tell("add")
-        output = process.communicate(timeout=240)[0]
+        output = process.communicate(timeout=900)[0]
         assert process.returncode == 0, output
         assert "Ray is up: 2 trials at a time" in output
     run.await_silence()
@@ -118,7 +119,7 @@ def test_a_trial_whose_node_is_lost_too_often_is_recorded_with_its_name(short_fo
         time.sleep(2.5 * REPORT_SECONDS)  # until the first word of a trial, which says where it is
         cluster.tell("kill")
         cluster.tell("add")
-        output = process.communicate(timeout=240)[0]
+        output = process.communicate(timeout=900)[0]
         assert process.returncode == 1, output
         trials = run.table("trials")
         lost = trials[trials.status == "failed"]
@@ -128,13 +129,14 @@ def test_a_trial_whose_node_is_lost_too_often_is_recorded_with_its_name(short_fo
         assert lost.host.tolist() == [host] * len(lost)
         assert lost.error.str.startswith(f"its worker on {host} was lost").all(), lost.error.tolist()
         process = start(run, cluster.address)
-        output = process.communicate(timeout=240)[0]
+        output = process.communicate(timeout=900)[0]
         assert process.returncode == 0, output
     run.await_silence()
     assert run.table("trials").status.tolist() == ["completed"] * 4
     assert run.table("trials").trial_id.is_unique
 
 
+@pytest.mark.slow
 def test_gpus_and_nodes_without_one_train_side_by_side_and_rays_metrics_have_the_course(
     short_folder: Path,
 ) -> None:
@@ -152,7 +154,7 @@ def test_gpus_and_nodes_without_one_train_side_by_side_and_rays_metrics_have_the
         while process.poll() is None and gauges.get("trials running") != 4:
             time.sleep(0.5)
             gauges = measured(cluster.metrics)
-        output = process.communicate(timeout=240)[0]
+        output = process.communicate(timeout=900)[0]
         assert process.returncode == 0, output
     assert "Ray is up: 2 trials at a time on GPUs and 2 on nodes without one\n" in output
     assert workers == {"gpu": 2, "plain": 2}
@@ -193,13 +195,14 @@ def test_rays_client_protocol_is_refused_with_the_way_that_works(short_folder: P
     assert "run it on the head: ray exec cluster.yaml" in output
 
 
+@pytest.mark.slow
 def test_more_waiting_trials_than_ray_takes_calls_at_a_time_hold_nothing_up(short_folder: Path) -> None:
     """1,100 wait for a stage that one makes: Ray's own limit is 1,000 calls, the result's among them."""
     done = subprocess.run(
         [sys.executable, "-c", WAITING, short_folder],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
         check=False,
     )
     assert done.stdout.split() == ["put", "1100"], done.stderr
@@ -247,6 +250,7 @@ with cluster(address, folder / "scratch", insecure=True):
 """
 
 
+@pytest.mark.slow
 def test_a_data_set_is_read_on_a_node_that_has_it_and_nowhere_else(short_folder: Path) -> None:
     """One node has the same images, one has others by that name, one has none."""
     for name, light in (("here", 1), ("same", 1), ("other", 2)):
@@ -260,7 +264,7 @@ def test_a_data_set_is_read_on_a_node_that_has_it_and_nowhere_else(short_folder:
             cluster.tell(f"add {name} {short_folder / name}")
         done = subprocess.run(
             [sys.executable, "-c", READING, short_folder, cluster.address],
-            capture_output=True, text=True, timeout=240, check=False,
+            capture_output=True, text=True, timeout=900, check=False,
         )  # fmt: skip
     found = sorted(done.stdout.splitlines())
     assert found == ["head []", "none []", "other []", "same [True]"], done.stderr

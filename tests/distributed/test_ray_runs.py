@@ -31,7 +31,10 @@ SWEEP: dict[str, Any] = {
 SEARCH: dict[str, Any] = {
     **{key: value for key, value in SWEEP.items() if key != "grid"},
     "search": {
-        "space": {"model.hidden": {"low": 4, "high": 12}, "stages.lr": {"low": 1e-4, "high": 1e-2, "log": True}},
+        "space": {
+            "model.hidden": {"low": 4, "high": 12},
+            "stages.lr": {"low": 1e-4, "high": 1e-2, "log": True},
+        },
         "trials": 6,
         "early_stopping": {"first": 2, "factor": 2},
         "confirmation": None,
@@ -60,7 +63,7 @@ def run(short_folder: Path) -> RayRun:
 
 
 def test_a_run_as_a_user_starts_it(run: RayRun, undisturbed: Path) -> None:
-    """The same bits as without Ray; plain lines without Ray's noise; a trial that raises costs only itself."""
+    """The same bits as without Ray; lines without Ray's noise; a trial that raises costs only itself."""
     filters = [*SWEEP["grid"]["model.filters"], [65536, 65536]]  # a net of 154 GB
     resources = {"cpus": 1}
     write(run.folder, {**SWEEP, "grid": {**SWEEP["grid"], "model.filters": filters}, "resources": resources})

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from runs_to_kill import BROKER, WORKER, Run
+from runs_to_kill import BROKER, WORKER, PlainRun, Run
 
 from lightsweep.stagefile import StageResult
 from lightsweep.store import CHECKPOINT
@@ -43,7 +43,7 @@ TRIALS = 6
 
 def undisturbed(sweep: str) -> Iterator[Run]:
     with tempfile.TemporaryDirectory(prefix="ls") as folder:
-        run = Run(Path(folder), sweep)
+        run = PlainRun(Path(folder), sweep)
         run.to_the_end()
         yield run
 
@@ -129,7 +129,7 @@ def kill_and_go_on(
     await_moment(run, process)
     if process.poll() is None:
         kill(run, process)
-    output = process.communicate(timeout=240)[0]
+    output = process.communicate(timeout=900)[0]
     stored = {key: path.stat() for key, path in run.results.items()}
     output += run.to_the_end()
     for key, before in stored.items():
@@ -138,6 +138,7 @@ def kill_and_go_on(
     assert_as_if_undisturbed(run, reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", KILLS.values(), ids=KILLS)
 def test_a_killed_run_goes_on_to_the_same_bits(short_folder: Path, digits_run: Run, kill: Kill) -> None:
     kill_and_go_on(short_folder, digits_run, kill, lambda run, process: run.await_results(process, 4))
@@ -146,6 +147,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(short_folder: Path, digits_run: R
 class TestTroubles:
     """In one class, so that one process runs them and `digits_run` is made once."""
 
+    @pytest.mark.slow
     def test_a_full_disk_ends_the_run_with_one_error_and_loses_nothing(
         self, short_folder: Path, digits_run: Run
     ) -> None:
@@ -164,7 +166,7 @@ class TestTroubles:
             assert_as_if_undisturbed(run, digits_run)
 
     def test_a_store_that_must_not_be_written_is_said_before_ray_starts(self, short_folder: Path) -> None:
-        run = Run(short_folder, DIGITS)
+        run = PlainRun(short_folder, DIGITS)
         with mounted(short_folder / "runs", "ro"):
             output = run.to_the_end(status=2)
         assert output == (
@@ -175,7 +177,7 @@ class TestTroubles:
         self, short_folder: Path, digits_run: Run
     ) -> None:
         """One result is cut in half, another has a flipped bit, the journal's last line is cut."""
-        run = Run(short_folder, DIGITS)
+        run = PlainRun(short_folder, DIGITS)
         shutil.copytree(digits_run.folder / "runs", short_folder / "runs")
         by_name = run.table("stages").drop_duplicates("stage").set_index("stage").key
         cut, flipped = run.results[by_name["dual"]], run.results[by_name["fusion"]]
@@ -196,6 +198,7 @@ class TestTroubles:
         trials = [each.table("trials").test_accuracy for each in (run, digits_run)]
         pd.testing.assert_series_equal(*trials)
 
+    @pytest.mark.slow
     def test_workers_without_memory_fail_trials_with_the_reason_and_the_run_goes_on(
         self, short_folder: Path, digits_run: Run
     ) -> None:
@@ -208,14 +211,16 @@ class TestTroubles:
                 pages = int(Path(f"/proc/{number}/statm").read_text().split()[0])
                 limit = pages * os.sysconf("SC_PAGE_SIZE")
                 resource.prlimit(number, resource.RLIMIT_AS, (limit, limit))
-        output = process.communicate(timeout=240)[0]
-        assert process.returncode in (0, 1), output
+        output = process.communicate(timeout=900)[0]
+        failed = run.table("trials").query("status == 'failed'")
+        assert process.returncode == (1 if len(failed) else 0), output
         assert "Traceback" not in output
         run.to_the_end()
         assert run.table("trials").status.tolist() == ["completed"] * TRIALS
         assert weights(run) == weights(digits_run)
         assert_nothing_left(run)
 
+    @pytest.mark.slow
     def test_a_trial_that_raises_is_recorded_and_the_rest_goes_on(self, short_folder: Path) -> None:
         """A net of 154 GB in one arm."""
         grid = "model.filters: [[2, 3], [65536, 65536]]"
@@ -226,6 +231,7 @@ class TestTroubles:
         failed = run.table("trials").query("status == 'failed'")
         assert failed.error.str.contains("can't allocate memory").all(), failed.error.tolist()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "signals", [[signal.SIGINT] * 2, [signal.SIGTERM]], ids=["Ctrl-C twice", "SIGTERM"]
     )
@@ -238,13 +244,14 @@ class TestTroubles:
         for number in signals:
             process.send_signal(number)
             time.sleep(0.3)
-        output = process.communicate(timeout=60)[0]
+        output = process.communicate(timeout=900)[0]
         assert process.returncode == 130, output
         assert "interrupted" in output
         assert "Traceback" not in output
         run.to_the_end()
         assert_as_if_undisturbed(run, digits_run)
 
+    @pytest.mark.slow
     def test_a_clock_that_is_set_back_loses_nothing(self, short_folder: Path, digits_run: Run) -> None:
         """Between two runs by a year, and again and again by an hour while the second one runs."""
         run = Run(short_folder, DIGITS.replace("all-at-once]", "all-at-once, frozen]"))
@@ -262,26 +269,7 @@ class TestTroubles:
         assert (run.table("epochs").seconds >= 0).all()
         assert (run.table("trials").seconds >= 0).all()
 
-    def test_two_runs_at_once_share_their_work(self, short_folder: Path, digits_run: Run) -> None:
-        """One more of the same name waits; one of another name trains what the first does not."""
-        runs = [Run(short_folder, DIGITS) for _ in range(3)]
-        first = runs[0].start()
-        runs[0].await_results(first, 1)
-        second = runs[1].start()
-        other = runs[2].start("--set", "name=other")
-        outputs = [process.communicate(timeout=240)[0] for process in (first, second, other)]
-        assert [process.returncode for process in (first, second, other)] == [0, 0, 0], outputs
-        assert "another lightsweep run is at work in runs/killed: waiting for its end" in outputs[1]
-        assert "6 of them done already" in outputs[1]
-        for run in runs:
-            run.await_silence()
-        others = pd.read_parquet(short_folder / "runs/other/stages.parquet")
-        made = pd.concat([runs[0].table("stages"), others]).query("origin != 'stored'").key
-        assert made.is_unique
-        assert set(made) == set(runs[0].results)
-        assert weights(runs[0]) == weights(digits_run)
-        assert_nothing_left(runs[0])
-
+    @pytest.mark.slow
     def test_workers_need_no_folder_of_their_own(self, short_folder: Path, digits_run: Run) -> None:
         """Trials run on a second raylet whose working folder is read-only, and then gone."""
         run = Run(short_folder, DIGITS)
@@ -304,7 +292,7 @@ class TestTroubles:
                 run.await_results(process, 2)
                 subprocess.run(["umount", "--lazy", there], check=True)
                 there.rmdir()
-                output = process.communicate(timeout=240)[0]
+                output = process.communicate(timeout=900)[0]
                 assert process.returncode == 0, output
             finally:
                 cluster.communicate("\n", timeout=60)
@@ -356,7 +344,7 @@ def mounted(folder: Path, options: str) -> Iterator[Callable[[str], None]]:
     ("number", "name"), list(enumerate(itertools.islice(itertools.cycle(KILLS), 25))), ids=str
 )
 def test_campaign(short_folder: Path, mnist_run: Run, number: int, name: str) -> None:
-    after_seconds = random.uniform(0, 12)
+    after_seconds = random.Random(number).uniform(0, 12)
     print(f"{name}, {after_seconds:.2f} s after the first worker")
 
     def await_moment(run: Run, process: subprocess.Popen[str]) -> None:

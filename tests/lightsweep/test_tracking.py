@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from ports import free_port
-from runs_to_kill import Run
+from runs_to_kill import PlainRun
 
 from lightsweep import tracking
 from lightsweep.records import Record
@@ -425,7 +425,7 @@ def test_the_password_of_the_environment_is_a_secret_too(monkeypatch):
 
 
 def test_a_real_run_is_shown_and_shown_once_when_it_goes_on(short_folder: Path, server: Server) -> None:
-    run = Run(short_folder, REAL_SWEEP)
+    run = PlainRun(short_folder, REAL_SWEEP)
     run.to_the_end(MLFLOW_TRACKING_URI=server.uri)
     run.to_the_end("--set", "seeds=2", MLFLOW_TRACKING_URI=server.uri)
     shown = runs_of(server.uri, "tracked")

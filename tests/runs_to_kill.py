@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from forked import lightsweep
 
 from lightsweep.store import RESULT
 
@@ -44,7 +45,7 @@ class Run:
 
     def to_the_end(self, *arguments: str, status: int = 0, **environment: str) -> str:
         process = self.start(*arguments, **environment)
-        output = process.communicate(timeout=240)[0]
+        output = process.communicate(timeout=900)[0]
         assert process.returncode == status, output
         self.await_silence()
         return output
@@ -66,7 +67,7 @@ class Run:
         Two of Ray's own agents try for a minute to tell a killed cluster's dead server that it is dead
         (ray/_private/process_watcher.py) and end then; they are not waited for.
         """
-        for _ in range(300):
+        for _ in range(6000):
             left = {n: c for n, c in self.processes().items() if not c.startswith(RAYS_AGENTS)}
             if not left:
                 return
@@ -95,3 +96,13 @@ class Run:
 
     def table(self, name: str) -> pd.DataFrame:
         return pd.read_parquet(self.folder / f"runs/killed/{name}.parquet")
+
+
+class PlainRun(Run):
+    """A `lightsweep run` without Ray, in a forked process."""
+
+    def to_the_end(self, *arguments: str, status: int = 0, **environment: str) -> str:
+        (self.folder / "sweep.yaml").write_text(self.sweep)
+        done = lightsweep("run", "sweep.yaml", *arguments, cwd=self.folder, **environment)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
