@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import start_training
 from ports import free_port
+from ray_processes import RayRun
+from run_reading import table
 from runs_to_kill import WORKER, Run
-
-from lightsweep.distributed.worker import REPORT_SECONDS
 
 SWEEP = """\
 name: killed
@@ -63,7 +64,7 @@ class Nodes:
 
 
 @contextmanager
-def nodes(run: Run) -> Iterator[Nodes]:
+def nodes(run: Run | RayRun) -> Iterator[Nodes]:
     """Start a cluster of a head without processors."""
     port = free_port()
     process = subprocess.Popen(
@@ -111,29 +112,29 @@ def test_an_empty_cluster_is_waited_for(short_folder: Path) -> None:
 
 def test_a_trial_whose_node_is_lost_too_often_is_recorded_with_its_name(short_folder: Path) -> None:
     """Once is too often here; the next run goes on and ends like any other."""
-    run = Run(short_folder, SWEEP)
+    (short_folder / "sweep.yaml").write_text(SWEEP.replace(": 40", ": 2"))
+    run = RayRun(short_folder)
     with nodes(run) as cluster:
+        run.address = cluster.address
         cluster.tell("add")
-        process = start(run, cluster.address, "--set", "resources.retries=0")
-        run.await_worker(process)
-        time.sleep(2.5 * REPORT_SECONDS)  # until the first word of a trial, which says where it is
+        child = run.start("resources.retries=0")
+        run.await_waiting(1, child)
         cluster.tell("kill")
+        run.open_gate()
         cluster.tell("add")
-        output = process.communicate(timeout=900)[0]
-        assert process.returncode == 1, output
-        trials = run.table("trials")
-        lost = trials[trials.status == "failed"]
-        assert 1 <= len(lost) <= 2
-        assert len(trials) == 4
-        host = os.uname().nodename
-        assert lost.host.tolist() == [host] * len(lost)
-        assert lost.error.str.startswith(f"its worker on {host} was lost").all(), lost.error.tolist()
-        process = start(run, cluster.address)
-        output = process.communicate(timeout=900)[0]
-        assert process.returncode == 0, output
+        done = child.end()
+        assert done.returncode == 1, done.stdout + done.stderr
+    trials = table(short_folder, "trials")
+    assert len(trials) == 4
+    lost = trials[trials.status == "failed"]
+    assert 1 <= len(lost) <= 2
+    host = os.uname().nodename
+    assert lost.host.tolist() == [host] * len(lost)
+    assert lost.error.str.startswith(f"its worker on {host} was lost").all(), lost.error.tolist()
     run.await_silence()
-    assert run.table("trials").status.tolist() == ["completed"] * 4
-    assert run.table("trials").trial_id.is_unique
+    assert start_training(short_folder).end().returncode == 0
+    assert table(short_folder, "trials").status.tolist() == ["completed"] * 4
+    assert table(short_folder, "trials").trial_id.is_unique
 
 
 @pytest.mark.slow
