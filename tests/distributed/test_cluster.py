@@ -67,10 +67,15 @@ class Nodes:
 def nodes(run: Run | RayRun) -> Iterator[Nodes]:
     """Start a cluster of a head without processors."""
     port = free_port()
+    marks = {
+        "LIGHTSWEEP_TEST_MARK": run.mark,
+        "RAY_AUTH_MODE": "disabled",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # workers know the gate
+    }
     process = subprocess.Popen(
         [sys.executable, "-c", NODES, str(port)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "LIGHTSWEEP_TEST_MARK": run.mark, "RAY_AUTH_MODE": "disabled"},
+        env={**os.environ, **marks},
     )  # fmt: skip
     assert process.stdin is not None
     assert process.stdout is not None
