@@ -66,8 +66,9 @@ def chromium() -> str:
     return str(found)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Any]:
+    """One browser; its event loop runs until it is closed, and no other test may start one meanwhile."""
     try:
         from playwright.sync_api import expect, sync_playwright
     except ModuleNotFoundError:
