@@ -12,7 +12,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,10 +21,9 @@ from typing import Any
 
 from gates import attempt_through
 from plain_cluster import ThisProcess
+from waiting import HANGS_SECONDS, wait_until
 
 INTERRUPTED = 130
-HANGS_SECONDS = 900
-"""Only a process that hangs takes so long."""
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
@@ -65,11 +63,20 @@ class Child:
 
     def await_line(self, text: str) -> None:
         """Wait until its output has this text."""
-        until = time.monotonic() + HANGS_SECONDS
-        while text not in " ".join(self.output.with_suffix(".out").read_text().split()):
-            assert self.process.is_alive(), self.end()
-            assert time.monotonic() < until, f"it does not say {text}"
-            time.sleep(0.02)
+        said = self.output.with_suffix(".out")
+        self.await_state(lambda: text in " ".join(said.read_text().split()))
+
+    def await_state(self, happened: Callable[[], bool]) -> None:
+        """Wait until something is so, as long as the child lives."""
+
+        def happened_or_ended() -> bool:
+            is_alive = self.process.is_alive()  # asked first, so that its last deed counts
+            if happened():
+                return True
+            assert is_alive, self.end()
+            return False
+
+        wait_until(happened_or_ended)
 
     def writes(self) -> list[str]:
         """What it wrote, one place after the other."""
@@ -168,15 +175,6 @@ def _train(overrides: tuple[str, ...], setting: Setting) -> None:
         status = INTERRUPTED
     sys.stdout.flush()
     os._exit(status)
-
-
-def await_file(path: Path, child: Child | None = None) -> None:
-    """Wait until a file is there; a child that ended is not waited for."""
-    until = time.monotonic() + HANGS_SECONDS
-    while not path.exists():
-        assert child is None or child.process.is_alive(), child.end()
-        assert time.monotonic() < until, f"{path} does not come"
-        time.sleep(0.02)
 
 
 def _watch_writes(log: Path, setting: Setting) -> None:

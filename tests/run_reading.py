@@ -14,6 +14,16 @@ MEASURED = ["seconds", "waited_seconds", "started_at"]
 ACCURACIES = ("val_accuracy", "test_accuracy", "train_accuracy")
 
 
+def told(output: str) -> tuple[list[str], list[str]]:
+    """The lines of trials that ended, up to their number, and the others.
+
+    A sign of life, which a run only gives if nothing else happened for a minute, is in neither.
+    """
+    lines = output.splitlines()
+    ended = [line.split("/")[0] for line in lines if line.startswith("[") and "] running: " not in line]
+    return ended, [line for line in lines if not line.startswith("[")]
+
+
 def results(folder: Path) -> dict[str, Path]:
     """The files of the store's results, by key."""
     return {path.stem: path for path in (folder / "runs/.stages").rglob(f"*{RESULT}")}

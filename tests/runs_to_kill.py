@@ -5,14 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-import pytest
 from forked import lightsweep
+from waiting import HANGS_SECONDS, wait_until
 
 from lightsweep.store import RESULT
 
@@ -45,7 +44,7 @@ class Run:
 
     def to_the_end(self, *arguments: str, status: int = 0, **environment: str) -> str:
         process = self.start(*arguments, **environment)
-        output = process.communicate(timeout=900)[0]
+        output = process.communicate(timeout=HANGS_SECONDS)[0]
         assert process.returncode == status, output
         self.await_silence()
         return output
@@ -67,12 +66,10 @@ class Run:
         Two of Ray's own agents try for a minute to tell a killed cluster's dead server that it is dead
         (ray/_private/process_watcher.py) and end then; they are not waited for.
         """
-        for _ in range(6000):
-            left = {n: c for n, c in self.processes().items() if not c.startswith(RAYS_AGENTS)}
-            if not left:
-                return
-            time.sleep(0.1)
-        pytest.fail(f"stray processes: {left}")
+        wait_until(
+            lambda: not [c for c in self.processes().values() if not c.startswith(RAYS_AGENTS)],
+            self.processes,
+        )
 
     def kill(self, name: str) -> None:
         """Kill a process of this name, if there is one."""
@@ -83,12 +80,10 @@ class Run:
                 return
 
     def await_worker(self, process: subprocess.Popen[str]) -> None:
-        while process.poll() is None and WORKER not in "".join(self.processes().values()):
-            time.sleep(0.05)
+        wait_until(lambda: process.poll() is not None or WORKER in "".join(self.processes().values()))
 
     def await_results(self, process: subprocess.Popen[str], count: int) -> None:
-        while process.poll() is None and len(self.results) < count:
-            time.sleep(0.02)
+        wait_until(lambda: process.poll() is not None or len(self.results) >= count)
 
     @property
     def results(self) -> dict[str, Path]:

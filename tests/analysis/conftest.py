@@ -11,6 +11,7 @@ from forked import lightsweep
 from hypothesis import settings
 from imitation_run import ARMS, epoch_rows, trial_row
 from imitation_search import write_search
+from waiting import HANGS_SECONDS
 
 from analysis import write_report
 
@@ -73,7 +74,7 @@ def browser(chromium: str) -> Iterator[Any]:
         from playwright.sync_api import expect, sync_playwright
     except ModuleNotFoundError:
         give_up("needs playwright: pip install lightsweep[test]")
-    expect.set_options(timeout=60_000)  # a busy machine is not a failure
+    expect.set_options(timeout=1000 * HANGS_SECONDS)
     quiet = [
         "--no-sandbox",
         "--disable-background-networking",
@@ -104,7 +105,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
     def open_page(*folders: Path, address: str = "", **context: Any) -> Any:
         page = watch(browser.new_page(**context))
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(1000 * HANGS_SECONDS)
         path = write_report(folders, tmp_path / "page" / "report.html")
         page.goto(path.as_uri() + address)
         page.locator("html[data-ready]").wait_for(state="attached")

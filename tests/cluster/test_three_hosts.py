@@ -12,13 +12,13 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from three_hosts import CPUS, HOSTS, ThreeHosts, address, await_it
+from three_hosts import CPUS, HOSTS, ThreeHosts, address
+from waiting import HANGS_SECONDS, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -66,7 +66,9 @@ def undisturbed(cluster: ThreeHosts) -> pd.DataFrame:
     """The trials of the same sweep on this machine alone."""
     folder = cluster.folder / "alone"
     command = ["lightsweep", "run", cluster.folder / "sweep.yaml", "--out", folder]
-    done = subprocess.run(command, env=cluster.environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        command, env=cluster.environment, capture_output=True, text=True, timeout=HANGS_SECONDS
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return pd.read_parquet(folder / "spread/trials.parquet")
 
@@ -82,7 +84,7 @@ def recorded(cluster: ThreeHosts, out: str) -> int:
 
 
 def await_recorded(cluster: ThreeHosts, out: str, count: int) -> None:
-    await_it(lambda: recorded(cluster, out) >= count, 300, lambda: "no trial is recorded")
+    wait_until(lambda: recorded(cluster, out) >= count)
 
 
 def assert_as_if_undisturbed(folder: Path, undisturbed: pd.DataFrame) -> pd.DataFrame:
@@ -173,12 +175,12 @@ def test_the_token_is_everywhere_nobody_elses_and_nowhere_else(cluster: ThreeHos
 def test_a_host_that_is_cut_off_and_mended_costs_only_time(
     cluster: ThreeHosts, undisturbed: pd.DataFrame
 ) -> None:
-    """Cut off in mid-sweep for 40 s, while Ray gives it up and its trial is tried again elsewhere."""
+    """Cut off in mid-sweep until Ray gives it up and its trial is tried again elsewhere."""
     command = cluster.start(run("cut"))
     try:
         await_recorded(cluster, "cut", 1)
         cluster.hosts("cut", 2)
-        time.sleep(40)
+        cluster.await_hosts(2)
     finally:
         cluster.hosts("mend", 2)
     command.end()
@@ -247,4 +249,4 @@ def test_ray_down_leaves_no_process(cluster: ThreeHosts) -> None:
     def left() -> dict[int, str]:
         return {number: command for host in HOSTS for number, command in cluster.processes(host).items()}
 
-    await_it(lambda: not left(), 300, left)
+    wait_until(lambda: not left(), left)

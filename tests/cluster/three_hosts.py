@@ -7,13 +7,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from waiting import HANGS_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[2]
 HOSTS = range(1, 4)
@@ -93,7 +94,7 @@ class ThreeHosts:
 
     def hosts(self, *arguments: object) -> None:
         script = Path(__file__).with_name("hosts.sh")
-        subprocess.run(["bash", script, *map(str, arguments)], check=True, timeout=120)
+        subprocess.run(["bash", script, *map(str, arguments)], check=True, timeout=HANGS_SECONDS)
 
     @property
     def file(self) -> Path:
@@ -111,7 +112,7 @@ class ThreeHosts:
         rest = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         return rest | mine | {"PATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
 
-    def ray(self, *arguments: object, timeout: int = 600, **environment: str) -> str:
+    def ray(self, *arguments: object, timeout: float = HANGS_SECONDS, **environment: str) -> str:
         """Run a command of Ray's to its end, as it is typed on the launching machine."""
         done = subprocess.run(
             ["ray", *map(str, arguments)], cwd=ROOT, env=self.environment | environment, timeout=timeout,
@@ -139,7 +140,7 @@ class ThreeHosts:
             return True
 
         try:
-            await_it(is_open, 30, lambda: "no tunnel")
+            wait_until(is_open)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.kill()
@@ -163,7 +164,7 @@ class ThreeHosts:
     def ssh(self, host: int, command: str, status: int | None = 0) -> str:
         done = subprocess.run(
             [*self.login(host), command],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=HANGS_SECONDS,
         )  # fmt: skip
         assert status is None or done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -208,11 +209,11 @@ class ThreeHosts:
         self.ssh(host, f"export RAY_HEAD_IP={address(1)}; {hasty}")
 
     def await_draining(self, host: int) -> None:
-        """Wait until the cluster knows that a host is about to go, and longer than it was given."""
+        """Wait until the cluster knows that a host is about to go, and the time that it was given is over."""
         script = (
-            "import ray; from ray._private.state import state; ray.init('auto', logging_level=50);"
-            "going = state.get_draining_nodes();"
-            "print([node['NodeManagerAddress'] for node in ray.nodes() if node['NodeID'] in going])"
+            "import time, ray; from ray._private.state import state; ray.init('auto', logging_level=50);"
+            "over = [node for node, end in state.get_draining_nodes().items() if end < 1000 * time.time()];"
+            "print([node['NodeManagerAddress'] for node in ray.nodes() if node['NodeID'] in over])"
         )
         ask = f'export RAY_AUTH_MODE=token; ~/lightsweep-env/bin/python -c "{script}"'
         said = [""]
@@ -221,8 +222,7 @@ class ThreeHosts:
             said[0] = self.ssh(1, ask, status=None)
             return address(host) in said[0]
 
-        await_it(is_draining, 60, lambda: said[0])
-        time.sleep(2)
+        wait_until(is_draining, lambda: said[0])
 
     def await_hosts(self, count: int) -> None:
         """Wait until so many hosts take part."""
@@ -232,7 +232,7 @@ class ThreeHosts:
             found = re.search(r"Active:\s+(\d+) local", self.ssh(1, status, status=None))
             return found is not None and int(found[1]) == count
 
-        await_it(take_part, 400, lambda: self.ssh(1, "cat /tmp/ray/session_latest/logs/monitor*")[-5000:])
+        wait_until(take_part, lambda: self.ssh(1, "cat /tmp/ray/session_latest/logs/monitor*")[-5000:])
 
 
 @dataclass
@@ -241,15 +241,7 @@ class Command:
     log: Path
 
     def end(self, status: int | None = 0) -> str:
-        self.process.wait(timeout=600)
+        self.process.wait(timeout=HANGS_SECONDS)
         output = self.log.read_text()
         assert status is None or self.process.returncode == status, output[-5000:]
         return output
-
-
-def await_it(happened: Callable[[], bool], seconds: float, complaint: Callable[[], object]) -> None:
-    until = time.monotonic() + seconds
-    while not happened():
-        if time.monotonic() > until:
-            raise AssertionError(complaint())
-        time.sleep(0.2)

@@ -3,14 +3,12 @@
 import contextlib
 import os
 import signal
-import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-from forked import HANGS_SECONDS, Child, Setting, start, start_training
+from forked import Child, Setting, start, start_training
+from waiting import wait_until
 
 WORKER, BROKER = "ray::ResourceTrainable", "ray::_Home"
 RAYS_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
@@ -43,7 +41,7 @@ class RayRun:
 
     def await_waiting(self, count: int, child: Child) -> None:
         """Wait until so many trials wait at the gate."""
-        self._await(lambda: len(list(self.gate.iterdir())) >= count, child)
+        child.await_state(lambda: len(list(self.gate.iterdir())) >= count)
 
     def open_gate(self) -> None:
         (self.gate / "open").touch()
@@ -61,7 +59,7 @@ class RayRun:
         """Kill one process of this name."""
         number = next(iter(self.processes(name)))
         os.kill(number, signal.SIGKILL)
-        self._await(lambda: number not in self.processes(name))
+        wait_until(lambda: number not in self.processes(name))
 
     def await_silence(self) -> None:
         """Wait until none is left, as they must without anybody's help.
@@ -69,12 +67,7 @@ class RayRun:
         Two of Ray's own agents try for a minute to tell a killed cluster's dead server that it is dead
         (ray/_private/process_watcher.py) and end then; they are not waited for.
         """
-        self._await(lambda: not [c for c in self.processes().values() if not c.startswith(RAYS_AGENTS)])
-
-    def _await(self, happened: Callable[[], bool], child: Child | None = None) -> None:
-        until = time.monotonic() + HANGS_SECONDS
-        while not happened():
-            assert child is None or child.process.is_alive(), child.end()
-            if time.monotonic() > until:
-                pytest.fail(f"processes: {self.processes()}")
-            time.sleep(0.05)
+        wait_until(
+            lambda: not [c for c in self.processes().values() if not c.startswith(RAYS_AGENTS)],
+            self.processes,
+        )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from waiting import HANGS_SECONDS
 
 from lightsweep.distributed import access
 from lightsweep.distributed.access import Answer, ask, check_access, use_own_token, warn_of_readable_token
@@ -44,7 +45,7 @@ def head(environment: dict[str, str], *arguments: str) -> Iterator[str]:
         assert process.stdout is not None
         yield next(line for line in process.stdout if line.startswith("address ")).split()[1]
     finally:
-        process.communicate("", timeout=60)
+        process.communicate("", timeout=HANGS_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,12 @@ class TestAClusterThatWantsAToken:
         )
         command = [sys.executable, "-m", "lightsweep", "run", "small.yaml", "--address", closed]
         done = subprocess.run(
-            command, cwd=tmp_path, env=environment_of(tmp_path), capture_output=True, text=True, timeout=120
+            command,
+            cwd=tmp_path,
+            env=environment_of(tmp_path),
+            capture_output=True,
+            text=True,
+            timeout=HANGS_SECONDS,
         )
         assert done.returncode == 2, done.stdout + done.stderr
         assert done.stderr.count("\n") == 1

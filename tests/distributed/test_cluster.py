@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from ports import free_port
 from ray_processes import RayRun
 from run_reading import table
 from runs_to_kill import WORKER, Run
+from waiting import HANGS_SECONDS, wait_until
 
 SWEEP = """\
 name: killed
@@ -89,7 +89,7 @@ def nodes(run: Run | RayRun) -> Iterator[Nodes]:
         address = next(line for line in stdout if line.startswith("address ")).split()[1]
         yield Nodes(address, f"http://127.0.0.1:{port}/metrics", tell)
     finally:
-        process.communicate(timeout=900)
+        process.communicate(timeout=HANGS_SECONDS)
 
 
 def start(run: Run, address: str, *arguments: str) -> subprocess.Popen[str]:
@@ -108,7 +108,7 @@ def test_an_empty_cluster_is_waited_for(short_folder: Path) -> None:
             "autoscaler, if any, has been asked)"
         ) in said
         cluster.tell("add")
-        output = process.communicate(timeout=900)[0]
+        output = process.communicate(timeout=HANGS_SECONDS)[0]
         assert process.returncode == 0, output
         assert "Ray is up: 2 trials at a time" in output
     run.await_silence()
@@ -153,14 +153,17 @@ def test_gpus_and_nodes_without_one_train_side_by_side_and_rays_metrics_have_the
             cluster.tell(f"add {kind} {short_folder / kind}")
         process = start(run, cluster.address, "--set", "resources.device=any", "--set", "resources.gpus=0.5")
         workers = dict[str, int]()
-        while process.poll() is None and sum(workers.values()) < 4:
-            time.sleep(0.1)
-            workers = workers_by_node(run)
         gauges = dict[str, float]()
-        while process.poll() is None and gauges.get("trials running") != 4:
-            time.sleep(0.5)
-            gauges = measured(cluster.metrics)
-        output = process.communicate(timeout=900)[0]
+
+        def all_at_work() -> bool:
+            if sum(workers.values()) < 4:
+                workers.update(workers_by_node(run))
+            gauges.update(measured(cluster.metrics))
+            is_at_work = sum(workers.values()) >= 4 and gauges.get("trials running") == 4
+            return is_at_work or process.poll() is not None
+
+        wait_until(all_at_work)
+        output = process.communicate(timeout=HANGS_SECONDS)[0]
         assert process.returncode == 0, output
     assert "Ray is up: 2 trials at a time on GPUs and 2 on nodes without one\n" in output
     assert workers == {"gpu": 2, "plain": 2}
@@ -208,7 +211,7 @@ def test_more_waiting_trials_than_ray_takes_calls_at_a_time_hold_nothing_up(shor
         [sys.executable, "-c", WAITING, short_folder],
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=HANGS_SECONDS,
         check=False,
     )
     assert done.stdout.split() == ["put", "1100"], done.stderr
@@ -225,9 +228,9 @@ with cluster(None, Path(sys.argv[1]) / "scratch", False):
     broker, key = start_broker(Path(sys.argv[1]) / "store", False, Path("data")), "ab" * 32
     ray.get(broker.claim.remote(key, "maker"))
     calls = [broker.claim.remote(key, str(number)) for number in range(1100)]
-    ray.get(broker.put.remote(key, "maker", StageResult({}).to_bytes()), timeout=120)
+    ray.get(broker.put.remote(key, "maker", StageResult({}).to_bytes()))
     print("put")
-    print(sum(reply.result is not None for reply in ray.get(calls, timeout=120)))
+    print(sum(reply.result is not None for reply in ray.get(calls)))
 """
 
 
@@ -270,7 +273,7 @@ def test_a_data_set_is_read_on_a_node_that_has_it_and_nowhere_else(short_folder:
             cluster.tell(f"add {name} {short_folder / name}")
         done = subprocess.run(
             [sys.executable, "-c", READING, short_folder, cluster.address],
-            capture_output=True, text=True, timeout=900, check=False,
+            capture_output=True, text=True, timeout=HANGS_SECONDS, check=False,
         )  # fmt: skip
     found = sorted(done.stdout.splitlines())
     assert found == ["head []", "none []", "other []", "same [True]"], done.stderr

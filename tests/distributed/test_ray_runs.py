@@ -14,7 +14,7 @@ import pytest
 from forked import INTERRUPTED, Setting, lightsweep, start_training
 from mounting import mounted
 from ray_processes import BROKER, WORKER, RayRun
-from run_reading import assert_as_if_undisturbed, journal, results, table
+from run_reading import assert_as_if_undisturbed, journal, results, table, told
 from studies import assert_whole
 
 SWEEP: dict[str, Any] = {
@@ -69,13 +69,13 @@ def test_a_run_as_a_user_starts_it(run: RayRun, undisturbed: Path) -> None:
     write(run.folder, {**SWEEP, "grid": {**SWEEP["grid"], "model.filters": filters}, "resources": resources})
     done = run.start_command("run", "sweep.yaml").end()
     assert (done.returncode, done.stderr) == (1, "")
-    lines = done.stdout.splitlines()
+    ended, lines = told(done.stdout)
+    assert ended == [f"[{number}" for number in range(1, 7)]
     assert lines[0].startswith("killed: 6 trials of ")
     assert lines[1].startswith("Ray is up: ")
-    assert [line.split("/")[0] for line in lines[2:8]] == [f"[{number}" for number in range(1, 7)]
-    assert lines[8].startswith("stages and assessments: 14 made, 2 reused; ")
-    assert lines[9] == "4 completed, 2 failed, 0 left; records in runs/killed"
-    assert all(line.startswith("failure signs: ") for line in lines[10:-3])
+    assert lines[2].startswith("stages and assessments: 14 made, 2 reused; ")
+    assert lines[3] == "4 completed, 2 failed, 0 left; records in runs/killed"
+    assert all(line.startswith("failure signs: ") for line in lines[4:-3])
     assert lines[-3] == "report: runs/killed/report.html"
     assert all(line.startswith("failed: ") and "can't allocate memory" in line for line in lines[-2:])
     run.await_silence()

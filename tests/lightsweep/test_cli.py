@@ -8,12 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from forked import lightsweep
+from run_reading import told
+from waiting import HANGS_SECONDS, wait_until
 
 from lightsweep.stagefile import StageResult
 
@@ -31,7 +32,7 @@ TEST_IMAGES = 359  # of digits
 
 
 def on_ray(
-    *arguments: object, cwd: Path, timeout: float = 900, **environment: str
+    *arguments: object, cwd: Path, timeout: float = HANGS_SECONDS, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line in a new interpreter, as a user does."""
     command = [sys.executable, "-m", "lightsweep", *map(str, arguments)]
@@ -79,13 +80,13 @@ class TestRun:
         assert len(weights(finished / "runs/.stages")) == 2 + 4 + 4 + 4
 
     def test_prints_plain_lines(self, finished):
-        lines = (finished / "output.txt").read_text().splitlines()
+        ended, lines = told((finished / "output.txt").read_text())
         assert lines[0] == "small: 4 trials of 1,808 to 1,932 parameters"
         assert lines[1] == "this process is up: 2 trials at a time on the processor"
-        assert [line.split("/")[0] for line in lines[2:6]] == ["[1", "[2", "[3", "[4"]
-        assert lines[6].startswith("stages and assessments: 14 made, 2 reused; ")
-        assert lines[7] == "4 completed, 0 failed, 0 left; records in runs/small"
-        assert all(line.startswith("failure signs: ") for line in lines[8:-1])
+        assert ended == ["[1", "[2", "[3", "[4"]
+        assert lines[2].startswith("stages and assessments: 14 made, 2 reused; ")
+        assert lines[3] == "4 completed, 0 failed, 0 left; records in runs/small"
+        assert all(line.startswith("failure signs: ") for line in lines[4:-1])
         assert lines[-1] == "report: runs/small/report.html"
 
     def test_again_trains_nothing_and_starts_no_cluster(self, finished):
@@ -172,7 +173,7 @@ class TestRun:
             assert line, seen
             seen += line
         process.send_signal(signal.SIGINT)
-        seen += process.communicate(timeout=900)[0]
+        seen += process.communicate(timeout=HANGS_SECONDS)[0]
         assert process.returncode == 130, seen
         assert "run the same command again to go on" in seen
         journalled = len((tmp_path / "runs/small/journal.jsonl").read_text().splitlines())
@@ -318,11 +319,8 @@ def test_a_killed_run_shows_what_it_had(tmp_path):
     command = [sys.executable, "-m", "lightsweep", "run", "small.yaml"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     journal = tmp_path / "runs/small/journal.jsonl"
-    deadline = time.monotonic() + 900
-    while not journal.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(journal.exists)
     process.kill()
     process.wait()
-    assert journal.exists()
     assert "trials done" in lightsweep("status", "runs/small", cwd=tmp_path).stdout
     assert lightsweep("report", "runs/small", cwd=tmp_path).returncode == 0

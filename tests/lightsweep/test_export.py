@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
+from waiting import HANGS_SECONDS
 
 from lightsweep import cli, netfile
 from lightsweep import export as exporting
@@ -236,7 +237,7 @@ class TestFile:
             made = exported[name]
             done = subprocess.run(
                 [sys.executable, "-I", "-c", code + last, made.path, tmp_path / "images.npy"],
-                cwd=tmp_path, capture_output=True, text=True, check=True, timeout=240,
+                cwd=tmp_path, capture_output=True, text=True, check=True, timeout=HANGS_SECONDS,
             )  # fmt: skip
             predicted = torch.tensor([int(digit) for digit in done.stdout.strip()])
             assert (predicted == labels).double().mean() == made.agreement.accuracy
@@ -247,7 +248,7 @@ class TestFile:
             "import sys, lightsweep.cli, lightsweep.export, lightsweep.measure\n"
             "assert not {'onnx', 'onnxscript', 'onnxruntime'} & set(sys.modules)"
         )
-        subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=HANGS_SECONDS)
 
 
 def _untrained_bytes(model: dict[str, Any], arm: str) -> int:

@@ -22,6 +22,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from runs_to_kill import BROKER, WORKER, PlainRun, Run
+from waiting import HANGS_SECONDS
 
 from lightsweep.stagefile import StageResult
 from lightsweep.store import CHECKPOINT
@@ -129,7 +130,7 @@ def kill_and_go_on(
     await_moment(run, process)
     if process.poll() is None:
         kill(run, process)
-    output = process.communicate(timeout=900)[0]
+    output = process.communicate(timeout=HANGS_SECONDS)[0]
     stored = {key: path.stat() for key, path in run.results.items()}
     output += run.to_the_end()
     for key, before in stored.items():
@@ -211,7 +212,7 @@ class TestTroubles:
                 pages = int(Path(f"/proc/{number}/statm").read_text().split()[0])
                 limit = pages * os.sysconf("SC_PAGE_SIZE")
                 resource.prlimit(number, resource.RLIMIT_AS, (limit, limit))
-        output = process.communicate(timeout=900)[0]
+        output = process.communicate(timeout=HANGS_SECONDS)[0]
         failed = run.table("trials").query("status == 'failed'")
         assert process.returncode == (1 if len(failed) else 0), output
         assert "Traceback" not in output
@@ -244,7 +245,7 @@ class TestTroubles:
         for number in signals:
             process.send_signal(number)
             time.sleep(0.3)
-        output = process.communicate(timeout=900)[0]
+        output = process.communicate(timeout=HANGS_SECONDS)[0]
         assert process.returncode == 130, output
         assert "interrupted" in output
         assert "Traceback" not in output
@@ -292,10 +293,10 @@ class TestTroubles:
                 run.await_results(process, 2)
                 subprocess.run(["umount", "--lazy", there], check=True)
                 there.rmdir()
-                output = process.communicate(timeout=900)[0]
+                output = process.communicate(timeout=HANGS_SECONDS)[0]
                 assert process.returncode == 0, output
             finally:
-                cluster.communicate("\n", timeout=60)
+                cluster.communicate("\n", timeout=HANGS_SECONDS)
         run.await_silence()
         assert weights(run) == weights(digits_run)
 

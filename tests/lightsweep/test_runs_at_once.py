@@ -1,11 +1,10 @@
 """Runs that share a folder and a store: what one makes, no other makes. Processes without Ray, and a gate."""
 
 import json
-import time
 from pathlib import Path
 
 import pandas as pd
-from forked import Setting, await_file, start_training
+from forked import Setting, start_training
 from run_reading import left_behind, made, results, weights
 from small_images import SPEC, write_images
 
@@ -36,13 +35,11 @@ def test_one_more_of_the_same_name_waits_and_one_of_another_name_shares(tmp_path
         begin(folder)
     assert start_training(alone).end().returncode == 0
     first = start_training(shared, setting=Setting(gate=gate))
-    while not list(gate.iterdir()):
-        assert first.process.is_alive(), first.end()
-        time.sleep(0.02)
+    first.await_state(lambda: any(gate.iterdir()))
     second = start_training(shared)
     other = start_training(shared, "name=other")
     second.await_line("another lightsweep run is at work in runs/killed: waiting for its end")
-    await_file(shared / "runs/other/plan.json", other)
+    other.await_state((shared / "runs/other/plan.json").exists)
     (gate / "open").touch()
     outputs = [child.end() for child in (first, second, other)]
     assert [done.returncode for done in outputs] == [0, 0, 0], outputs

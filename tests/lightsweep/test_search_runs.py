@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from forked import lightsweep
 from optuna.trial import FrozenTrial
 from ports import free_port
 from runs_to_kill import PlainRun, Run
+from waiting import HANGS_SECONDS, wait_until
 
 SWEEP: dict[str, Any] = {
     "name": "killed",
@@ -184,35 +184,36 @@ class TestSearch:
             found = fetch(f"http://127.0.0.1:{port}/api/studies", process)
         finally:
             process.send_signal(signal.SIGINT)
-            output = process.communicate(timeout=900)[0]
+            output = process.communicate(timeout=HANGS_SECONDS)[0]
         assert [study["study_name"] for study in found["study_summaries"]] == ["killed"]
         assert (process.returncode, "Traceback" in output) == (0, False), output
         assert (finished.folder / "study.db").read_bytes() == before
 
 
 def fetch(url: str, process: "subprocess.Popen[str]") -> Any:
-    for _ in range(6000):
-        try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                return json.load(answer)
-        except urllib.error.URLError:
-            assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.1)
-    pytest.fail("nobody answers")
+    found: list[Any] = []
+
+    def answers() -> bool:
+        assert process.poll() is None, process.communicate()[0]
+        with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(url) as answer:
+            found.append(json.load(answer))
+        return bool(found)
+
+    wait_until(answers)
+    return found[0]
 
 
 def kill_and_go_on(search: Search, kill: Callable[[subprocess.Popen[str]], None]) -> None:
     """Kill a search when three trials are recorded, and run it to its end."""
     process = search.run.start()
     try:
-        while process.poll() is None and len(search.journal()) < 3:
-            time.sleep(0.02)
+        wait_until(lambda: process.poll() is not None or len(search.journal()) >= 3)
         assert process.poll() is None, process.communicate()[0]
         kill(process)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=900)
+        process.communicate(timeout=HANGS_SECONDS)
     assert search.study
     search.run.to_the_end()
     search.assert_whole(9)
@@ -229,7 +230,7 @@ def test_an_interrupted_search_leaves_nothing_running_and_goes_on(short_folder: 
 
     def interrupt(process: subprocess.Popen[str]) -> None:
         process.send_signal(signal.SIGINT)
-        output = process.communicate(timeout=900)[0]
+        output = process.communicate(timeout=HANGS_SECONDS)[0]
         assert process.returncode == 130, output
         assert "RUNNING" not in {trial.state.name for trial in search.study}
 
@@ -252,7 +253,9 @@ def postgresql(short_folder: Path) -> Iterator[str]:
         as_user = ["runuser", "-u", "postgres", "--"]
 
     def call(*command: object) -> None:
-        subprocess.run([*as_user, *map(str, command)], check=True, capture_output=True, cwd="/", timeout=60)
+        subprocess.run(
+            [*as_user, *map(str, command)], check=True, capture_output=True, cwd="/", timeout=HANGS_SECONDS
+        )
 
     call(binaries / "initdb", "-D", data, "-U", "sweeper", "--auth=trust", "--no-sync")
     options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={data} -c fsync=off"
