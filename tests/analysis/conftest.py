@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ def nothing_published(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def trials_table() -> pd.DataFrame:
+    return plain_trials()
+
+
+def plain_trials() -> pd.DataFrame:
     trials = pd.DataFrame([trial_row(arm, seed) for arm in ARMS for seed in range(3)])
     counts = ["fold", "parameters", "macs"]
     return trials.astype({**dict.fromkeys(counts, "Int64"), "latency_ms": "float64"})
@@ -34,7 +39,10 @@ def trials_table() -> pd.DataFrame:
 
 @pytest.fixture
 def run_folder(tmp_path: Path, trials_table: pd.DataFrame) -> Path:
-    folder = tmp_path / "runs" / "imitation"
+    return write_run(tmp_path / "runs" / "imitation", trials_table)
+
+
+def write_run(folder: Path, trials_table: pd.DataFrame) -> Path:
     folder.mkdir(parents=True)
     trials_table.to_parquet(folder / "trials.parquet")
     completed = trials_table[trials_table["status"] == "completed"]
@@ -89,12 +97,37 @@ def browser(chromium: str) -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Opens the page of run folders, once all figures are drawn.
+    """Opens the page of run folders, once all figures are drawn; see ``watched``."""
+    with watched(browser, tmp_path / "page" / "report.html") as open_page:
+        yield open_page
+
+
+@pytest.fixture(scope="module")
+def plain_page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One page of a run as ``run_folder`` has it; tests take it through ``page``."""
+    folder = tmp_path_factory.mktemp("plain")
+    run = write_run(folder / "runs" / "imitation", plain_trials())
+    with watched(browser, folder / "page" / "report.html") as open_page:
+        yield open_page(run)
+
+
+@pytest.fixture
+def page(plain_page: Any) -> Any:
+    """The page of an unchanged run, as a link without filters shows it."""
+    plain_page.evaluate("document.querySelector('dialog').close(); location.hash = '#'; scrollTo(0, 0)")
+    plain_page.wait_for_function("location.hash === ''")
+    return plain_page
+
+
+@contextmanager
+def watched(browser: Any, path: Path) -> Iterator[Callable[..., Any]]:
+    """Yield what writes the page of run folders there and opens it in a context of its own.
 
     At the end no page may have complained in its console, shown a dialog, or asked for anything.
     """
     complaints: list[str] = []
     requests: list[str] = []
+    pages: list[Any] = []
 
     def watch(page: Any) -> Any:
         page.on("console", lambda message: complaints.append(message.text))
@@ -105,15 +138,15 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
     def open_page(*folders: Path, address: str = "", **context: Any) -> Any:
         page = watch(browser.new_page(**context))
+        pages.append(page)
         page.set_default_timeout(1000 * HANGS_SECONDS)
-        path = write_report(folders, tmp_path / "page" / "report.html")
-        page.goto(path.as_uri() + address)
+        page.goto(write_report(folders, path).as_uri() + address)
         page.locator("html[data-ready]").wait_for(state="attached")
         return page
 
     yield open_page
-    for context in browser.contexts:
-        context.close()
+    for page in pages:
+        page.context.close()
     assert complaints == []
     assert all(url.startswith(("file:", "data:", "blob:")) for url in requests), requests
 

@@ -70,6 +70,7 @@ def nodes(run: Run | RayRun) -> Iterator[Nodes]:
     marks = {
         "LIGHTSWEEP_TEST_MARK": run.mark,
         "RAY_AUTH_MODE": "disabled",
+        "RAY_health_check_period_ms": "500",  # a killed node is given up after 5 of them
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # workers know the gate
     }
     process = subprocess.Popen(
@@ -124,7 +125,11 @@ def test_a_trial_whose_node_is_lost_too_often_is_recorded_with_its_name(short_fo
         cluster.tell("add")
         child = run.start("resources.retries=0")
         run.await_waiting(1, child)
+        workers = run.processes(WORKER)
         cluster.tell("kill")
+        wait_until(
+            lambda: workers.keys().isdisjoint(run.processes(WORKER))
+        )  # they outlive their node a while
         run.open_gate()
         cluster.tell("add")
         done = child.end()
