@@ -125,8 +125,9 @@ def training_macs(spec: ArmSpec, shape: tuple[int, int, int], classes: int) -> i
     return total
 
 
+@lru_cache(maxsize=4)
 def _untrained(model: NetSpec, shape: tuple[int, int, int], classes: int, network: Network) -> Net:
-    """Return a net to count, without making its weights."""
+    """Return a net to count, without making its weights; its numbers are counted, then its MACs."""
     with torch.device("meta"):
         return build(model, shape, classes, network, seed=0)
 
@@ -149,11 +150,15 @@ def _reference_macs(net: Net, shape: tuple[int, int, int]) -> dict[str, int]:
     def count(name: str, weight: Tensor, output: Tensor) -> None:
         counts[".".join(name.split(".")[:2])] += weight.numel() * output[0, 0].numel()
 
-    for name, layer in matrix_layers(net).items():
+    hooks = [
         layer.register_forward_hook(lambda layer, _, output, name=name: count(name, layer.weight, output))
+        for name, layer in matrix_layers(net).items()
+    ]
     with torch.inference_mode():
         image = torch.zeros(1, *shape, device="meta")
         net.eval()(image, image)
+    for hook in hooks:
+        hook.remove()
     return counts
 
 

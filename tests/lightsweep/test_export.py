@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -379,12 +380,20 @@ class TestCommand:
         assert output.is_file()
 
     @pytest.mark.data
+    @pytest.mark.parametrize(
+        "arms", [["base"], pytest.param(ARMS, marks=pytest.mark.slow)], ids=["base", "all"]
+    )
     def test_agrees_on_a_thousand_images_of_mnist(
-        self, tmp_path: Path, lightsweep: Any, real_data: Path
+        self, tmp_path: Path, lightsweep: Any, real_data: Path, arms: Iterable[str]
     ) -> None:
         dataset = {"name": "mnist", "validation": 1000, "train_limit": 2000}
-        run = Run(tmp_path, {**SWEEP, "dataset": dataset}, real_data)
-        for arm in NETS:
+        chosen = {arm: ARMS[arm] for arm in arms if arm in ARMS}
+        run = Run(
+            tmp_path,
+            {**SWEEP, "dataset": dataset, "ablation": {"arms": chosen} if chosen else None},
+            real_data,
+        )
+        for arm in arms:
             for suffix in (".onnx", ".pt2"):
                 output = tmp_path / f"model{suffix}"
                 said = lightsweep(

@@ -105,7 +105,7 @@ def test_the_formula_is_the_cost(model: ModelSpec, task: Task) -> None:
 
 
 @given(nets(), nets(), TASKS, st.sampled_from(MEASURES), st.sampled_from([0.01, 0.003]))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_filters_match_where_brute_force_finds_a_match(
     arm: ModelSpec, base: ModelSpec, task: Task, what: str, within: float
 ) -> None:
@@ -135,7 +135,7 @@ def test_filters_match_where_brute_force_finds_a_match(
 
 
 @given(nets(), nets(), TASKS, st.sampled_from(MEASURES))
-@settings(max_examples=8)
+@settings(max_examples=5)
 def test_of_the_last_filters_next_to_the_target_those_nearest_in_shape(
     arm: ModelSpec, base: ModelSpec, task: Task, what: str
 ) -> None:
