@@ -1,7 +1,7 @@
 """A run that is killed, or gets Ctrl-C, before any of its writes goes on to what an undisturbed run gives.
 
 The places are found by counting: an undisturbed run says what it writes, and in which order. `pytest` takes
-the first write of every kind and some more, `pytest -m campaign` every single one. Trials are trained in one
+the last write of every kind and some more, `pytest -m campaign` every single one. Trials are trained in one
 process, without Ray (`plain_cluster`): what is protected is the journal, the store with its claims and
 checkpoints, the study and the tables. Ray's part is in `test_ray_runs.py`.
 """
@@ -62,8 +62,15 @@ class Undisturbed:
         self.writes = child.writes()
 
     def some_places(self) -> list[int]:
-        """The last write of each kind, of a search into the journal alone; and some more, evenly spread."""
-        last = {what: place for place, what in enumerate(self.writes)}
+        """The last write of each kind, of a search into the journal alone; and some more, evenly spread.
+
+        A draft that was renamed is removed in vain: that is the place after the renaming.
+        """
+        last = {
+            what: place
+            for place, what in enumerate(self.writes)
+            if not (what.startswith("os.remove") and what.endswith(".tmp"))
+        }
         if "search" in self.sweep:
             last = {what: place for what, place in last.items() if "journal" in what}
         return sorted({*last.values(), *range(0, len(self.writes), len(self.writes) // MORE)})
@@ -117,7 +124,10 @@ SIGNALS = pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["
 def test_stopped_before_some_writes_of_each_kind(
     undisturbed: Undisturbed, tmp_path: Path, how: signal.Signals
 ) -> None:
-    stop_and_go_on(undisturbed, tmp_path, undisturbed.some_places(), how)
+    places = undisturbed.some_places()
+    if how == signal.SIGINT:
+        places = places[::2]  # what lies on disk is the same; the way out is not
+    stop_and_go_on(undisturbed, tmp_path, places, how)
 
 
 @pytest.mark.campaign
