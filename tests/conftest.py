@@ -1,4 +1,4 @@
-"""What all tests share; its folder has the helpers of both packages' tests."""
+"""What all tests share; their helpers are in `support`."""
 
 import os
 import shutil
@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import spec_strategies
 import torch
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)  # a busy one is not a failure
+settings.load_profile("any machine")
+spec_strategies.register()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -523,25 +523,3 @@ def test_failure_signs_are_shown_or_said_to_be_none(page: str, tmp_path: Path) -
     assert "90.00% on training images, 60.00% on test images" in words(page)
     assert "None of what arXiv" not in page
     assert NASTY not in page
-
-
-@pytest.mark.browser
-def test_figures_of_ablations_draw_in_a_browser(tmp_path: Path, opened: Any) -> None:
-    """Of a path with a lost arm, and of a factorial with alternatives and a nasty name."""
-
-    def outcome(arm: str, seed: int, fold: int | None, dataset: str) -> Outcome:
-        return (
-            BROKEN if arm == f"without {NASTY}" and seed == 1 else 0.9 - 0.01 * len(arm) % 0.2 - 0.001 * seed
-        )
-
-    for name, figures in (("path", 6), ("factorial", 6)):
-        run = imitate(tmp_path / name, DESIGNS[name], outcome)
-        page = opened(run.folder)
-        assert page.locator(".plot .main-svg:first-child").count() == figures
-        assert page.locator("#evidence-1-spread .scatterlayer .point").count() > 10
-        if name == "path":
-            assert page.locator("#evidence-1-1-1 .barlayer .point").count() == 2
-            assert page.locator("#evidence-1-1-2 .scatterlayer .errorbar").count() == 2
-        else:
-            assert page.locator("#evidence-1-2-1 .cartesianlayer .subplot").count() == 3
-            assert page.locator("#evidence-1-2-1 .scatterlayer .trace").count() == 2 + 3 + 3

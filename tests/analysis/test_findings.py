@@ -1,7 +1,6 @@
 """What a notebook gets: the tables and the very figures of the page."""
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -41,21 +40,3 @@ def test_two_lines_in_the_readme_are_what_works(run_folder, monkeypatch):
     place = {}
     exec(block.replace("runs/quickstart", str(run_folder)), place)
     assert isinstance(place["findings"], analysis.Findings)
-
-
-@pytest.mark.browser
-def test_figures_are_written_as_images_where_kaleido_is(run_folder, tmp_path, chromium, monkeypatch):
-    try:
-        import kaleido  # noqa: F401
-    except ModuleNotFoundError:
-        assert os.environ.get("LIGHTSWEEP_REQUIRE_ALL") != "1"
-        pytest.skip("needs kaleido: pip install lightsweep[images]")
-    monkeypatch.setenv("BROWSER_PATH", chromium)
-    figure = open_runs(run_folder).figures["pareto-1"]
-    figure.write_image(tmp_path / "front.svg")
-    figure.write_image(tmp_path / "front.png")
-    svg = (tmp_path / "front.svg").read_text(encoding="utf-8")
-    assert svg.startswith("<svg")
-    assert "mean validation accuracy (%)" in svg
-    assert svg.count('class="point plotly-customdata"') == 8 + 1  # arms, and the trial that failed
-    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from imitation_run import NASTY
 from page_reading import Page, figure_of, text_of
-from playwright.sync_api import expect
 
 from analysis import load_run, mark_front, pareto_figure, render_report, summarise_arms
 from analysis.pareto_figures import PAPER, PUBLISHED
@@ -205,23 +204,3 @@ def test_points_that_are_all_far_away_stand_in_the_table(run_folder):
 def test_the_shipped_table_is_what_a_page_shows(run_folder, monkeypatch):
     monkeypatch.setattr("analysis.report.read_published", lambda: (point("shipped"),))
     assert "shipped" in text_of(render_report([load_run(run_folder)]))
-
-
-@pytest.mark.browser
-def test_the_layer_can_be_switched_off_and_stays_off(run_folder, browser, monkeypatch, opened):
-    shipped = (point("a", 800, 0.92), point("b", 900_000, 0.99))
-    monkeypatch.setattr("analysis.report.read_published", lambda: shipped)
-    page = opened(run_folder)
-    points = page.locator("#pareto-1 .scatterlayer .point")
-    expect(points).to_have_count(9)  # one failed
-    page.get_by_role("radio", name="Test").check()
-    expect(points).to_have_count(11)
-    low, high = page.evaluate("document.getElementById('pareto-1').layout.xaxis.range")
-    assert low < math.log10(800) < math.log10(900_000) < high
-    page.get_by_role("checkbox", name="published results").uncheck()
-    expect(points).to_have_count(9)
-    page.get_by_role("radio", name="Validation").check()
-    expect(page.locator("#pareto-1 .ytitle")).to_have_text("mean validation accuracy (%)")
-    page.get_by_role("radio", name="Test").check()
-    expect(page.locator("#pareto-1 .ytitle")).to_have_text("mean test accuracy (%)")
-    expect(points).to_have_count(9)

@@ -6,7 +6,7 @@ from imitation_run import NASTY
 from imitation_search import write_design
 from page_reading import Page, figure_of, payload_of, table_under, text_of
 
-from analysis import RunError, importance, load_run, render_report, write_report
+from analysis import RunError, importance, load_run, render_report
 from analysis.design import parse_search
 from analysis.search_page import describe_search
 
@@ -228,20 +228,3 @@ def test_a_search_that_no_run_writes_is_refused(search_folder):
         load_run(search_folder)
     assert parse_search({}) is None
     assert parse_search({"search": None}) is None
-
-
-@pytest.mark.browser
-def test_a_search_fits_a_narrow_screen_and_complains_of_nothing(
-    search_folder, tmp_path, browser, monkeypatch
-):
-    monkeypatch.setattr(importance, "FEWEST", 5)
-    other = shutil.copytree(search_folder, tmp_path / "again")
-    page = browser.new_page(viewport={"width": 400, "height": 800})
-    complaints = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(write_report([search_folder, other], tmp_path / "report.html").as_uri())
-    for figure in ("search-1-course", "search-1-cloud", "search-1-importance", "repeats-1"):
-        page.locator(f"#{figure} .main-svg").first.wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") == 400
-    assert complaints == []

@@ -1,8 +1,7 @@
-"""Hypothesis strategies of specs, by type (tests say `st.from_type(ModelSpec)`)."""
+"""Hypothesis strategies of specs, by type: tests say `st.from_type(ModelSpec)`; `conftest` registers them."""
 
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from lightsweep.spec import (
@@ -16,9 +15,6 @@ from lightsweep.spec import (
     TransformSpec,
 )
 from lightsweep.sweep import Resources, Sweep
-
-settings.register_profile("lightsweep", deadline=None)  # a busy machine is not a failure
-settings.load_profile("lightsweep")
 
 COUNTS = st.integers(1, 10**6)
 RATES = st.floats(1e-12, 1e12)
@@ -134,10 +130,12 @@ def sweeps() -> st.SearchStrategy[Sweep]:
     )
 
 
-st.register_type_strategy(ModelSpec, models())
-st.register_type_strategy(DatasetSpec, datasets())
-st.register_type_strategy(TransformSpec, transforms())
-st.register_type_strategy(StageSpec, stages())
-st.register_type_strategy(StagePreset, presets())
-st.register_type_strategy(ArmSpec, arms())
-st.register_type_strategy(Sweep, sweeps())
+def register() -> None:
+    """Tell Hypothesis of them."""
+    st.register_type_strategy(ModelSpec, models())
+    st.register_type_strategy(DatasetSpec, datasets())
+    st.register_type_strategy(TransformSpec, transforms())
+    st.register_type_strategy(StageSpec, stages())
+    st.register_type_strategy(StagePreset, presets())
+    st.register_type_strategy(ArmSpec, arms())
+    st.register_type_strategy(Sweep, sweeps())

@@ -14,7 +14,7 @@ from lightsweep.datasets import describe
 from lightsweep.plan import plan
 from lightsweep.sweepfile import load_sweep
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -1,0 +1,114 @@
+"""A browser, and pages that are watched in it."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_folders import (  # noqa: F401
+    nothing_published,
+    plain_trials,
+    real_run,
+    run_folder,
+    search_folder,
+    trials_table,
+    write_run,
+    written_search,
+)
+from waiting import HANGS_SECONDS
+
+from analysis import write_report
+
+
+def give_up(reason: str) -> None:
+    """Skip a test that this machine cannot run; where nothing may be skipped, fail."""
+    if os.environ.get("LIGHTSWEEP_REQUIRE_ALL") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    found = shutil.which("chromium")
+    if found is None:
+        give_up("needs a chromium on PATH")
+    return str(found)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    """One browser; its event loop runs until it is closed, and no other test may start one meanwhile."""
+    try:
+        from playwright.sync_api import expect, sync_playwright
+    except ModuleNotFoundError:
+        give_up("needs playwright: pip install lightsweep[test]")
+    expect.set_options(timeout=1000 * HANGS_SECONDS)
+    quiet = [
+        "--no-sandbox",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Opens the page of run folders, once all figures are drawn; see ``watched``."""
+    with watched(browser, tmp_path / "page" / "report.html") as open_page:
+        yield open_page
+
+
+@pytest.fixture(scope="module")
+def plain_page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One page of a run as ``run_folder`` has it; tests take it through ``page``."""
+    folder = tmp_path_factory.mktemp("plain")
+    run = write_run(folder / "runs" / "imitation", plain_trials())
+    with watched(browser, folder / "page" / "report.html") as open_page:
+        yield open_page(run)
+
+
+@pytest.fixture
+def page(plain_page: Any) -> Any:
+    """The page of an unchanged run, as a link without filters shows it."""
+    plain_page.evaluate("document.querySelector('dialog').close(); location.hash = '#'; scrollTo(0, 0)")
+    plain_page.wait_for_function("location.hash === ''")
+    return plain_page
+
+
+@contextmanager
+def watched(browser: Any, path: Path) -> Iterator[Callable[..., Any]]:
+    """Yield what writes the page of run folders there and opens it in a context of its own.
+
+    At the end no page may have complained in its console, shown a dialog, or asked for anything.
+    """
+    complaints: list[str] = []
+    requests: list[str] = []
+    pages: list[Any] = []
+
+    def watch(page: Any) -> Any:
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(f"dialog {dialog.message}"))
+        page.on("request", lambda request: requests.append(request.url))
+        return page
+
+    def open_page(*folders: Path, address: str = "", **context: Any) -> Any:
+        page = watch(browser.new_page(**context))
+        pages.append(page)
+        page.set_default_timeout(1000 * HANGS_SECONDS)
+        page.goto(write_report(folders, path).as_uri() + address)
+        page.locator("html[data-ready]").wait_for(state="attached")
+        return page
+
+    yield open_page
+    for page in pages:
+        page.context.close()
+    assert complaints == []
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in requests), requests
