@@ -11,7 +11,7 @@ import spec_strategies
 import torch
 from hypothesis import settings
 
-os.environ["RAY_worker_niceness"] = "0"  # at Ray's 15, workers would wait until all other tests are done
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # at Ray's 15, workers wait for all other tests
 settings.register_profile("any machine", deadline=None)  # a busy one is not a failure
 settings.load_profile("any machine")
 spec_strategies.register()

@@ -22,6 +22,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from runs_to_kill import BROKER, WORKER, PlainRun, Run
+from small_images import SPEC, write_images
 from waiting import HANGS_SECONDS
 
 from lightsweep.stagefile import StageResult
@@ -38,6 +39,13 @@ grid:
   stages.preset: [paper, gradual, all-at-once]
 resources: {checkpoint_seconds: 0}
 """
+TINY = {
+    "name": "killed",
+    "dataset": SPEC,
+    "seeds": 1,
+    "base": {"stages": {"preset": "paper", "epochs": {"dual": 2, "fusion": 1, "finetune": 1}}},
+    "grid": {"model.filters": [[2, 3], [3, 4]]},
+}
 MNIST = DIGITS.replace("name: digits, validation: 288", "name: mnist, validation: 500, train_limit: 1500")
 TRIALS = 6
 
@@ -174,12 +182,13 @@ class TestTroubles:
             "error: runs/.stages: cannot be written (Read-only file system); --out says where runs go\n"
         )
 
-    def test_damaged_entries_and_a_cut_journal_cost_only_themselves(
-        self, short_folder: Path, digits_run: Run
-    ) -> None:
+    def test_damaged_entries_and_a_cut_journal_cost_only_themselves(self, tmp_path: Path) -> None:
         """One result is cut in half, another has a flipped bit, the journal's last line is cut."""
-        run = PlainRun(short_folder, DIGITS)
-        shutil.copytree(digits_run.folder / "runs", short_folder / "runs")
+        run = PlainRun(tmp_path / "run", json.dumps(TINY))
+        write_images(run.folder / "images.npz")
+        run.to_the_end()
+        undisturbed_run = PlainRun(tmp_path / "undisturbed", run.sweep)
+        shutil.copytree(run.folder, undisturbed_run.folder)
         by_name = run.table("stages").drop_duplicates("stage").set_index("stage").key
         cut, flipped = run.results[by_name["dual"]], run.results[by_name["fusion"]]
         cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
@@ -195,8 +204,8 @@ class TestTroubles:
             assert output.count(f"{path.name} is discarded and trained again: its checksum") == 1, output
         made = set(run.table("stages").query("origin != 'stored'").key)
         assert made == {cut.stem, flipped.stem}
-        assert weights(run) == weights(digits_run)
-        trials = [each.table("trials").test_accuracy for each in (run, digits_run)]
+        assert weights(run) == weights(undisturbed_run)
+        trials = [each.table("trials").test_accuracy for each in (run, undisturbed_run)]
         pd.testing.assert_series_equal(*trials)
 
     @pytest.mark.slow

@@ -21,6 +21,6 @@ def write_images(path: Path, train: int = 120, test: int = 30) -> Path:
         pixels[labels == 1, :, 5:] += 60
         pixels[labels == 2, :5] += 60
         arrays |= {f"{part}_images": pixels.astype(np.uint8), f"{part}_labels": labels}
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, **arrays)
     return path
