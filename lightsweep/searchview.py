@@ -2,11 +2,13 @@
 
 import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from rich.console import Console
 from rich.markup import escape
@@ -133,9 +135,23 @@ def serve_dashboard(folder: Path, sweep: Sweep, port: int, say: Callable[[str], 
             ):
                 source.backup(target)
         say(f"optuna-dashboard on a copy of {folder / STUDY_FILE}: http://127.0.0.1:{port}/ (Ctrl-C ends it)")
+        application = optuna_dashboard.wsgi(f"sqlite:///{copy}")
         try:
-            optuna_dashboard.run_server(f"sqlite:///{copy}", host="127.0.0.1", port=port)
+            server = make_server("127.0.0.1", port, application, handler_class=_QuietHandler)
         except OSError as error:
             raise InputError(f"--port {port}: cannot be served on ({error.strerror})") from None
-        except KeyboardInterrupt:
-            return
+        with server:
+            # in a thread: while it answers, wsgiref passes over every exception, Ctrl-C among them
+            answering = Thread(target=server.serve_forever)
+            answering.start()
+            with suppress(KeyboardInterrupt):
+                answering.join()
+            server.shutdown()
+            answering.join()
+
+
+class _QuietHandler(WSGIRequestHandler):
+    """Answers without a line for each request."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass

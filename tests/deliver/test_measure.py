@@ -224,6 +224,11 @@ class TestNets:
 
 
 class TestCosts:
+    @pytest.fixture(autouse=True)
+    def _few_repeats(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(measure, "LEAST_REPEATS", {1: 5, 256: 2})
+        monkeypatch.setattr(measure, "ENOUGH_SECONDS", 0.01)
+
     def test_are_whole_and_those_of_the_plan(self, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
         """costs.json has for each net all that a plan knows of it and all that is measured."""
         monkeypatch.setattr(measure, "NETS", 3)

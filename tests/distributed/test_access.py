@@ -18,7 +18,7 @@ SECRET = "0123456789abcdef" * 4
 HEAD = """
 import sys
 from ray.cluster_utils import Cluster
-arguments = {"num_cpus": 1}
+arguments = {"num_cpus": 1, "include_dashboard": False}
 if len(sys.argv) > 1:
     arguments["node_ip_address"] = sys.argv[1]
 cluster = Cluster(initialize_head=True, head_node_args=arguments)

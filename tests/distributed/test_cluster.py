@@ -34,7 +34,9 @@ NODES = """
 import sys
 from ray.cluster_utils import Cluster
 port = int(sys.argv[1])
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "metrics_export_port": port})
+cluster = Cluster(initialize_head=True, head_node_args={
+    "num_cpus": 0, "metrics_export_port": port, "include_dashboard": False
+})
 print("address", cluster.address, flush=True)
 node = None
 for line in sys.stdin:
