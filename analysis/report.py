@@ -10,6 +10,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -137,12 +138,13 @@ def compose_page(runs: Sequence[Run], published: Sequence[PublishedPoint] | None
             payload=payload,
             plotly=packed_plotly(),
             script=Markup(script),
-            script_hashes=[_hash(script), _hash(get_plotlyjs())],
+            script_hashes=[_hash(script), _plotly_hash()],
         )
     )
     return Page(html, payload.figures)
 
 
+@cache
 def templates() -> Environment:
     """Return the page's templates; they escape everything that comes from files."""
     return Environment(
@@ -169,6 +171,11 @@ def _filters(trials: pd.DataFrame, sections: Sequence[DatasetPart]) -> dict[str,
 def _hash(script: str) -> str:
     """Return the name by which a content security policy allows a script, and no other."""
     return "'sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() + "'"
+
+
+@cache
+def _plotly_hash() -> str:
+    return _hash(get_plotlyjs())
 
 
 def _folds_parts(judged: pd.DataFrame, sections: Sequence[DatasetPart]) -> list[FoldsPart]:

@@ -32,6 +32,7 @@ _SERVER.set_forkserver_preload(
         *("lightsweep.planview", "lightsweep.searchview", "lightsweep.storekeeping", "lightsweep.verify"),
         *("analysis.report", "analysis.evidence", "sqlalchemy.dialects.sqlite", "torch._dynamo"),
         *("sklearn.datasets", "sklearn.model_selection", "pyarrow.parquet", "plotly.graph_objects"),
+        *("alembic.command", "alembic.context", "pygments.lexers.data", "rich.progress"),
     ]
 )
 
