@@ -12,7 +12,7 @@ import torch
 from hypothesis import settings
 
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # at Ray's 15, workers wait for all other tests
-settings.register_profile("any machine", deadline=None)  # a busy one is not a failure
+settings.register_profile("any machine", deadline=None, max_examples=40)  # a busy one is not a failure
 settings.load_profile("any machine")
 spec_strategies.register()
 

@@ -125,6 +125,7 @@ class TestAClusterThatLetsEverybodyIn:
             environment = environment_of(tmp_path, **mode)
             assert check_access(open_to_all, environment, insecure=True) == "disabled"
 
+    @pytest.mark.slow
     def test_is_no_matter_where_only_this_machine_reaches_it(self, tmp_path: Path) -> None:
         with head(environment_of(tmp_path, RAY_AUTH_MODE="disabled"), "127.0.0.1") as place:
             assert place.startswith("127.0.0.1:")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forked import INTERRUPTED, Setting, lightsweep, start_training
+from forked import INTERRUPTED, lightsweep, start_training
 from mounting import mounted
 from ray_processes import BROKER, WORKER, RayRun
 from run_reading import assert_as_if_undisturbed, journal, results, table, told
@@ -29,13 +29,14 @@ SWEEP: dict[str, Any] = {
     "resources": {"checkpoint_seconds": 0, "cpus": os.cpu_count()},  # one trial at a time
 }
 SEARCH: dict[str, Any] = {
-    **{key: value for key, value in SWEEP.items() if key != "grid"},
+    **{key: value for key, value in SWEEP.items() if key not in ("grid", "resources")},
     "search": {
         "space": {
             "model.hidden": {"low": 4, "high": 12},
             "stages.lr": {"low": 1e-4, "high": 1e-2, "log": True},
+            "model.filters": [[2, 3], [3, 4], [65536, 65536]],  # the last is a net of 154 GB
         },
-        "trials": 6,
+        "trials": 8,
         "early_stopping": {"first": 2, "factor": 2},
         "confirmation": None,
     },
@@ -62,26 +63,33 @@ def run(short_folder: Path) -> RayRun:
     return RayRun(short_folder)
 
 
-def test_a_run_as_a_user_starts_it(run: RayRun, undisturbed: Path) -> None:
-    """The same bits as without Ray; lines without Ray's noise; a trial that raises costs only itself."""
-    filters = [*SWEEP["grid"]["model.filters"], [65536, 65536]]  # a net of 154 GB
-    resources = {"cpus": 1}
-    write(run.folder, {**SWEEP, "grid": {**SWEEP["grid"], "model.filters": filters}, "resources": resources})
+def test_a_search_as_a_user_starts_it(run: RayRun) -> None:
+    """Trials are stopped at rungs, one that raises costs only itself, and nothing is heard of Ray."""
+    write(run.folder, SEARCH)
     done = run.start_command("run", "sweep.yaml").end()
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (1, ""), done.stdout
     ended, lines = told(done.stdout)
-    assert ended == [f"[{number}" for number in range(1, 7)]
-    assert lines[0].startswith("killed: 6 trials of ")
+    rows = table(run.folder, "trials").set_index("trial_id")
+    failed = rows.query("status == 'failed'")
+    assert 1 <= len(failed) <= 6
+    assert failed.error.str.contains("can't allocate memory").all()
+    assert ended == [f"[{number}" for number in range(1, len(rows) + 1)]
+    assert lines[0] == "killed: a search, 0% of it done already"
     assert lines[1].startswith("Ray is up: ")
-    assert lines[2].startswith("stages and assessments: 14 made, 2 reused; ")
-    assert lines[3] == "4 completed, 2 failed, 0 left; records in runs/killed"
-    assert all(line.startswith("failure signs: ") for line in lines[4:-3])
-    assert lines[-3] == "report: runs/killed/report.html"
-    assert all(line.startswith("failed: ") and "can't allocate memory" in line for line in lines[-2:])
+    assert [line for line in lines if line.startswith("failed: ")] == lines[-len(failed) :]
+    assert lines[-len(failed) - 1] == "report: runs/killed/report.html"
     run.await_silence()
-    completed = start_training(run.folder, f"grid={json.dumps(SWEEP['grid'])}").end()  # all are look-ups
-    assert "4 of them done already" in completed.stdout, completed.stdout + completed.stderr
-    assert_as_if_undisturbed(run.folder, undisturbed)
+    assert_whole(run.folder, 8)
+    stopped = rows.query("status == 'early_stopped'")
+    assert len(stopped) >= 1
+    assert set(stopped.epochs_trained) <= {2, 4}  # the rungs
+    completed = rows.query("status == 'completed'")
+    assert (completed.epochs_trained == 5).all()
+    epochs = table(run.folder, "epochs").groupby("trial_id").size()
+    assert (epochs[stopped.index] == stopped.epochs_trained).all()
+    for trials in (stopped, completed):  # trained again without Ray
+        verified = lightsweep("verify", "runs/killed", trials.index[0], cwd=run.folder)
+        assert "confirmed: bit-equal" in verified.stdout, verified.stdout + verified.stderr
 
 
 def test_a_lost_worker_and_a_lost_broker_cost_only_time(run: RayRun, undisturbed: Path) -> None:
@@ -121,22 +129,6 @@ def test_an_interrupted_run_ends_with_its_cluster_and_goes_on(
     again = start_training(run.folder).end()
     assert again.returncode == 0, again.stdout + again.stderr
     assert_as_if_undisturbed(run.folder, undisturbed)
-
-
-def test_a_search_stops_trials_at_rungs(run: RayRun) -> None:
-    write(run.folder, SEARCH)
-    done = start_training(run.folder, setting=Setting(ray=True)).end()
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert_whole(run.folder, 6)
-    rows = table(run.folder, "trials").set_index("trial_id")
-    stopped = rows.query("status == 'early_stopped'")
-    assert len(stopped) >= 1
-    assert set(stopped.epochs_trained) <= {2, 4}  # the rungs
-    assert (rows.query("status == 'completed'").epochs_trained == 5).all()
-    epochs = table(run.folder, "epochs").groupby("trial_id").size()
-    assert (epochs[stopped.index] == stopped.epochs_trained).all()
-    verified = lightsweep("verify", "runs/killed", stopped.index[0], cwd=run.folder)
-    assert "confirmed: bit-equal" in verified.stdout, verified.stdout + verified.stderr
 
 
 @pytest.mark.slow

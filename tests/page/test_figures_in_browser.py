@@ -71,6 +71,7 @@ def test_published_results_can_be_switched_off_and_stay_off(run_folder, monkeypa
     expect(points).to_have_count(9)
 
 
+@pytest.mark.slow
 def test_figures_are_written_as_images_where_kaleido_is(run_folder, tmp_path, chromium, monkeypatch):
     try:
         import kaleido  # noqa: F401

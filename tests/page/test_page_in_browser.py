@@ -452,14 +452,15 @@ def test_nothing_that_files_say_is_executed(run_folder, tmp_path, opened):
 
 
 class TestForEveryone:
-    def test_axe_finds_no_serious_violation(self, real_run, search_folder, run_folder, opened):
+    def test_axe_finds_no_serious_violation(self, search_folder, run_folder, opened):
+        """On a page that has all there is: a search, a sweep, and the two compared."""
         plant_partial_trials(run_folder)
-        for folders in ((search_folder,), (run_folder, real_run)):
-            self.check(opened(*folders))
+        self.check(opened(search_folder, run_folder))
 
     @pytest.mark.slow
-    def test_axe_finds_no_serious_violation_on_a_page_of_one_run(self, real_run, opened):
-        self.check(opened(real_run))
+    def test_axe_finds_no_serious_violation_on_a_page_of_one_run(self, real_run, search_folder, opened):
+        for folder in (real_run, search_folder):
+            self.check(opened(folder))
 
     def check(self, page):
         """Everything in the light, and the contrasts in the dark, which differs by colours alone."""

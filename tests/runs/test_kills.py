@@ -46,8 +46,8 @@ SEARCH: dict[str, Any] = {
     },
 }
 SWEEPS = {"sweep": SWEEP, "search": SEARCH}
-MORE = 5
-"""Places beside those of each kind."""
+MORE = 4
+"""Places of a search beside those in the journal."""
 
 
 class Undisturbed:
@@ -62,7 +62,7 @@ class Undisturbed:
         self.writes = child.writes()
 
     def some_places(self) -> list[int]:
-        """The last write of each kind, of a search into the journal alone; and some more, evenly spread.
+        """The last write of each kind; of a search those into the journal, and some more, evenly spread.
 
         A draft that was renamed is removed in vain: that is the place after the renaming.
         """
@@ -73,7 +73,8 @@ class Undisturbed:
         }
         if "search" in self.sweep:
             last = {what: place for what, place in last.items() if "journal" in what}
-        return sorted({*last.values(), *range(0, len(self.writes), len(self.writes) // MORE)})
+        more = range(0, len(self.writes), len(self.writes) // MORE) if "search" in self.sweep else ()
+        return sorted({*last.values(), *more})
 
 
 def begin(folder: Path, sweep: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Reading what runs left in the folder that they were started in, and comparing it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ def told(output: str) -> tuple[list[str], list[str]]:
     A sign of life, which a run only gives if nothing else happened for a minute, is in neither.
     """
     lines = output.splitlines()
-    ended = [line.split("/")[0] for line in lines if line.startswith("[") and "] running: " not in line]
+    of_trials = (line for line in lines if line.startswith("[") and "] running: " not in line)
+    ended = [re.split("[/,]", line)[0] for line in of_trials]
     return ended, [line for line in lines if not line.startswith("[")]
 
 
