@@ -386,7 +386,7 @@ class TestCommand:
     def test_agrees_on_a_thousand_images_of_mnist(
         self, tmp_path: Path, lightsweep: Any, real_data: Path, arms: Iterable[str]
     ) -> None:
-        dataset = {"name": "mnist", "validation": 1000, "train_limit": 2000}
+        dataset = {"name": "mnist", "validation": 500, "train_limit": 600}
         chosen = {arm: ARMS[arm] for arm in arms if arm in ARMS}
         run = Run(
             tmp_path,

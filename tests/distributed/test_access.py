@@ -133,7 +133,7 @@ class TestAClusterThatLetsEverybodyIn:
 
 
 def test_where_nobody_answers_there_is_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "ASKING_SECONDS", 6)
+    monkeypatch.setattr(access, "ASKING_SECONDS", 1)
     assert ask("127.0.0.1:1", environment_of(tmp_path)) == Answer("silence")
 
 

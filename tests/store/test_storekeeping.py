@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import lightsweep as lightsweep_process
 from hypothesis import given
 from hypothesis import strategies as st
 from stage_results import some_result
@@ -423,8 +424,7 @@ class TestCommand:
             (["--prune"], 2, "error: "),
             (["--limit", "1KB"], 2, "error: "),
         ]:
-            command = [sys.executable, "-m", "lightsweep", "store", "--out", ".", *options]
-            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+            done = lightsweep_process("store", "--out", ".", *options, cwd=tmp_path)
             assert done.returncode == status, done.stderr
             assert done.stderr.startswith(beginning + fault)
             assert done.stderr.count("\n") == 1

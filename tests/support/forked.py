@@ -93,7 +93,7 @@ class Setting:
     """Number of the write, from 0, before which the child gets the signal; None: it is left alone."""
     gets: signal.Signals = signal.SIGKILL
     gate: Path | None = None
-    """Trials of `start_training` wait there; see `gates.attempt_through`."""
+    """Trials wait there; see `gates.attempt_through`."""
     ray: bool = False
     """Whether to train on Ray."""
     address: str | None = None
@@ -146,11 +146,13 @@ def _main(
 
 
 def _command(words: tuple[str, ...], setting: Setting) -> None:
-    from lightsweep import __main__
+    from lightsweep import __main__, run
     from lightsweep.distributed import on_ray
 
     if not setting.ray:
         on_ray.OnRay = lambda *_: ThisProcess()  # type: ignore[assignment, misc]
+    if setting.gate:
+        run.run_sweep = partial(run.run_sweep, attempt=partial(attempt_through, setting.gate))
     sys.argv = ["lightsweep", *words]
     __main__.main()
 

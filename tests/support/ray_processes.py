@@ -31,13 +31,13 @@ class RayRun:
         """Start a run whose trials wait at the gate."""
         return start_training(self.folder, *overrides, setting=self._setting(self.gate))
 
-    def start_command(self, *words: object, **environment: str) -> Child:
-        """Start the command line, without a gate."""
-        return start(*words, cwd=self.folder, setting=self._setting(None, **environment))
+    def start_command(self, *words: object) -> Child:
+        """Start the command line, whose trials wait at the gate."""
+        return start(*words, cwd=self.folder, setting=self._setting(self.gate))
 
-    def _setting(self, gate: Path | None, **environment: str) -> Setting:
+    def _setting(self, gate: Path) -> Setting:
         marks = {"LIGHTSWEEP_TEST_MARK": self.mark, "TMPDIR": str(self.folder / "tmp")}
-        return Setting(marks | environment, gate=gate, ray=True, address=self.address)
+        return Setting(marks, gate=gate, ray=True, address=self.address)
 
     def await_waiting(self, count: int, child: Child) -> None:
         """Wait until so many trials wait at the gate."""
