@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from forked import lightsweep
+from forked import INTERRUPTED, Setting, lightsweep, start
 from run_reading import told
-from waiting import HANGS_SECONDS, wait_until
+from waiting import HANGS_SECONDS
 
 from lightsweep.stagefile import StageResult
 
@@ -95,14 +95,6 @@ class TestRun:
         assert "4 of them done already" in done.stdout
         assert " is up: " not in done.stdout
 
-    @pytest.mark.slow
-    def test_one_of_rays_workers_makes_the_same_bits(self, finished, tmp_path):
-        (tmp_path / "small.yaml").write_text(SMALL)
-        cores = f"resources.cpus={os.cpu_count()}"
-        done = on_ray("run", "small.yaml", "--set", cores, cwd=tmp_path)
-        assert "1 trials at a time" in done.stdout, done.stderr
-        assert weights(tmp_path / "runs/.stages") == weights(finished / "runs/.stages")
-
     def test_extending_trains_only_what_is_new(self, tmp_path):
         """2 arms × 2 seeds; then one more arm, then one more seed, then another name for an arm."""
         two = SMALL.replace("[4, 8]", "[4, 5]")
@@ -150,39 +142,6 @@ class TestRun:
         status = lightsweep("status", "runs/small", cwd=tmp_path).stdout
         assert "2 of 4 trials done, 2 failed, 0 left" in status
         assert status.count("NaN loss") == 2
-
-    @pytest.mark.slow
-    def test_ctrl_c_leaves_a_run_that_continues(self, tmp_path):
-        text = SMALL.replace(
-            "dual: 2, fusion: 1, finetune: 1}", "dual: 100, fusion: 1, finetune: 1}, patience: null"
-        )
-        text = text.replace("model.hidden: [4, 8]", "model.filters: [[2, 3], [3, 4]]")
-        (tmp_path / "small.yaml").write_text(text)
-        command = [sys.executable, "-m", "lightsweep", "run", "small.yaml"]
-        process = subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
-        )
-        assert process.stdout is not None
-        seen = ""
-        while "[1/4]" not in seen:
-            line = process.stdout.readline()
-            assert line, seen
-            seen += line
-        process.send_signal(signal.SIGINT)
-        seen += process.communicate(timeout=HANGS_SECONDS)[0]
-        assert process.returncode == 130, seen
-        assert "run the same command again to go on" in seen
-        journalled = len((tmp_path / "runs/small/journal.jsonl").read_text().splitlines())
-        assert 1 <= journalled < 4
-        assert len(pd.read_parquet(tmp_path / "runs/small/trials.parquet")) == journalled
-        again = lightsweep("run", "small.yaml", cwd=tmp_path)
-        assert again.returncode == 0
-        assert f"{journalled} of them done already" in again.stdout
-        assert "4 completed, 0 failed, 0 left" in again.stdout
 
     def test_fresh_trains_everything_to_the_same_bits(self, finished, tmp_path):
         (tmp_path / "small.yaml").write_text(SMALL)
@@ -312,15 +271,37 @@ def test_help_loads_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-@pytest.mark.slow
+def test_ctrl_c_leaves_a_run_that_continues_and_shows_what_it_has(tmp_path):
+    """Before the last record is written."""
+    alone, run = tmp_path / "alone", tmp_path / "run"
+    for folder in (alone, run):
+        folder.mkdir()
+        (folder / "small.yaml").write_text(SMALL)
+    undisturbed = start("run", "small.yaml", cwd=alone)
+    assert undisturbed.end().returncode == 0
+    (*_, last) = (place for place, what in enumerate(undisturbed.writes()) if "journal.jsonl" in what)
+    interrupted = start("run", "small.yaml", cwd=run, setting=Setting(before=last, gets=signal.SIGINT)).end()
+    assert interrupted.returncode == INTERRUPTED, interrupted.stderr
+    assert "run the same command again to go on" in interrupted.stdout
+    recorded = len(pd.read_parquet(run / "runs/small/trials.parquet"))
+    assert 1 <= recorded < 4
+    assert f"{recorded} of 4 trials done" in lightsweep("status", "runs/small", cwd=run).stdout
+    again = lightsweep("run", "small.yaml", cwd=run)
+    assert again.returncode == 0
+    assert f"{recorded} of them done already" in again.stdout
+    assert "4 completed, 0 failed, 0 left" in again.stdout
+
+
 def test_a_killed_run_shows_what_it_had(tmp_path):
-    """Kill -9 while trials are under way: status and report show the records there are."""
-    (tmp_path / "small.yaml").write_text(SMALL.replace("dual: 2", "dual: 30"))
-    command = [sys.executable, "-m", "lightsweep", "run", "small.yaml"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    journal = tmp_path / "runs/small/journal.jsonl"
-    wait_until(journal.exists)
-    process.kill()
-    process.wait()
-    assert "trials done" in lightsweep("status", "runs/small", cwd=tmp_path).stdout
+    """Kill -9 while the tables are written: status and report show the records there are."""
+    (tmp_path / "small.yaml").write_text(SMALL)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "small.yaml").write_text(SMALL)
+    undisturbed = start("run", "small.yaml", cwd=alone)
+    assert undisturbed.end().returncode == 0
+    place = next(i for i, what in enumerate(undisturbed.writes()) if "trials.parquet" in what)
+    killed = start("run", "small.yaml", cwd=tmp_path, setting=Setting(before=place)).end()
+    assert killed.returncode == -signal.SIGKILL
+    assert "4 of 4 trials done" in lightsweep("status", "runs/small", cwd=tmp_path).stdout
     assert lightsweep("report", "runs/small", cwd=tmp_path).returncode == 0

@@ -148,31 +148,13 @@ def kill_and_go_on(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kill", KILLS.values(), ids=KILLS)
+@pytest.mark.parametrize("kill", [kill_both, kill_group], ids=["both", "group"])
 def test_a_killed_run_goes_on_to_the_same_bits(short_folder: Path, digits_run: Run, kill: Kill) -> None:
     kill_and_go_on(short_folder, digits_run, kill, lambda run, process: run.await_results(process, 4))
 
 
 class TestTroubles:
     """In one class, so that one process runs them and `digits_run` is made once."""
-
-    @pytest.mark.slow
-    def test_a_full_disk_ends_the_run_with_one_error_and_loses_nothing(
-        self, short_folder: Path, digits_run: Run
-    ) -> None:
-        run = Run(short_folder, DIGITS)
-        with mounted(short_folder / "runs", "size=500k") as remount:
-            output = run.to_the_end(status=2)
-            (error,) = [line for line in output.splitlines() if line.startswith("error: ")]
-            assert "cannot be written (No space left on device)" in error
-            assert error.endswith("what was recorded stays, and the same command goes on")
-            assert "Traceback" not in output
-            stored = set(run.results)
-            assert stored
-            remount("size=100m")
-            run.to_the_end()
-            assert stored <= set(run.results)
-            assert_as_if_undisturbed(run, digits_run)
 
     def test_a_store_that_must_not_be_written_is_said_before_ray_starts(self, short_folder: Path) -> None:
         run = PlainRun(short_folder, DIGITS)
@@ -229,37 +211,6 @@ class TestTroubles:
         assert run.table("trials").status.tolist() == ["completed"] * TRIALS
         assert weights(run) == weights(digits_run)
         assert_nothing_left(run)
-
-    @pytest.mark.slow
-    def test_a_trial_that_raises_is_recorded_and_the_rest_goes_on(self, short_folder: Path) -> None:
-        """A net of 154 GB in one arm."""
-        grid = "model.filters: [[2, 3], [65536, 65536]]"
-        run = Run(short_folder, DIGITS.replace("stages.preset: [paper, gradual, all-at-once]", grid))
-        output = run.to_the_end(status=1)
-        assert "2 completed, 2 failed, 0 left" in output
-        assert "Traceback" not in output
-        failed = run.table("trials").query("status == 'failed'")
-        assert failed.error.str.contains("can't allocate memory").all(), failed.error.tolist()
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize(
-        "signals", [[signal.SIGINT] * 2, [signal.SIGTERM]], ids=["Ctrl-C twice", "SIGTERM"]
-    )
-    def test_interrupted_runs_go_on(
-        self, short_folder: Path, digits_run: Run, signals: list[signal.Signals]
-    ) -> None:
-        run = Run(short_folder, DIGITS)
-        process = run.start()
-        run.await_results(process, 5)
-        for number in signals:
-            process.send_signal(number)
-            time.sleep(0.3)
-        output = process.communicate(timeout=HANGS_SECONDS)[0]
-        assert process.returncode == 130, output
-        assert "interrupted" in output
-        assert "Traceback" not in output
-        run.to_the_end()
-        assert_as_if_undisturbed(run, digits_run)
 
     @pytest.mark.slow
     def test_a_clock_that_is_set_back_loses_nothing(self, short_folder: Path, digits_run: Run) -> None:

@@ -224,7 +224,7 @@ def test_a_killed_search_goes_on_to_its_number_of_trials(short_folder: Path) -> 
     kill_and_go_on(Search(short_folder), lambda process: os.killpg(process.pid, signal.SIGKILL))
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_an_interrupted_search_leaves_nothing_running_and_goes_on(short_folder: Path) -> None:
     search = Search(short_folder)
 
