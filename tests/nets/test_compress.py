@@ -242,6 +242,12 @@ def test_submodels_that_were_never_fused_are_pruned_too() -> None:
     pruned = prune_filters(heads.state_dict(), model, 0.5)
     narrow = build(slim(model, 0.5), SHAPE, 3, "heads", 0)
     narrow.load_state_dict(pruned)
+    without_the_weakest(heads.state_dict(), model, 0.5)
+    x, y = images(SHAPE, 3), images(SHAPE, 3, seed=1)
+    with torch.no_grad():
+        for found, expected in zip(narrow.eval()(x, y), heads.eval()(x, y), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+            assert expected.std() > 0.01
 
 
 # int8

@@ -206,7 +206,11 @@ def test_reference_and_compressed_arms_fit_the_schema_and_come_back_from_a_file(
 
 
 def test_the_json_schema_is_one() -> None:
-    Draft202012Validator.check_schema(Sweep.model_json_schema())
+    schema = Sweep.model_json_schema()
+    Draft202012Validator.check_schema(schema)
+    assert {"name", "dataset", "seeds", "base", "grid", "ablation", "search"} <= schema["properties"].keys()
+    wrong = {"name": "t", "dataset": {"name": "digits"}, "sedes": 3}
+    assert ["sedes" in error.message for error in SCHEMA.iter_errors(wrong)] == [True]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 
 from lightsweep import pipeline
 from lightsweep.datasets import Dataset, load
+from lightsweep.export import some_images
 from lightsweep.imagefiles import DatasetInfo, Images
 from lightsweep.images import Split
-from lightsweep.pipeline import TrialResult, channel_statistics, run_trial
+from lightsweep.pipeline import TrialResult, channel_statistics, final_net, run_trial
 from lightsweep.spec import ArmSpec, DatasetSpec
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LocalStore
@@ -185,8 +187,13 @@ def test_every_fusion_trains_with_every_preset(digits, tmp_path, fusion, preset)
     stages = {"preset": preset, "epochs": {"dual": 1, "fusion": 1, "finetune": 2}}
     arm = trial(model={"filters": [2, 3], "fusion": fusion, "batch_norm": True}, stages=stages)
     result = run_trial(arm, digits, local(tmp_path), CPU)
-    assert 0 <= result.assessment.metrics["test_accuracy"] <= 1
     assert sum(len(stage.epochs) for stage in result.stages) == 4
+    assert not any(weights_equal(*pair) for pair in pairwise(result.stages))  # every stage trains something
+    net = final_net(arm, digits.info, result.stages[-1])
+    images, labels = some_images(digits.test)
+    with torch.inference_mode():
+        right = net(images, images)[0].argmax(1) == labels
+    assert result.assessment.metrics["test_accuracy"] == int(right.sum()) / len(labels)
 
 
 def test_a_single_submodel_without_fusion_trains(digits, tmp_path):
