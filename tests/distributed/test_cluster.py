@@ -16,7 +16,7 @@ import pytest
 from forked import start_training
 from ports import free_port
 from ray_processes import RayRun
-from run_reading import table
+from run_reading import journal, table
 from runs_to_kill import WORKER, Run
 from waiting import HANGS_SECONDS, wait_until
 
@@ -127,12 +127,9 @@ def test_a_trial_whose_node_is_lost_too_often_is_recorded_with_its_name(short_fo
         cluster.tell("add")
         child = run.start("resources.retries=0")
         run.await_waiting(1, child)
-        workers = run.processes(WORKER)
         cluster.tell("kill")
-        wait_until(
-            lambda: workers.keys().isdisjoint(run.processes(WORKER))
-        )  # they outlive their node a while
-        run.open_gate()
+        child.await_state(lambda: any(row["status"] == "failed" for row in journal(short_folder)))
+        run.open_gate()  # not before: the workers outlive their node a while
         cluster.tell("add")
         done = child.end()
         assert done.returncode == 1, done.stdout + done.stderr

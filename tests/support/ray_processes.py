@@ -56,8 +56,10 @@ class RayRun:
         return {number: command for number, command in found.items() if command.startswith(name)}
 
     def kill(self, name: str) -> None:
-        """Kill one process of this name."""
-        number = next(iter(self.processes(name)))
+        """Kill one process of this name; Ray changes names at every call, and for a moment there is none."""
+        found = dict[int, str]()
+        wait_until(lambda: found.update(self.processes(name)) or bool(found), self.processes)
+        number = next(iter(found))
         os.kill(number, signal.SIGKILL)
         wait_until(lambda: number not in self.processes(name))
 
