@@ -211,18 +211,22 @@ class ThreeHosts:
     def await_draining(self, host: int) -> None:
         """Wait until the cluster knows that a host is about to go, and the time that it was given is over."""
         script = (
-            "import time, ray; from ray._private.state import state; ray.init('auto', logging_level=50);"
-            "over = [node for node, end in state.get_draining_nodes().items() if end < 1000 * time.time()];"
-            "print([node['NodeManagerAddress'] for node in ray.nodes() if node['NodeID'] in over])"
+            "import ray; from ray._private.state import state; ray.init('auto', logging_level=50);"
+            "ends = state.get_draining_nodes();"
+            "print({n['NodeManagerAddress']: ends[n['NodeID']] for n in ray.nodes() if n['NodeID'] in ends})"
         )
         ask = f'export RAY_AUTH_MODE=token; ~/lightsweep-env/bin/python -c "{script}"'
-        said = [""]
+        said, ends = [""], list[float]()
 
         def is_draining() -> bool:
             said[0] = self.ssh(1, ask, status=None)
-            return address(host) in said[0]
+            ends.extend(
+                int(end) / 1000 for end in re.findall(rf"'{re.escape(address(host))}': (\d+)", said[0])
+            )
+            return bool(ends)
 
         wait_until(is_draining, lambda: said[0])
+        wait_until(lambda: time.time() > ends[0])
 
     def await_hosts(self, count: int) -> None:
         """Wait until so many hosts take part."""
