@@ -4,7 +4,6 @@ Trials are trained without Ray, in forked processes (see `forked`); what is Ray'
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,10 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from forked import INTERRUPTED, Setting, lightsweep, start
-from run_reading import told
+from run_reading import told, weights
 from waiting import HANGS_SECONDS
-
-from lightsweep.stagefile import StageResult
 
 SMALL = """
 name: small
@@ -31,14 +28,10 @@ grid:
 TEST_IMAGES = 359  # of digits
 
 
-def on_ray(
-    *arguments: object, cwd: Path, timeout: float = HANGS_SECONDS, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def on_ray(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the command line in a new interpreter, as a user does."""
     command = [sys.executable, "-m", "lightsweep", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=timeout, env={**os.environ, **environment}
-    )
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=HANGS_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +45,8 @@ def finished(tmp_path_factory) -> Path:
     return folder
 
 
-def weights(folder: Path) -> dict[str, bytes]:
-    """Each stage's weights, as bytes, by key."""
-    found = {}
-    for file in folder.rglob("*.stage"):
-        result = StageResult.from_bytes(file.read_bytes())
-        found[file.stem] = b"".join(tensor.numpy().tobytes() for tensor in result.weights.values())
-    return found
-
-
 class TestRun:
-    """In one class, so that one process runs them and `finished` is made once."""
+    """Mostly of one run, `finished`."""
 
     def test_records_every_trial_with_its_costs_and_settings(self, finished):
         trials = pd.read_parquet(finished / "runs/small/trials.parquet")
@@ -77,7 +61,7 @@ class TestRun:
 
     def test_shares_first_stages(self, finished):
         """Two seeds of two arms: the arms' first stages are the same two."""
-        assert len(weights(finished / "runs/.stages")) == 2 + 4 + 4 + 4
+        assert len(weights(finished)) == 2 + 4 + 4 + 4
 
     def test_prints_plain_lines(self, finished):
         ended, lines = told((finished / "output.txt").read_text())
@@ -110,7 +94,7 @@ class TestRun:
             assert made.is_unique
             assert len(set(made) - known) == new, step
             known |= set(made)
-            assert known == set(weights(tmp_path / "runs/.stages"))
+            assert known == set(weights(tmp_path))
         table = (
             "stages:\n    - {name: other, loss: heads, epochs: 2, patience: 5}\n"
             "    - {name: fusion, train: last-2, epochs: 1}\n"
@@ -145,14 +129,14 @@ class TestRun:
 
     def test_fresh_trains_everything_to_the_same_bits(self, finished, tmp_path):
         (tmp_path / "small.yaml").write_text(SMALL)
-        before = weights(finished / "runs/.stages")
+        before = weights(finished)
         done = lightsweep("run", "small.yaml", "--fresh", "--out", finished / "runs", cwd=tmp_path)
         assert done.returncode == 0
         ledger = pd.read_parquet(finished / "runs/small/stages.parquet")
         assert ledger[ledger.origin == "trained"].key.value_counts().eq(1).all()
         assert set(ledger[ledger.origin == "trained"].key) == set(before)
         assert "done already" not in done.stdout
-        assert weights(finished / "runs/.stages") == before
+        assert weights(finished) == before
 
     def test_show_prints_one_trial_whole(self, finished):
         trial = pd.read_parquet(finished / "runs/small/trials.parquet").iloc[0]

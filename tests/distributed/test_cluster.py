@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from forked import start_training
+from marked import WORKER
 from ports import free_port
 from ray_processes import RayRun
 from run_reading import journal, table
-from runs_to_kill import WORKER, Run
+from runs_to_kill import Run
 from waiting import HANGS_SECONDS, wait_until
 
 SWEEP = """\

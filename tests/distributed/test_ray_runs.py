@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from forked import INTERRUPTED, lightsweep, start_training
+from marked import BROKER, WORKER
 from mounting import mounted
-from ray_processes import BROKER, WORKER, RayRun
+from ray_processes import RayRun
 from run_reading import assert_as_if_undisturbed, journal, results, table, told
 from studies import assert_whole
 

@@ -1,6 +1,5 @@
 """A browser, and pages that are watched in it."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from giving_up import give_up
 from run_folders import (  # noqa: F401
     nothing_published,
     plain_trials,
@@ -21,13 +21,6 @@ from run_folders import (  # noqa: F401
 from waiting import HANGS_SECONDS
 
 from analysis import write_report
-
-
-def give_up(reason: str) -> None:
-    """Skip a test that this machine cannot run; where nothing may be skipped, fail."""
-    if os.environ.get("LIGHTSWEEP_REQUIRE_ALL") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -77,9 +70,19 @@ def plain_page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture
 def page(plain_page: Any) -> Any:
     """The page of an unchanged run, as a link without filters shows it."""
-    plain_page.evaluate("document.querySelector('dialog').close(); location.hash = '#'; scrollTo(0, 0)")
-    plain_page.wait_for_function("location.hash === ''")
+    plain_page.emulate_media(media="screen")
+    plain_page.evaluate(AS_AT_FIRST)
     return plain_page
+
+
+AS_AT_FIRST = """() => new Promise((done) => {
+  document.querySelector("dialog").close();
+  document.querySelectorAll("details.numbers").forEach((each) => { each.open = false; });
+  scrollTo(0, 0);
+  if (!location.hash) return done();
+  addEventListener("hashchange", () => setTimeout(done), { once: true });  // after the page's own listener
+  location.hash = "";
+})"""
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """Figures of searches, ablations and published results in a real browser, and as image files."""
 
 import math
-import os
 import shutil
+from importlib.util import find_spec
 
 import pytest
+from giving_up import give_up
 from imitation_ablation import design_tree, imitate
 from imitation_run import NASTY
 from playwright.sync_api import expect
@@ -73,11 +74,8 @@ def test_published_results_can_be_switched_off_and_stay_off(run_folder, monkeypa
 
 @pytest.mark.slow
 def test_figures_are_written_as_images_where_kaleido_is(run_folder, tmp_path, chromium, monkeypatch):
-    try:
-        import kaleido  # noqa: F401
-    except ModuleNotFoundError:
-        assert os.environ.get("LIGHTSWEEP_REQUIRE_ALL") != "1"
-        pytest.skip("needs kaleido: pip install lightsweep[images]")
+    if find_spec("kaleido") is None:
+        give_up("needs kaleido: pip install lightsweep[images]")
     monkeypatch.setenv("BROWSER_PATH", chromium)
     figure = open_runs(run_folder).figures["pareto-1"]
     figure.write_image(tmp_path / "front.svg")

@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestAblation:
-    """In one class, so that one process runs them and the run is made once."""
+    """Of one run, which is made once."""
 
     def test_plan_says_what_the_seeds_cannot_show(self, folder: Path) -> None:
         done = lightsweep("plan", "abl.yaml", cwd=folder)

@@ -4,7 +4,6 @@ Real processes, real Ray, real images. The short form kills one run in each way;
 `pytest -m campaign`, kills 25 at random moments on MNIST.
 """
 
-import contextlib
 import itertools
 import json
 import os
@@ -21,12 +20,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from runs_to_kill import BROKER, WORKER, PlainRun, Run
+from marked import BROKER, WORKER
+from mounting import mounted
+from run_reading import assert_as_if_undisturbed, left_behind, weights
+from runs_to_kill import PlainRun, Run
 from small_images import SPEC, write_images
 from waiting import HANGS_SECONDS
-
-from lightsweep.stagefile import StageResult
-from lightsweep.store import CHECKPOINT
 
 DIGITS = """
 name: killed
@@ -54,6 +53,8 @@ def undisturbed(sweep: str) -> Iterator[Run]:
     with tempfile.TemporaryDirectory(prefix="ls") as folder:
         run = PlainRun(Path(folder), sweep)
         run.to_the_end()
+        assert run.table("trials").status.tolist() == ["completed"] * TRIALS
+        assert left_behind(run.folder) == set()
         yield run
 
 
@@ -65,40 +66,6 @@ def digits_run() -> Iterator[Run]:
 @pytest.fixture(scope="module")
 def mnist_run() -> Iterator[Run]:
     yield from undisturbed(MNIST)
-
-
-def weights(run: Run) -> dict[str, bytes]:
-    found = {}
-    for key, path in run.results.items():
-        result = StageResult.from_bytes(path.read_bytes())
-        found[key] = b"".join(tensor.numpy().tobytes() for tensor in result.weights.values())
-    return found
-
-
-def assert_as_if_undisturbed(run: Run, reference: Run) -> None:
-    """Check that each trial is recorded once, to the bit like an undisturbed run's, and nothing is left."""
-    trials, expected = run.table("trials"), reference.table("trials")
-    assert trials.status.tolist() == ["completed"] * TRIALS
-    assert trials.trial_id.tolist() == expected.trial_id.tolist()
-    for column in ("val_accuracy", "test_accuracy", "train_accuracy", "result_key"):
-        assert trials[column].tolist() == expected[column].tolist()
-    lines = (run.folder / "runs/killed/journal.jsonl").read_text().splitlines()
-    journal = [json.loads(line)["trial"] for line in lines]
-    assert len(journal) == TRIALS, [(row["trial_id"], row["status"], row["error"]) for row in journal]
-    pd.testing.assert_frame_equal(
-        run.table("epochs").drop(columns="seconds"), reference.table("epochs").drop(columns="seconds")
-    )
-    assert weights(run) == weights(reference)
-    made = run.table("stages").query("origin != 'stored'").key
-    assert made.is_unique
-    assert_nothing_left(run)
-
-
-def assert_nothing_left(run: Run) -> None:
-    files = [path for path in (run.folder / "runs").rglob("*") if path.is_file()]
-    assert not [path for path in files if path.suffix in (".tmp", CHECKPOINT) or ".tune" in path.parts]
-    temporary = [path for path in (run.folder / "tmp").rglob("*") if path.is_file() or path.is_socket()]
-    assert not temporary
 
 
 def kill_launcher(_: Run, process: subprocess.Popen[str]) -> None:
@@ -144,7 +111,7 @@ def kill_and_go_on(
     for key, before in stored.items():
         after = run.results[key].stat()
         assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns), output
-    assert_as_if_undisturbed(run, reference)
+    assert_as_if_undisturbed(run.folder, reference.folder)
 
 
 @pytest.mark.slow
@@ -154,8 +121,6 @@ def test_a_killed_run_goes_on_to_the_same_bits(short_folder: Path, digits_run: R
 
 
 class TestTroubles:
-    """In one class, so that one process runs them and `digits_run` is made once."""
-
     def test_a_store_that_must_not_be_written_is_said_before_ray_starts(self, short_folder: Path) -> None:
         run = PlainRun(short_folder, DIGITS)
         with mounted(short_folder / "runs", "ro"):
@@ -186,7 +151,7 @@ class TestTroubles:
             assert output.count(f"{path.name} is discarded and trained again: its checksum") == 1, output
         made = set(run.table("stages").query("origin != 'stored'").key)
         assert made == {cut.stem, flipped.stem}
-        assert weights(run) == weights(undisturbed_run)
+        assert weights(run.folder) == weights(undisturbed_run.folder)
         trials = [each.table("trials").test_accuracy for each in (run, undisturbed_run)]
         pd.testing.assert_series_equal(*trials)
 
@@ -209,8 +174,8 @@ class TestTroubles:
         assert "Traceback" not in output
         run.to_the_end()
         assert run.table("trials").status.tolist() == ["completed"] * TRIALS
-        assert weights(run) == weights(digits_run)
-        assert_nothing_left(run)
+        assert weights(run.folder) == weights(digits_run.folder)
+        assert left_behind(run.folder) == set()
 
     @pytest.mark.slow
     def test_a_clock_that_is_set_back_loses_nothing(self, short_folder: Path, digits_run: Run) -> None:
@@ -237,14 +202,13 @@ class TestTroubles:
         there, script, temporary = (short_folder / name for name in ("there", "cluster.py", "tmp"))
         temporary.mkdir()
         script.write_text(CLUSTER)
-        marks = {"LIGHTSWEEP_TEST_MARK": run.mark, "TMPDIR": str(temporary)}
         with mounted(there, "ro"):
             cluster = subprocess.Popen(
                 [sys.executable, script, there],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                env={**os.environ, **marks},
+                env={**os.environ, **run.marks},
             )
             assert cluster.stdout is not None
             try:
@@ -258,13 +222,13 @@ class TestTroubles:
             finally:
                 cluster.communicate("\n", timeout=HANGS_SECONDS)
         run.await_silence()
-        assert weights(run) == weights(digits_run)
+        assert weights(run.folder) == weights(digits_run.folder)
 
 
 CLUSTER = """
 import os, sys
 from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
 os.chdir(sys.argv[1])
 cluster.add_node(num_cpus=2)
 os.chdir("/")
@@ -278,25 +242,6 @@ import time
 started, real = time.monotonic(), time.time
 time.time = lambda: real() - 3600 * int((time.monotonic() - started) / 2)
 """
-
-
-@contextlib.contextmanager
-def mounted(folder: Path, options: str) -> Iterator[Callable[[str], None]]:
-    """Mount a small file system of memory there; yields a function that mounts it with other options."""
-    folder.mkdir()
-
-    def mount(options: str) -> None:
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"this user may not mount: {done.stderr.strip()}")
-
-    mount(options)
-    try:
-        yield lambda options: mount(f"remount,{options}")
-    finally:
-        if folder.is_mount():
-            subprocess.run(["umount", folder], check=True)
 
 
 @pytest.mark.campaign

@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pandas as pd
 import pytest
 from forked import lightsweep
+from giving_up import give_up
 from optuna.trial import FrozenTrial
 from ports import free_port
+from run_reading import journal
 from runs_to_kill import PlainRun, Run
+from studies import assert_whole, trials_of
 from waiting import HANGS_SECONDS, wait_until
 
 SWEEP: dict[str, Any] = {
@@ -51,16 +53,6 @@ def text(**search: Any) -> str:
     return json.dumps(tree)  # JSON is YAML
 
 
-def trials_of(url: str) -> list[FrozenTrial]:
-    """Read the study of a database, and leave no connection behind."""
-    storage = optuna.storages.RDBStorage(url)
-    try:
-        return optuna.load_study(study_name="killed", storage=storage).get_trials()
-    finally:
-        storage.scoped_session.remove()
-        storage.engine.dispose()
-
-
 class Search:
     """A run of a search, with its tables and its study."""
 
@@ -79,34 +71,10 @@ class Search:
     def rows(self, phase: str) -> pd.DataFrame:
         return self.run.table("trials").query("phase == @phase")
 
-    def journal(self) -> list[dict[str, Any]]:
-        """The rows that the journal holds; its last line may be half written."""
-        path = self.folder / "journal.jsonl"
-        lines = path.read_text().split("\n")[:-1] if path.exists() else []
-        return [json.loads(line)["trial"] for line in lines]
-
     def assert_whole(self, trials: int) -> None:
-        """Check that the study has ended, that it and the records agree, and that nothing was done twice."""
-        found = self.study
-        assert {trial.state.name for trial in found} <= {"COMPLETE", "FAIL"}
-        counted = [trial for trial in found if trial.user_attrs["status"] != "infeasible"]
-        assert len(counted) == trials
-        firsts = {t.user_attrs["trial_id"]: t for t in counted if t.user_attrs["status"] != "repeated"}
-        rows = self.rows("search").set_index("trial_id")
-        assert set(rows.index) == set(firsts)
-        for trial_id, trial in firsts.items():
-            row = rows.loc[trial_id]
-            assert (row["status"], row["study_number"]) == (trial.user_attrs["status"], trial.number)
-            if row["status"] == "completed":
-                assert trial.values == [row["val_accuracy"], row["parameters"]]
-        journalled = [row["trial_id"] for row in self.journal()]
-        assert len(journalled) == len(set(journalled))
-        made = self.run.table("stages").query("origin != 'stored'").key
-        assert made.is_unique
-        confirmed = self.rows("confirmation")
-        assert confirmed.groupby("arm").seed.apply(list).tolist() == [[0, 1]] * confirmed.arm.nunique()
-        assert 1 <= confirmed.arm.nunique() <= 2
-        assert set(confirmed.arm) <= set(rows.query("status == 'completed'").arm)
+        confirmed = self.rows("confirmation").arm.nunique()
+        assert 1 <= confirmed <= 2
+        assert_whole(self.run.folder, trials, confirmed, self.url)
 
 
 @pytest.fixture(scope="class")
@@ -118,7 +86,7 @@ def finished() -> Iterator[Search]:
 
 
 class TestSearch:
-    """In one class, so that one process runs them and `finished` is made once."""
+    """Mostly of one run, `finished`."""
 
     def test_searches_stops_and_confirms(self, finished: Search) -> None:
         finished.assert_whole(9)
@@ -207,7 +175,7 @@ def kill_and_go_on(search: Search, kill: Callable[[subprocess.Popen[str]], None]
     """Kill a search when three trials are recorded, and run it to its end."""
     process = search.run.start()
     try:
-        wait_until(lambda: process.poll() is not None or len(search.journal()) >= 3)
+        wait_until(lambda: process.poll() is not None or len(journal(search.run.folder)) >= 3)
         assert process.poll() is None, process.communicate()[0]
         kill(process)
     finally:
@@ -242,8 +210,7 @@ def postgresql(short_folder: Path) -> Iterator[str]:
     """A PostgreSQL server of Debian's package on loopback: the URL of an empty database."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
-        assert os.environ.get("LIGHTSWEEP_REQUIRE_ALL") != "1", "the package postgresql must be installed"
-        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+        give_up("needs PostgreSQL: apt-get install postgresql")
     binaries, data, port = found[-1].parent, short_folder / "pg", free_port()
     data.mkdir()
     as_user: list[str] = []
