@@ -304,6 +304,7 @@ class TestFigure:
     def test_the_numbers_of_a_figure_are_a_table(self, page):
         page.locator("details.numbers[data-of=pareto-1] summary").click()
         table = page.get_by_role("region", name="The numbers of: Accuracy against cost")
+        expect(table.locator("tbody tr").first).to_be_visible()
         rows = [row.split("\t") for row in table.locator("tbody tr").all_inner_texts()]
         small = next(row for row in rows if row[3].startswith("small"))
         assert small[:3] == ["arms", "6930", "95.2"]
