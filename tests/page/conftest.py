@@ -44,6 +44,7 @@ def browser(chromium: str) -> Iterator[Any]:
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
+        "--process-per-site",  # pages share a process; see `report`
     ]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
@@ -51,19 +52,33 @@ def browser(chromium: str) -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def context(browser: Any) -> Iterator[Any]:
+    """What all pages share, and nothing is left in: they may not keep anything."""
+    context = browser.new_context()
+    context.new_page().goto(Path(__file__).as_uri())  # a process lives as long as one of its pages
+    yield context
+    assert context.storage_state() == {"cookies": [], "origins": []}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where every page is written: a process compiles a script once for each address."""
+    return tmp_path_factory.mktemp("page") / "report.html"
+
+
 @pytest.fixture
-def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def opened(context: Any, report: Path) -> Iterator[Callable[..., Any]]:
     """Opens the page of run folders, once all figures are drawn; see ``watched``."""
-    with watched(browser, tmp_path / "page" / "report.html") as open_page:
+    with watched(context, report) as open_page:
         yield open_page
 
 
 @pytest.fixture(scope="module")
-def plain_page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def plain_page(context: Any, report: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One page of a run as ``run_folder`` has it; tests take it through ``page``."""
-    folder = tmp_path_factory.mktemp("plain")
-    run = write_run(folder / "runs" / "imitation", plain_trials())
-    with watched(browser, folder / "page" / "report.html") as open_page:
+    run = write_run(tmp_path_factory.mktemp("plain") / "imitation", plain_trials())
+    with watched(context, report) as open_page:
         yield open_page(run)
 
 
@@ -86,8 +101,8 @@ AS_AT_FIRST = """() => new Promise((done) => {
 
 
 @contextmanager
-def watched(browser: Any, path: Path) -> Iterator[Callable[..., Any]]:
-    """Yield what writes the page of run folders there and opens it in a context of its own.
+def watched(context: Any, path: Path) -> Iterator[Callable[..., Any]]:
+    """Yield what writes the page of run folders there and opens it.
 
     At the end no page may have complained in its console, shown a dialog, or asked for anything.
     """
@@ -102,8 +117,10 @@ def watched(browser: Any, path: Path) -> Iterator[Callable[..., Any]]:
         page.on("request", lambda request: requests.append(request.url))
         return page
 
-    def open_page(*folders: Path, address: str = "", **context: Any) -> Any:
-        page = watch(browser.new_page(**context))
+    def open_page(*folders: Path, address: str = "", viewport: dict[str, int] | None = None) -> Any:
+        page = watch(context.new_page())
+        if viewport:
+            page.set_viewport_size(viewport)
         pages.append(page)
         page.set_default_timeout(1000 * HANGS_SECONDS)
         page.goto(write_report(folders, path).as_uri() + address)
@@ -112,6 +129,6 @@ def watched(browser: Any, path: Path) -> Iterator[Callable[..., Any]]:
 
     yield open_page
     for page in pages:
-        page.context.close()
+        page.close()
     assert complaints == []
     assert all(url.startswith(("file:", "data:", "blob:")) for url in requests), requests
