@@ -11,10 +11,12 @@ from analysis.design import parse_search
 from analysis.search_page import describe_search
 
 
-@pytest.fixture
-def page(search_folder, monkeypatch):
-    monkeypatch.setattr(importance, "FEWEST", 5)
-    return render_report([load_run(search_folder)])
+@pytest.fixture(scope="module")
+def page(written_search):
+    with pytest.MonkeyPatch.context() as few_trials:
+        few_trials.setattr(importance, "FEWEST", 5)
+        few_trials.setattr("analysis.report.read_published", lambda: ())
+        return render_report([load_run(written_search)])
 
 
 def test_the_front_is_the_confirmed_one(page):

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from forked import INTERRUPTED, Setting, lightsweep, start
 from run_reading import told, weights
-from waiting import HANGS_SECONDS
 
 SMALL = """
 name: small
@@ -28,21 +27,23 @@ grid:
 TEST_IMAGES = 359  # of digits
 
 
-def on_ray(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a new interpreter, as a user does."""
-    command = [sys.executable, "-m", "lightsweep", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=HANGS_SECONDS)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """A folder in which a small sweep was run, with its output in `output.txt`."""
+    """A folder in which a small sweep was run, with its output in `output.txt` and `writes.txt`."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "small.yaml").write_text(SMALL)
-    done = lightsweep("run", "small.yaml", cwd=folder)
+    child = start("run", "small.yaml", cwd=folder)
+    done = child.end()
     (folder / "output.txt").write_text(done.stdout + done.stderr)
+    (folder / "writes.txt").write_text("\n".join(child.writes()))
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+def places_of(folder: Path, file: str) -> list[int]:
+    """Return which writes of an undisturbed run were to this file."""
+    writes = (folder / "writes.txt").read_text().splitlines()
+    return [place for place, what in enumerate(writes) if file in what]
 
 
 class TestRun:
@@ -227,7 +228,7 @@ def test_wrong_input_is_one_line_and_exit_status_2(case, tmp_path):
     arguments, expected = WRONG[case]
     (tmp_path / "small.yaml").write_text(SMALL)
     (tmp_path / "typo.yaml").write_text("dataset: {name: digits}\n\nnme: x\n")
-    done = (on_ray if "--address" in arguments else lightsweep)(*arguments, cwd=tmp_path)
+    done = start(*arguments, cwd=tmp_path, setting=Setting(ray="--address" in arguments)).end()
     assert done.returncode == 2, done.stderr
     assert expected in done.stderr
     assert done.stderr.startswith("error: ")
@@ -255,37 +256,27 @@ def test_help_loads_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_ctrl_c_leaves_a_run_that_continues_and_shows_what_it_has(tmp_path):
+def test_ctrl_c_leaves_a_run_that_continues_and_shows_what_it_has(finished, tmp_path):
     """Before the last record is written."""
-    alone, run = tmp_path / "alone", tmp_path / "run"
-    for folder in (alone, run):
-        folder.mkdir()
-        (folder / "small.yaml").write_text(SMALL)
-    undisturbed = start("run", "small.yaml", cwd=alone)
-    assert undisturbed.end().returncode == 0
-    (*_, last) = (place for place, what in enumerate(undisturbed.writes()) if "journal.jsonl" in what)
-    interrupted = start("run", "small.yaml", cwd=run, setting=Setting(before=last, gets=signal.SIGINT)).end()
+    (tmp_path / "small.yaml").write_text(SMALL)
+    setting = Setting(before=places_of(finished, "journal.jsonl")[-1], gets=signal.SIGINT)
+    interrupted = start("run", "small.yaml", cwd=tmp_path, setting=setting).end()
     assert interrupted.returncode == INTERRUPTED, interrupted.stderr
     assert "run the same command again to go on" in interrupted.stdout
-    recorded = len(pd.read_parquet(run / "runs/small/trials.parquet"))
+    recorded = len(pd.read_parquet(tmp_path / "runs/small/trials.parquet"))
     assert 1 <= recorded < 4
-    assert f"{recorded} of 4 trials done" in lightsweep("status", "runs/small", cwd=run).stdout
-    again = lightsweep("run", "small.yaml", cwd=run)
+    assert f"{recorded} of 4 trials done" in lightsweep("status", "runs/small", cwd=tmp_path).stdout
+    again = lightsweep("run", "small.yaml", cwd=tmp_path)
     assert again.returncode == 0
     assert f"{recorded} of them done already" in again.stdout
     assert "4 completed, 0 failed, 0 left" in again.stdout
 
 
-def test_a_killed_run_shows_what_it_had(tmp_path):
+def test_a_killed_run_shows_what_it_had(finished, tmp_path):
     """Kill -9 while the tables are written: status and report show the records there are."""
     (tmp_path / "small.yaml").write_text(SMALL)
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    (alone / "small.yaml").write_text(SMALL)
-    undisturbed = start("run", "small.yaml", cwd=alone)
-    assert undisturbed.end().returncode == 0
-    place = next(i for i, what in enumerate(undisturbed.writes()) if "trials.parquet" in what)
-    killed = start("run", "small.yaml", cwd=tmp_path, setting=Setting(before=place)).end()
+    setting = Setting(before=places_of(finished, "trials.parquet")[0])
+    killed = start("run", "small.yaml", cwd=tmp_path, setting=setting).end()
     assert killed.returncode == -signal.SIGKILL
     assert "4 of 4 trials done" in lightsweep("status", "runs/small", cwd=tmp_path).stdout
     assert lightsweep("report", "runs/small", cwd=tmp_path).returncode == 0

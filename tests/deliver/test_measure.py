@@ -229,22 +229,39 @@ class TestCosts:
         monkeypatch.setattr(measure, "LEAST_REPEATS", {1: 5, 256: 2})
         monkeypatch.setattr(measure, "ENOUGH_SECONDS", 0.01)
 
-    def test_are_whole_and_those_of_the_plan(self, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-        """costs.json has for each net all that a plan knows of it and all that is measured."""
-        monkeypatch.setattr(measure, "NETS", 3)
-        planned, said = _planned(), []
-        tree = measure_run(run, planned, False, lambda number, count, net: said.append((number, count, net)))
-        assert json.loads((run.folder / COSTS_FILE).read_text()) == tree
+    def test_are_whole_and_those_of_the_plan(
+        self, run: RunFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """costs.json has for each net all that a plan knows of it and all that is measured.
+
+        As the command writes it: all four nets with --all, and the report; torch's profiler, which prints to
+        the terminal, is kept from it.
+        """
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        monkeypatch.setattr(measure, "NETS", 1)
+        monkeypatch.setattr(measure.os, "getloadavg", lambda: (9.0, 0.0, 0.0))
+        monkeypatch.setattr(sys, "argv", ["lightsweep", "costs", str(run.folder), "--all"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capfd.readouterr()
+        assert (ended.value.code, err) == (0, "")
+        lines = out.splitlines()
+        assert lines[0].startswith("warning: others are at work on this machine (load 9.0 on ")
+        assert lines[1] == "net 1 of 4: digits: wide"
+        assert lines[3] == "net 3 of 4: digits: base and 1 more"
+        assert lines[-1] == f"report: {run.folder / 'report.html'}"
+        assert (run.folder / "report.html").is_file()
+
+        planned, tree = _planned(), json.loads((run.folder / COSTS_FILE).read_text())
         assert (tree["machine"], tree["torch"], tree["threads"]) == (measure.cpu_name(), torch.__version__, 1)
-        assert [(number, count, net["arms"]) for number, count, net in said] == [
-            (1, 3, ["wide"]), (2, 3, ["int8"]), (3, 3, ["base", "slow"]),
-        ]  # fmt: skip
+        assert [net["arms"] for net in tree["nets"]] == [["wide"], ["int8"], ["base", "slow"], ["pruned"]]
         digits = (trial for trial in planned.trials if trial.dataset.name == "digits")
         costs = {trial.arm: planned.costs[trial.trial_id] for trial in digits}
         for net in tree["nets"]:
+            if net["dataset"] != "digits":
+                continue
             own = vars(costs[net["arms"][0]])
             assert {name: net[name] for name in own} == own
-            assert net["dataset"] == "digits"
             if net["arms"] == ["int8"]:
                 continue
             assert net["reasons"] == {}
@@ -253,7 +270,7 @@ class TestCosts:
                 assert 0 < latency["low"] <= latency["median"] <= latency["high"]
                 assert latency["n"] >= least
             assert 0 < net["peak_1_bytes"] < net["peak_256_bytes"]
-        wide, int8, base = tree["nets"]
+        wide, int8, base, _ = tree["nets"]
         assert base["onnx_bytes"] > base["weight_bytes"]
         assert wide["onnx_bytes"] - base["onnx_bytes"] == pytest.approx(
             wide["weight_bytes"] - base["weight_bytes"], abs=200
@@ -261,6 +278,18 @@ class TestCosts:
         assert int8["onnx_bytes"] < base["onnx_bytes"]
         assert set(int8["reasons"]) == {name for name, cost in int8.items() if cost is None}
         assert len(int8["reasons"]) == 4  # its time and memory would be those of a simulation in float32
+
+    def test_are_of_so_many_nets_unless_all_are_asked_for(
+        self, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(measure, "NETS", 3)
+        monkeypatch.setattr(measure, "measure", lambda *_: {"reasons": {}})
+        said = []
+        tree = measure_run(run, _planned(), False, lambda *what: said.append(what))
+        assert json.loads((run.folder / COSTS_FILE).read_text()) == tree
+        assert [(number, count, net["arms"]) for number, count, net in said] == [
+            (1, 3, ["wide"]), (2, 3, ["int8"]), (3, 3, ["base", "slow"]),
+        ]  # fmt: skip
 
     def test_of_nothing_completed_are_refused(self, run: RunFolder) -> None:
         run.journal.unlink()
@@ -295,26 +324,6 @@ class TestCosts:
             measure_run(run, _planned(), True, interrupt)
         assert (run.folder / COSTS_FILE).read_text() == "before"
         assert not list(run.folder.glob("*.tmp"))
-
-    def test_command_shows_them_and_writes_the_report(
-        self, run: RunFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-    ) -> None:
-        """All four nets with --all; torch's profiler, which prints to the terminal, is kept from it."""
-        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-        monkeypatch.setattr(measure, "NETS", 1)
-        monkeypatch.setattr(measure.os, "getloadavg", lambda: (9.0, 0.0, 0.0))
-        monkeypatch.setattr(sys, "argv", ["lightsweep", "costs", str(run.folder), "--all"])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capfd.readouterr()
-        assert (ended.value.code, err) == (0, "")
-        lines = out.splitlines()
-        assert lines[0].startswith("warning: others are at work on this machine (load 9.0 on ")
-        assert lines[1] == "net 1 of 4: digits: wide"
-        assert lines[3] == "net 3 of 4: digits: base and 1 more"
-        assert lines[-1] == f"report: {run.folder / 'report.html'}"
-        assert (run.folder / "report.html").is_file()
-        assert len(json.loads((run.folder / COSTS_FILE).read_text())["nets"]) == 4
 
 
 NET: dict[str, Any] = {

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from forked import Setting, start
 from waiting import HANGS_SECONDS
 
 from lightsweep.distributed import access
@@ -90,15 +91,8 @@ class TestAClusterThatWantsAToken:
         (tmp_path / "small.yaml").write_text(
             "name: small\ndataset: {name: digits, validation: 100, train_limit: 200}\nseeds: 1\n"
         )
-        command = [sys.executable, "-m", "lightsweep", "run", "small.yaml", "--address", closed]
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            env=environment_of(tmp_path),
-            capture_output=True,
-            text=True,
-            timeout=HANGS_SECONDS,
-        )
+        setting = Setting({"HOME": str(tmp_path)}, ray=True)
+        done = start("run", "small.yaml", "--address", closed, cwd=tmp_path, setting=setting).end()
         assert done.returncode == 2, done.stdout + done.stderr
         assert done.stderr.count("\n") == 1
         assert "this cluster wants its authentication token" in done.stderr
@@ -115,6 +109,7 @@ class TestAClusterThatWantsAToken:
             check_access(closed, environment_of(tmp_path), insecure=False)
 
 
+@pytest.mark.slow
 class TestAClusterThatLetsEverybodyIn:
     def test_is_refused_unless_told_so(self, open_to_all: str, tmp_path: Path) -> None:
         environment = environment_of(tmp_path)
@@ -125,7 +120,6 @@ class TestAClusterThatLetsEverybodyIn:
             environment = environment_of(tmp_path, **mode)
             assert check_access(open_to_all, environment, insecure=True) == "disabled"
 
-    @pytest.mark.slow
     def test_is_no_matter_where_only_this_machine_reaches_it(self, tmp_path: Path) -> None:
         with head(environment_of(tmp_path, RAY_AUTH_MODE="disabled"), "127.0.0.1") as place:
             assert place.startswith("127.0.0.1:")

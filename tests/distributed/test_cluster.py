@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forked import start_training
+from forked import Setting, start_training
+from forked import start as start_command
 from marked import WORKER
 from ports import free_port
 from ray_processes import RayRun
@@ -34,7 +35,7 @@ grid:
 NODES = """
 import sys
 from ray.cluster_utils import Cluster
-port = int(sys.argv[1])
+port, cpus = map(int, sys.argv[1:])
 cluster = Cluster(initialize_head=True, head_node_args={
     "num_cpus": 0, "metrics_export_port": port, "include_dashboard": False
 })
@@ -45,7 +46,7 @@ for line in sys.stdin:
     if word == "add":
         kind, data = more or ("plain", "nowhere")
         node = cluster.add_node(
-            num_cpus=2, num_gpus=int(kind == "gpu"), resources={kind: 1}, env_vars={"LIGHTSWEEP_DATA": data}
+            num_cpus=cpus, num_gpus=int(kind == "gpu"), resources={kind: 1}, env_vars={"LIGHTSWEEP_DATA": data}
         )
     elif word == "kill":
         cluster.remove_node(node, allow_graceful=False)
@@ -67,8 +68,8 @@ class Nodes:
 
 
 @contextmanager
-def nodes(run: Run | RayRun) -> Iterator[Nodes]:
-    """Start a cluster of a head without processors."""
+def nodes(run: Run | RayRun, cpus: int = 2) -> Iterator[Nodes]:
+    """Start a cluster of a head without processors; each other node has so many."""
     port = free_port()
     marks = {
         "LIGHTSWEEP_TEST_MARK": run.mark,
@@ -77,7 +78,7 @@ def nodes(run: Run | RayRun) -> Iterator[Nodes]:
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # workers know the gate
     }
     process = subprocess.Popen(
-        [sys.executable, "-c", NODES, str(port)],
+        [sys.executable, "-c", NODES, str(port), str(cpus)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env={**os.environ, **marks},
     )  # fmt: skip
@@ -123,7 +124,7 @@ def test_a_trial_whose_node_is_lost_too_often_is_recorded_with_its_name(short_fo
     """Once is too often here; the next run goes on and ends like any other."""
     (short_folder / "sweep.yaml").write_text(SWEEP.replace(": 40", ": 2"))
     run = RayRun(short_folder)
-    with nodes(run) as cluster:
+    with nodes(run, cpus=1) as cluster:
         run.address = cluster.address
         cluster.tell("add")
         child = run.start("resources.retries=0")
@@ -137,10 +138,9 @@ def test_a_trial_whose_node_is_lost_too_often_is_recorded_with_its_name(short_fo
     trials = table(short_folder, "trials")
     assert len(trials) == 4
     lost = trials[trials.status == "failed"]
-    assert 1 <= len(lost) <= 2
     host = os.uname().nodename
-    assert lost.host.tolist() == [host] * len(lost)
-    assert lost.error.str.startswith(f"its worker on {host} was lost").all(), lost.error.tolist()
+    assert lost.host.tolist() == [host]
+    assert lost.error.iloc[0].startswith(f"its worker on {host} was lost"), lost.error.tolist()
     run.await_silence()
     assert start_training(short_folder).end().returncode == 0
     assert table(short_folder, "trials").status.tolist() == ["completed"] * 4
@@ -204,9 +204,11 @@ def measured(url: str) -> dict[str, float]:
 
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:10001"])
 def test_rays_client_protocol_is_refused_with_the_way_that_works(short_folder: Path, address: str) -> None:
-    run = Run(short_folder, SWEEP)
-    output = run.to_the_end("--address", address, status=2)
-    assert "run it on the head: ray exec cluster.yaml" in output
+    (short_folder / "sweep.yaml").write_text(SWEEP)
+    setting = Setting(ray=True)
+    done = start_command("run", "sweep.yaml", "--address", address, cwd=short_folder, setting=setting).end()
+    assert done.returncode == 2
+    assert "run it on the head: ray exec cluster.yaml" in done.stderr
 
 
 @pytest.mark.slow
