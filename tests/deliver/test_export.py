@@ -134,9 +134,7 @@ def lightsweep(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str
 
 class TestFile:
     @pytest.mark.parametrize("name", FILES)
-    def test_predicts_what_was_recorded(
-        self, trained: Run, exported: dict[str, Exported], name: str
-    ) -> None:
+    def test_predicts_what_was_recorded(self, trained: Run, exported: dict[str, Exported], name: str) -> None:
         """On all test images: normalisation is inside, the weights are the trained ones."""
         made, arm = exported[name], Path(name).stem
         row = trained.run.records()[trained.id_of(arm)].trial
