@@ -46,7 +46,8 @@ for line in sys.stdin:
     if word == "add":
         kind, data = more or ("plain", "nowhere")
         node = cluster.add_node(
-            num_cpus=cpus, num_gpus=int(kind == "gpu"), resources={kind: 1}, env_vars={"LIGHTSWEEP_DATA": data}
+            num_cpus=cpus, num_gpus=int(kind == "gpu"), resources={kind: 1},
+            env_vars={"LIGHTSWEEP_DATA": data},
         )
     elif word == "kill":
         cluster.remove_node(node, allow_graceful=False)
