@@ -87,6 +87,8 @@ def test_a_completed_trial_becomes_a_row_and_its_epochs(tmp_path, outcome):
     assert (done["status"], done["test_accuracy"], done["epochs_trained"]) == ("completed", 0.6, 3)
     assert (done["stages_total"], done["stages_reused"], done["training_seconds"]) == (2, 1, 8)
     assert (done["waited_seconds"], done["result_key"]) == (0.75, "k3")
+    kinds = {"batch_size": "Int64", "stages.dual.lr": "float64", "model.separable": "boolean"}
+    assert {key: str(trials[f"config.{key}"].dtype) for key in kinds} == kinds
     assert (broken["status"], broken["error"]) == ("failed", "NaN loss in epoch 3")
     assert math.isnan(broken["test_accuracy"])  # not computable is null, never 0
     assert epochs.trial_epoch.tolist() == [1, 2, 3]
@@ -114,6 +116,7 @@ def test_a_record_after_a_cut_line_is_whole(tmp_path, outcome):
     run.append(record(TRIALS[1], COST, outcome, ""))
     with pytest.warns(UserWarning, match="line 1"):
         assert list(run.records()) == [TRIALS[1].trial_id]
+    assert list(run.records()) == [TRIALS[1].trial_id]  # again, when the line has been warned of
 
 
 def test_the_newest_record_counts_and_only_the_plans_trials(tmp_path, outcome):
