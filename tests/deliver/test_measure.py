@@ -258,10 +258,9 @@ class TestCosts:
         digits = (trial for trial in planned.trials if trial.dataset.name == "digits")
         costs = {trial.arm: planned.costs[trial.trial_id] for trial in digits}
         for net in tree["nets"]:
-            if net["dataset"] != "digits":
-                continue
             own = vars(costs[net["arms"][0]])
             assert {name: net[name] for name in own} == own
+            assert net["dataset"] == "digits"
             if net["arms"] == ["int8"]:
                 continue
             assert net["reasons"] == {}

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forked import Setting, start_training
-from forked import start as start_command
+from forked import start_training
 from marked import WORKER
 from ports import free_port
 from ray_processes import RayRun
@@ -206,8 +205,7 @@ def measured(url: str) -> dict[str, float]:
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:10001"])
 def test_rays_client_protocol_is_refused_with_the_way_that_works(short_folder: Path, address: str) -> None:
     (short_folder / "sweep.yaml").write_text(SWEEP)
-    setting = Setting(ray=True)
-    done = start_command("run", "sweep.yaml", "--address", address, cwd=short_folder, setting=setting).end()
+    done = RayRun(short_folder).start_command("run", "sweep.yaml", "--address", address).end()
     assert done.returncode == 2
     assert "run it on the head: ray exec cluster.yaml" in done.stderr
 
