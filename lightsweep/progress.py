@@ -25,6 +25,7 @@ class Progress:
         log: Path,
         console: Console,
         share_done: Callable[[], float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start counting.
 
@@ -33,6 +34,7 @@ class Progress:
             log: File that lines are appended to.
             console: Where the progress is shown.
             share_done: Of a search, tells how much of it is over, 0 to 1.
+            clock: Tells seconds, from any moment on.
 
         """
         self.console = console
@@ -46,7 +48,8 @@ class Progress:
         self.waited_seconds = self.worker_seconds = 0.0
         self.epochs_ended = 0  # at most, of trials that have ended
         self.running: dict[str, tuple[Trial, int]] = {}
-        self.started = self.said = time.monotonic()
+        self._clock = clock
+        self.started = self.said = clock()
         self._log: TextIO = log.open("a", encoding="utf-8")
         self._bar: Bar | None = None
         self._task: TaskID | None = None
@@ -70,7 +73,7 @@ class Progress:
     def begin_list(self, trials: Sequence[Trial]) -> None:
         """Go on from a search to a list of trials, all of which are known."""
         self.share_done, self.share_before = None, 0.0
-        self.started, self.epochs_ended = time.monotonic(), 0
+        self.started, self.epochs_ended = self._clock(), 0
         self.epochs = {trial_id: 0 for trial_id in list(self.epochs)[: self.done]}
         for trial in trials:
             self.add(trial)
@@ -98,14 +101,14 @@ class Progress:
     def say(self, text: str) -> None:
         """Show a line and log it."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        self.said = time.monotonic()
+        self.said = self._clock()
         self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
         self._log.flush()
 
     def advance(self, trial: Trial, epochs: int) -> None:
         """Note that a trial is running and how many epochs it has behind it."""
         self.running[trial.trial_id] = (trial, epochs)
-        if self._bar is None and time.monotonic() - self.said > QUIET_SECONDS:
+        if self._bar is None and self._clock() - self.said > QUIET_SECONDS:
             under_way = ", ".join(
                 f"{running.label} {done} of {self.epochs[running.trial_id]} epochs"
                 for running, done in self.running.values()
@@ -179,7 +182,7 @@ class Progress:
             return "done"
         if share <= self.share_before:
             return "time left unknown"
-        left = (time.monotonic() - self.started) * (1 - share) / (share - self.share_before)
+        left = (self._clock() - self.started) * (1 - share) / (share - self.share_before)
         return f"about {left:.0f} s left" if left < 90 else f"about {left / 60:.0f} min left"
 
     def _update(self) -> None:

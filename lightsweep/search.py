@@ -10,7 +10,7 @@ import random
 import re
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,13 +79,20 @@ class Survey:
 class Study:
     """The study of one sweep's search, and its trials of this and earlier runs."""
 
-    def __init__(self, planned: Plan, folder: Path, outcomes: Mapping[str, Outcome]) -> None:
+    def __init__(
+        self,
+        planned: Plan,
+        folder: Path,
+        outcomes: Mapping[str, Outcome],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Open the study, or begin it, and mend what a killed run left.
 
         Args:
             planned: The sweep's plan.
             folder: The run's folder.
             outcomes: What became of trials that have a record, by trial id.
+            clock: Tells seconds, from any moment on; for a budget in minutes.
 
         Raises:
             InputError: The database cannot be used, or the study there is of another search.
@@ -100,7 +107,8 @@ class Study:
         """All that were ever trained, by trial id, in the order in which they were drawn."""
         self._under_way: dict[str, list[int]] = {}
         self._told = _Tally()
-        self._began = time.monotonic()
+        self._clock = clock
+        self._began = clock()
         self._study = _open(self.sweep, self.search, folder)
         with _database(self.sweep):
             self._take_over(outcomes)
@@ -152,7 +160,7 @@ class Study:
         return self._minutes() >= budget.minutes
 
     def _minutes(self) -> float:
-        return (self._told.seconds + time.monotonic() - self._began) / 60
+        return (self._told.seconds + self._clock() - self._began) / 60
 
     def _draw(self) -> Draw | None:
         """Ask the study once; None for what is not to be trained, of which it is told at once."""
@@ -242,8 +250,8 @@ class Study:
             self._tell(first, self.draws[trial_id], outcome)
             for number in same:
                 self._repeat(number, self.draws[trial_id])
-            self._told.seconds += time.monotonic() - self._began
-            self._began = time.monotonic()
+            self._told.seconds += self._clock() - self._began
+            self._began = self._clock()
             self._study.set_user_attr("seconds", self._told.seconds)
 
     def _tell(self, number: int, draw: Draw, outcome: Outcome) -> None:

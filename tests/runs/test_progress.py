@@ -2,10 +2,8 @@
 
 import io
 
-import pytest
 from rich.console import Console
 
-from lightsweep import progress
 from lightsweep.progress import Progress
 from lightsweep.records import Outcome
 from lightsweep.spec import ArmSpec, DatasetSpec
@@ -22,19 +20,12 @@ def outcome(accuracy: float | None) -> Outcome:
     return Outcome(status="completed", error=None, accuracies={"val_accuracy": accuracy}, **common)
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    return now
-
-
-def test_lines_say_how_each_trial_ended_and_what_is_left(tmp_path, clock):
-    text = io.StringIO()
-    with Progress(TRIALS, tmp_path / "log.txt", Console(file=text)) as shown:
+def test_lines_say_how_each_trial_ended_and_what_is_left(tmp_path):
+    now, text = [0.0], io.StringIO()
+    with Progress(TRIALS, tmp_path / "log.txt", Console(file=text), clock=lambda: now[0]) as shown:
         shown.advance(TRIALS[0], 0)
         shown.advance(TRIALS[1], 5)
-        clock[0] = 30.0
+        now[0] = 30.0
         shown.end(TRIALS[0], outcome(0.5))
         shown.end(TRIALS[1], outcome(None))
     assert text.getvalue().splitlines() == [
@@ -44,11 +35,11 @@ def test_lines_say_how_each_trial_ended_and_what_is_left(tmp_path, clock):
     assert "FAILED: NaN loss" in (tmp_path / "log.txt").read_text()
 
 
-def test_a_long_trial_is_heard_of(tmp_path, clock):
-    text = io.StringIO()
-    with Progress(TRIALS, tmp_path / "log.txt", Console(file=text)) as shown:
+def test_a_long_trial_is_heard_of(tmp_path):
+    now, text = [0.0], io.StringIO()
+    with Progress(TRIALS, tmp_path / "log.txt", Console(file=text), clock=lambda: now[0]) as shown:
         shown.advance(TRIALS[0], 1)
-        clock[0] = 61.0
+        now[0] = 61.0
         shown.advance(TRIALS[0], 2)
         shown.advance(TRIALS[0], 3)
     assert text.getvalue().splitlines() == ["[0/2] running: base (seed 0) 2 of 10 epochs; about 9 min left"]

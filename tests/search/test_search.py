@@ -1,6 +1,7 @@
 """The study: what it hands out and is told, and how it goes on after a crash. Nothing is trained here."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,13 @@ def planned(**search: Any) -> Plan:
     return plan(Sweep.model_validate(tree), lambda spec: describe(spec, Path("nowhere")))
 
 
-def begin(folder: Path, outcomes: dict[str, Outcome] | None = None, **search: Any) -> Study:
-    study = Study(planned(**search), folder, outcomes or {})
+def begin(
+    folder: Path,
+    outcomes: dict[str, Outcome] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    **search: Any,
+) -> Study:
+    study = Study(planned(**search), folder, outcomes or {}, clock)
     study.at_once = 2
     return study
 
@@ -182,15 +188,15 @@ def test_a_budget_of_epochs_counts_what_trials_trained(tmp_path: Path) -> None:
     assert study.ask() is None  # 2 + 10 + 10 + 10
 
 
-def test_a_budget_of_minutes_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_budget_of_minutes_goes_on_where_it_was(tmp_path: Path) -> None:
     now = [0.0]
-    monkeypatch.setattr("lightsweep.search.time.monotonic", lambda: now[0])
-    study = begin(tmp_path, trials=None, budget={"minutes": 2})
+    limits: dict[str, Any] = {"clock": lambda: now[0], "trials": None, "budget": {"minutes": 2}}
+    study = begin(tmp_path, **limits)
     draw = draw_from(study)
     now[0] = 90.0
     study.tell(draw.trial.trial_id, ended(draw))
     assert study.share_done() == pytest.approx(0.75)
-    study = begin(tmp_path, {draw.trial.trial_id: ended(draw)}, trials=None, budget={"minutes": 2})
+    study = begin(tmp_path, {draw.trial.trial_id: ended(draw)}, **limits)
     assert study.share_done() == pytest.approx(0.75)
     draw_from(study)
     now[0] += 31.0

@@ -1,7 +1,7 @@
 import itertools
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -9,15 +9,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from lightsweep import images as images_module
-from lightsweep import train as module
 from lightsweep.images import Source, Split, freeze
-from lightsweep.models import Net, build
+from lightsweep.models import FusedNet, Net, build
 from lightsweep.schedule import block_names, learning_rate, trainable_blocks
-from lightsweep.seeding import derive
 from lightsweep.spec import ModelSpec, StageSpec, TransformSpec
 from lightsweep.stagefile import Checkpoint
 from lightsweep.train import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
@@ -106,22 +104,68 @@ def test_seed_and_stage_index_change_order_augmentation_and_dropout() -> None:
     assert "a.conv1.convolution.weight" in differing(plain, from_start(stage_index=1))
 
 
-def test_each_stage_epoch_and_purpose_has_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    streams: list[tuple[Any, ...]] = []
+@dataclass
+class Seen:
+    """What a net saw and did in one epoch."""
 
-    def recorded(seed: int, purpose: str, *parts: int | str) -> int:
-        streams.append((seed, purpose, *parts))
-        return derive(seed, purpose, *parts)
+    order: list[int] = field(default_factory=list)
+    """The images' places in their split."""
+    flipped: list[bool] = field(default_factory=list)
+    """Of each image, in the order of the batches."""
+    active: list[bool] = field(default_factory=list)
+    """Of each hidden unit for each image, in the order of the batches: whether it is above zero."""
+    kept: list[bool] = field(default_factory=list)
+    """Likewise, whether it still is after dropout."""
 
-    monkeypatch.setattr(module, "derive", recorded)
-    for index in range(2):
-        train(stage(epochs=3), seed=5, stage_index=index)
-    assert sorted(streams) == sorted(
-        (5, purpose, index, epoch)
-        for purpose in ("augmentation", "dropout", "order")
-        for index in range(2)
-        for epoch in range(3)
-    )
+    def is_dropped_like(self, other: "Seen") -> bool:
+        units = zip(self.active, other.active, self.kept, other.kept, strict=True)
+        return all(mine == theirs for one, two, mine, theirs in units if one and two)
+
+
+def watch(seed: int, stage_index: int, epochs: int) -> list[Seen]:
+    """Train and return what was seen in each epoch."""
+    seen = [Seen()]
+    everything = TRAINING.images_of(torch.arange(len(TRAINING)))
+
+    def note_images(net: nn.Module, images: tuple[Tensor, ...]) -> None:
+        for original, augmented in zip(*images[:2], strict=True) if net.training else ():
+            seen[-1].order.append(int((everything - original).abs().flatten(1).sum(1).argmin()))
+            seen[-1].flipped.append(not torch.equal(original, augmented))
+
+    def note_hidden(layer: nn.Module, _: object, output: Tensor) -> None:
+        if layer.training:
+            seen[-1].active += (output > 0).flatten().tolist()
+
+    def note_dropped(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+        if layer.training:
+            seen[-1].kept += (inputs[0] > 0).flatten().tolist()
+
+    net = build(MODEL, SHAPE, CLASSES, "fused", seed)
+    assert isinstance(net, FusedNet)
+    assert net.hidden is not None
+    assert net.output is not None
+    net.register_forward_pre_hook(note_images)
+    net.hidden.register_forward_hook(note_hidden)
+    net.output.register_forward_pre_hook(note_dropped)
+    row = stage(epochs=epochs)
+    for _ in train_stage(
+        StageState.begin(net, MODEL, row), MODEL, row, TRAINING, VALIDATION, FLIP, 8, seed, stage_index
+    ):
+        seen.append(Seen())
+    return seen[:-1]
+
+
+def test_no_two_epochs_stages_or_seeds_share_an_order_an_augmentation_or_a_dropout() -> None:
+    seen = [one for seed in (5, 6) for index in (0, 1) for one in watch(seed, index, epochs=2)]
+    assert len(seen) == 8
+    for one in seen:
+        assert sorted(one.order) == list(range(len(TRAINING)))
+        assert 0 < sum(one.flipped) < len(TRAINING)
+        assert one.is_dropped_like(one)
+    for one, other in itertools.combinations(seen, 2):
+        assert one.order != other.order
+        assert one.flipped != other.flipped
+        assert not one.is_dropped_like(other)
 
 
 def test_global_random_states_are_left_as_found() -> None:
