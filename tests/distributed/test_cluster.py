@@ -103,7 +103,7 @@ def start(run: Run, address: str, *arguments: str) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_an_empty_cluster_is_waited_for(short_folder: Path) -> None:
-    run = Run(short_folder, SWEEP)
+    run = Run(short_folder, SWEEP.replace(": 40", ": 2"))
     with nodes(run) as cluster:
         process = start(run, cluster.address)
         assert process.stdout is not None

@@ -187,7 +187,7 @@ def kill_and_go_on(search: Search, kill: Callable[[subprocess.Popen[str]], None]
     search.assert_whole(9)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_killed_search_goes_on_to_its_number_of_trials(short_folder: Path) -> None:
     kill_and_go_on(Search(short_folder), lambda process: os.killpg(process.pid, signal.SIGKILL))
 
