@@ -65,7 +65,7 @@ class Alternatives:
     references: tuple[ReferenceNet, ...]
     """From few to many parameters."""
     own: int
-    """How many own nets have a completed trial."""
+    """How many own nets have a result."""
     beaten: tuple[Dominance, ...]
     """The own nets that a reference net dominates, from few to many parameters."""
 
@@ -79,7 +79,7 @@ def compare_alternatives(trials: pd.DataFrame) -> tuple[Alternatives, ...]:
     if ARCHITECTURE not in trials:
         return ()
     arms = summarise_arms(trials)
-    arms = arms[arms["n_completed"] > 0].sort_values(["parameters", "label"], ignore_index=True)
+    arms = arms[arms["n_seeds"] > 0].sort_values(["parameters", "label"], ignore_index=True)
     labelled = trials.merge(arms[[*ARM_KEY, "label"]], on=ARM_KEY)
     found = (
         _on_dataset(str(dataset), rows, labelled) for dataset, rows in arms.groupby("dataset", sort=False)
@@ -101,12 +101,7 @@ def _on_dataset(dataset: str, arms: pd.DataFrame, trials: pd.DataFrame) -> Alter
     is_reference = arms["is_reference"].to_numpy(dtype=bool)
     nets = [_net(arm) for _, arm in arms.iterrows()]
     rows = trials[trials["dataset"] == dataset]
-    test = pd.concat(  # runs differ in folds; a label is of one run
-        [
-            seed_means(part, "test_accuracy", max(part["fold"].nunique(), 1), key="label")
-            for _, part in rows.groupby("run", sort=False)
-        ]
-    ).reindex([net.label for net in nets])
+    test = seed_means(rows, "test_accuracy", key="label").reindex([net.label for net in nets])
 
     def best(place: int, others: npt.NDArray[np.bool_]) -> Dominance | None:
         better = np.flatnonzero(dominate[:, place] & others)

@@ -127,7 +127,7 @@ def shared_arms(runs: Sequence[Run]) -> list[SharedArm]:
     """
     judged = _judged(runs)
     arms = summarise_arms(judged)
-    arms = arms[arms["n_completed"] > 0]
+    arms = arms[arms["n_seeds"] > 0]
     is_shared = arms.groupby(["dataset", "arm"])["run"].transform("nunique") > 1
     arms = arms[is_shared.astype(bool)]
     seeds = _seeds_by_arm(judged, arms)
@@ -150,7 +150,7 @@ def shared_arms(runs: Sequence[Run]) -> list[SharedArm]:
 def front_shares(runs: Sequence[Run]) -> list[FrontShare]:
     """Say what fronts cover on the data sets that two or more runs have completed trials on."""
     arms = summarise_arms(_judged(runs))
-    arms = arms[arms["n_completed"] > 0]
+    arms = arms[arms["n_seeds"] > 0]
     shares = []
     for dataset, rows in arms.groupby("dataset", sort=False):
         if rows["run"].nunique() > 1:

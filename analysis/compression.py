@@ -2,8 +2,9 @@
 
 The net that would have been built with a compressed net's bytes was seldom trained. What it would reach is
 read off a line, straight in the logarithm of bytes, between the two neighbours on the front of the nets
-built small: the front by bytes and validation accuracy. The accuracies compared are of the test images,
-seed by seed, so a comparison is a contrast of three arms and is judged as an ablation's are.
+built small: the front by bytes and validation accuracy. Fronts are mostly concave, so that such a line lies
+below them and speaks for compressing: by less, the nearer the neighbours. The accuracies compared are of
+the test images, seed by seed, so a comparison is a contrast of three arms and is judged as an ablation's are.
 """
 
 import math
@@ -15,7 +16,7 @@ import pandas as pd
 
 from analysis.confirmation import judged_trials
 from analysis.contrasts import Contrast
-from analysis.evidence import Comparison, JudgedFamily, Rule, judge_contrasts
+from analysis.evidence import Comparison, JudgedFamily, Rule, Tables, judge_contrasts
 from analysis.frame import Run, summarise_arms
 from analysis.notation import MISSING, count, share, value
 from analysis.pairing import seed_means
@@ -24,6 +25,8 @@ from analysis.pareto import mark_front
 PRUNE, AMOUNT, QUANTISE = (f"config.compression.{key}" for key in ("prune", "amount", "quantise"))
 WORDS = {"helps": "compressing is better", "hurts": "building small is better"}
 """What the verdicts are called."""
+WIDEST_GAP = 2.0
+"""Factor in bytes between neighbours over which a line is drawn."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,12 @@ def equal_bytes(sizes: "pd.Series[int]", weight_bytes: int) -> dict[str, float] 
     if sizes.iloc[above] == weight_bytes:
         return {str(sizes.index[above]): 1.0}
     low, high = float(sizes.iloc[above - 1]), float(sizes.iloc[above])
+    if high > WIDEST_GAP * low:
+        ends = f"{sizes.index[above - 1]} and {sizes.index[above]}"
+        return (
+            f"its neighbours on the front of the nets built small ({ends}) are a factor of {high / low:.3g} "
+            f"apart in bytes; a line over more than {WIDEST_GAP:g} says too little of what lies between"
+        )
     weight = math.log(weight_bytes / low) / math.log(high / low)
     return {str(sizes.index[above - 1]): 1 - weight, str(sizes.index[above]): weight}
 
@@ -104,8 +113,7 @@ def _on_dataset(run: str, dataset: str, trials: pd.DataFrame, rule: Rule) -> Bui
     is_compressed = are_compressed(trials)
     arms = summarise_arms(trials).sort_values(["weight_bytes", "arm"]).set_index("arm")
     names = list(trials.loc[is_compressed, "arm"].unique())
-    folds = max(trials["fold"].nunique(), 1)
-    test, validation = (seed_means(trials, f"{split}_accuracy", folds) for split in ("test", "val"))
+    test, validation = (seed_means(trials, f"{split}_accuracy") for split in ("test", "val"))
     test, validation = test.reindex(arms.index), validation.reindex(arms.index)
     built = mark_front(arms.drop(index=names).reset_index(), "weight_bytes")
     front = built[built["on_front"]].drop_duplicates("weight_bytes").set_index("arm")["weight_bytes"]
@@ -113,14 +121,14 @@ def _on_dataset(run: str, dataset: str, trials: pd.DataFrame, rule: Rule) -> Bui
     rows = {str(arm): row for arm, row in arms[arms.index.isin(names)].to_dict("index").items()}
     mixtures: dict[str, dict[str, float] | str] = {}
     for name, arm in rows.items():
-        if not arm["n_completed"]:
-            mixtures[name] = "no trial of it completed"
+        if not arm["n_seeds"]:
+            mixtures[name] = "no seed of it has a result"
         elif pd.isna(arm["weight_bytes"]):
             mixtures[name] = "its bytes are not known"
         else:
             mixtures[name] = equal_bytes(front, int(arm["weight_bytes"]))
     contrasts = [_contrast(name, mixture) for name, mixture in mixtures.items() if isinstance(mixture, dict)]
-    compared = judge_contrasts(contrasts, test, validation, {}, rule, WORDS)
+    compared = judge_contrasts(contrasts, Tables(test, validation), rule, WORDS)
     settings = trials.drop_duplicates("arm").set_index("arm").to_dict("index")
     by_arm = {comparison.contrast.name: comparison for comparison in compared}
     return BuiltOrCompressed(

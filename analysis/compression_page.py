@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from analysis import notation
-from analysis.compression import BuiltOrCompressed, CompressedArm
+from analysis.compression import WIDEST_GAP, BuiltOrCompressed, CompressedArm
 from analysis.evidence_figures import forest_figure
 from analysis.figures import Plot
 
@@ -26,7 +26,7 @@ def lay_out_compression(evidence: BuiltOrCompressed, place: str) -> CompressionP
     forest = None
     if any(row.judgement.n for row in compared):
         forest = Plot(
-            forest_figure(evidence.family, evidence.rule.equivalence),
+            forest_figure(evidence.family.comparisons, evidence.rule.equivalence),
             "Compressed nets minus nets built small at equal bytes; the table has the numbers",
             "Test accuracy of each compressed net minus that of nets built small, at its bytes: right of "
             "zero compressing is better. Mean over paired seeds (each small dot is one) with its 95% "
@@ -69,7 +69,9 @@ def _explain(evidence: BuiltOrCompressed) -> str:
         "Built small: the uncompressed arms of this run on the front by bytes and mean validation accuracy; "
         "test accuracy took no part in choosing them. What they would reach at a compressed net’s bytes lies "
         "on a line, straight in the logarithm of bytes, between the neighbours named, drawn for each seed by "
-        "itself; nothing is said beyond the front’s ends.",
+        "itself; nothing is said beyond the front’s ends, nor between neighbours more than a factor of "
+        f"{WIDEST_GAP:g} apart. Fronts are mostly concave, so the line lies below what a net built small "
+        "would reach, and speaks for compressing by some tenths of a point.",
     ]
     compared = evidence.family.comparisons
     if compared:

@@ -1,11 +1,13 @@
 """A search's nets and their confirmation by fresh seeds: the best of many single results are lucky."""
 
 from dataclasses import dataclass
+from statistics import fmean
 
 import pandas as pd
 
 from analysis.frame import ARM_KEY, summarise_arms
 from analysis.pareto import mark_front
+from analysis.seeds import whole_seeds
 from analysis.statistics import Interval, interval
 
 
@@ -43,17 +45,18 @@ class Regression:
     n: int
     """Nets."""
     mean: float
-    """Of the nets' differences, a fraction."""
-    bounds: Interval | None
-    """95% interval over nets; None for one net."""
+    """Of the nets' differences, a fraction. There is no interval: the nets share the search's seed and the
+    fresh ones, and so the luck of these seeds' validation images, of which nets say nothing."""
 
 
 def judged_trials(trials: pd.DataFrame) -> pd.DataFrame:
     """Return the trials (rows of ``Run.trials``, or several concatenated) that a front may be made of.
 
     Of a search with completed confirmation trials on a data set, these trials alone: the search's own results
-    chose the nets, so they are not evidence. Of a search without, its search trials; of other runs, all.
+    chose the nets, so they are not evidence. Of a search without, its search trials; of other runs, all but
+    those of a placebo.
     """
+    trials = trials[~trials["is_placebo"]]
     place = ["run", "dataset"]
     is_confirmation = (trials["phase"] == "confirmation").astype(bool)
     is_result = is_confirmation & (trials["status"] == "completed")
@@ -67,7 +70,7 @@ def searched_nets(trials: pd.DataFrame) -> pd.DataFrame:
     ``trials`` are those of one run on one data set. What a trial reached that did not complete takes no part.
     """
     nets = mark_front(summarise_arms(trials[trials["phase"] == "search"]))
-    return nets[nets["n_completed"] > 0].reset_index(drop=True)
+    return nets[nets["n_seeds"] > 0].reset_index(drop=True)
 
 
 def confirmed_nets(trials: pd.DataFrame) -> list[ConfirmedNet]:
@@ -78,10 +81,9 @@ def confirmed_nets(trials: pd.DataFrame) -> list[ConfirmedNet]:
     searched = searched_nets(trials).set_index("arm")
     confirmed = trials[trials["phase"] == "confirmation"]
     nets = mark_front(summarise_arms(confirmed))
-    completed = confirmed[confirmed["status"] == "completed"]
-    by_seed = completed.groupby([*ARM_KEY, "seed"], sort=True)["val_accuracy"].mean()
+    by_seed = whole_seeds(confirmed, ["val_accuracy"])["val_accuracy"].sort_index()
     found = []
-    for net in nets[nets["n_completed"] > 0].to_dict("records"):
+    for net in nets[nets["n_seeds"] > 0].to_dict("records"):
         if net["arm"] not in searched.index:
             continue
         accuracies = by_seed.loc[tuple(net[key] for key in ARM_KEY)].tolist()
@@ -103,11 +105,8 @@ def confirmed_nets(trials: pd.DataFrame) -> list[ConfirmedNet]:
 
 
 def regression_to_the_mean(nets: list[ConfirmedNet]) -> Regression | None:
-    """Return the mean of the nets' differences with an interval over nets; None without nets."""
-    if not nets:
-        return None
-    differences = [net.difference for net in nets]
-    return Regression(len(nets), sum(differences) / len(nets), interval(differences))
+    """Return the mean of the nets' differences; None without nets."""
+    return Regression(len(nets), fmean(net.difference for net in nets)) if nets else None
 
 
 def _known(value: float) -> float | None:

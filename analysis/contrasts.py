@@ -26,6 +26,9 @@ class Contrast:
     """Arm -> weight; the weights sum to zero."""
     factors: tuple[str, ...] = ()
     """Names of the design's factors that it is about."""
+    model: Mapping[str, tuple[float, ...]] | None = None
+    """Arm -> its row of the model by which the contrast is estimated at a seed at which some of its arms have
+    no result; None if it then has none."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def _shapley_values(design: Design, dataset: str) -> list[Contrast]:
     Its weight for coming after the set S of n components is |S|! (n − |S| − 1)! / n! (Shapley 1953).
     """
     names = [factor.name for factor in design.factors]
-    found = []
+    found, model = [], _model(design, dataset, with_pairs=True)
     for name in names:
         others = [other for other in names if other != name]
         weights: dict[str, float] = {}
@@ -93,7 +96,7 @@ def _shapley_values(design: Design, dataset: str) -> list[Contrast]:
                 weights[design.arm_at(dataset, out)] = share
                 weights[design.arm_at(dataset, {**out, name: 1})] = -share
         meaning = f"with minus without, averaged over {math.factorial(len(names))} orders"
-        found.append(Contrast(name, meaning, weights))
+        found.append(Contrast(name, meaning, weights, model=model))
     return found
 
 
@@ -106,7 +109,7 @@ def _effects(factor: Factor) -> list[tuple[str, int, int]]:
 
 def _main_effects(design: Design, dataset: str) -> list[Contrast]:
     """Average a factor's effect over all combinations of the other factors."""
-    found = []
+    found, model = [], _model(design, dataset, with_pairs=False)
     for factor in design.factors:
         rest = _combinations(design, factor)
         for name, plus, minus in _effects(factor):
@@ -116,13 +119,13 @@ def _main_effects(design: Design, dataset: str) -> list[Contrast]:
                 weights[design.arm_at(dataset, {**levels, factor.name: minus})] = -1 / len(rest)
             compared = "with minus without" if factor.is_component else "minus base's"
             meaning = f"{compared}, averaged over {len(rest)} combinations of the others"
-            found.append(Contrast(name, meaning, weights))
+            found.append(Contrast(name, meaning, weights, model=model))
     return found
 
 
 def _interactions(design: Design, dataset: str) -> list[Contrast]:
     """Compare a factor's effect with another one's presence and absence: differences of differences."""
-    found = []
+    found, model = [], _model(design, dataset, with_pairs=True)
     for one, other in itertools.combinations(design.factors, 2):
         rest = _combinations(design, one, other)
         for (name, plus, minus), (name_2, plus_2, minus_2) in itertools.product(
@@ -135,8 +138,24 @@ def _interactions(design: Design, dataset: str) -> list[Contrast]:
                         arm = design.arm_at(dataset, {**levels, one.name: level, other.name: level_2})
                         weights[arm] = sign * sign_2 / len(rest)
             meaning = f"effect of {name} with {name_2} minus its effect without"
-            found.append(Contrast(f"{name} × {name_2}", meaning, weights, (one.name, other.name)))
+            found.append(Contrast(f"{name} × {name_2}", meaning, weights, (one.name, other.name), model))
     return found
+
+
+def _model(design: Design, dataset: str, with_pairs: bool) -> dict[str, tuple[float, ...]]:
+    """Return each arm's row of the model: a mean, what each factor adds, and with pairs what each two add."""
+    rows = {}
+    for arm, levels in design.arms[dataset].items():
+        if levels is None:
+            continue
+        parts = [
+            [float(levels[factor.name] == level) for level in range(1, len(factor.levels))]
+            for factor in design.factors
+        ]
+        pairs = itertools.combinations(parts, 2) if with_pairs else ()
+        products = [one * other for first, second in pairs for one in first for other in second]
+        rows[arm] = (1.0, *itertools.chain(*parts), *products)
+    return rows
 
 
 def _combinations(design: Design, *without: Factor) -> list[dict[str, int]]:

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from analysis.crosschoice import cross_tested_best, cross_tested_front
 from analysis.curves import LearningCurves, learning_curves
 from analysis.figures import learning_curves_figure
-from analysis.pareto import COSTS, Cost, best_per_budget, mark_front, mark_membership
+from analysis.pareto import COSTS, Cost, Floats, best_per_budget, mark_front, mark_membership, seed_table
 from analysis.pareto_figures import pareto_figure, partial_trials
 from analysis.pareto_page import caption_pareto, explain_probability, state_basis, state_finding
 from analysis.published import PublishedPoint, near, on_dataset
@@ -68,14 +70,18 @@ def lay_out_dataset(
     ``arms`` are the data set's rows of ``summarise_arms``, made of ``judged`` trials; ``trials`` are all;
     these, ``epochs`` and ``published`` may be of more data sets.
     """
-    if not arms["n_completed"].any():
+    if not arms["n_seeds"].any():
         return DatasetPart(
-            dataset, f"No arm has a completed trial on {dataset} yet, so there is no front to show."
+            dataset, f"No arm has a seed with a result on {dataset} yet, so there is no front to show."
         )
     arms = arms.reset_index(drop=True)
     points = on_dataset(published, dataset)
     drawn_points = near(points, arms)
-    marks = {cost: mark_membership(mark_front(arms, cost), judged, cost) for cost in telling_costs(arms)}
+    validation, test = (seed_table(arms, judged, f"{split}_accuracy") for split in ("val", "test"))
+    marks = {
+        cost: _cross_test(mark_membership(mark_front(arms, cost), judged, cost), validation, test, cost)
+        for cost in telling_costs(arms)
+    }
     marked = marks["parameters"]
     partial = partial_trials(trials[trials["dataset"] == dataset], epochs)
     figure = pareto_figure(marked, "parameters", "validation", drawn_points, partial)
@@ -92,11 +98,27 @@ def lay_out_dataset(
         has_test=bool(arms["test_mean"].notna().any()),
         layers=[*dict.fromkeys(str(trace.meta["layer"]) for trace in figure.data), "budgets"],
         published=lay_out_published(points, drawn_points),
-        budgets=records(best_per_budget(marked[marked["n_completed"] > 0])),
+        budgets=_lay_out_budgets(marked, validation, test),
         curves=learning_curves_figure(curves) if curves.labels else None,
         curve_labels=curves.labels,
         curves_caption=_caption_curves(curves),
     )
+
+
+def _cross_test(arms: pd.DataFrame, validation: Floats, test: Floats, cost: Cost) -> pd.DataFrame:
+    """Add what each arm reaches at the seeds without which it is on the front: cross_test (a fraction)."""
+    sizes = arms[cost].to_numpy(np.float64, na_value=np.nan)
+    found = cross_tested_front(sizes, validation, test)
+    return arms.assign(cross_test=[each.accuracy if each else np.nan for each in found])
+
+
+def _lay_out_budgets(arms: pd.DataFrame, validation: Floats, test: Floats) -> list[dict[str, Any]]:
+    sizes = arms["parameters"].to_numpy(np.float64, na_value=np.nan)
+    rows = records(best_per_budget(arms[arms["n_seeds"] > 0]))
+    for row in rows:
+        found = cross_tested_best(sizes, validation, test, row["budget_low"])
+        row["cross_test"] = found.accuracy if found else None
+    return rows
 
 
 def telling_costs(arms: pd.DataFrame) -> list[Cost]:
@@ -104,7 +126,7 @@ def telling_costs(arms: pd.DataFrame) -> list[Cost]:
 
     Bytes of weights are left out where they are four times the parameters of every arm.
     """
-    drawn = arms[arms["n_completed"] > 0]
+    drawn = arms[arms["n_seeds"] > 0]
     known = [cost for cost in COSTS if cost == "parameters" or drawn[cost].notna().any()]
     return [cost for cost in known if cost != "weight_bytes" or has_own_bytes(drawn)]
 
@@ -122,7 +144,7 @@ def has_own_bytes(table: pd.DataFrame) -> bool:
 
 def _lay_out_front(dataset: str, arms: pd.DataFrame, cost: Cost) -> FrontPart:
     """Lay out ``mark_membership``'s rows by ``cost``."""
-    drawn = arms[(arms["n_completed"] > 0) & arms[cost].notna()]
+    drawn = arms[(arms["n_seeds"] > 0) & arms[cost].notna()]
     front = arms[arms["on_front"]].sort_values("front_rank")
     return FrontPart(
         cost=cost,

@@ -20,6 +20,15 @@ class Factor:
 
 
 @dataclass(frozen=True)
+class Placebo:
+    """Base, trained with other seeds: what it differs by is noise alone."""
+
+    arm: str
+    offset: int
+    """What is added to each of the design's seeds."""
+
+
+@dataclass(frozen=True)
 class Design:
     """An ablation: arms that are changes to base, and what is asked of their comparison."""
 
@@ -40,6 +49,8 @@ class Design:
     """Data set -> arm -> level of each factor; None for arms outside the design. Base comes first."""
     test_images: Mapping[str, int]
     """Data set -> number of its test images."""
+    placebo: Placebo | None = None
+    """No arm of ``arms``; None if none is planned, or the folder is older than that."""
 
     def arm_at(self, dataset: str, levels: Mapping[str, int]) -> str:
         """Return the arm with these levels; factors that are not named have base's."""
@@ -63,7 +74,10 @@ def parse_design(tree: Mapping[str, Any]) -> Design | None:
     if tree["base"] is None:
         return None
     arms: dict[str, dict[str, Mapping[str, int] | None]] = {}
+    placebo = tree.get("placebo")
     for arm in tree["arms"]:
+        if placebo and arm["arm"] == placebo["arm"]:
+            continue
         arms.setdefault(arm["dataset"], {})[arm["arm"]] = arm["levels"]
     return Design(
         kind=tree["design"],
@@ -76,6 +90,7 @@ def parse_design(tree: Mapping[str, Any]) -> Design | None:
         factors=tuple(Factor(f["name"], f["is_component"], tuple(f["levels"])) for f in tree["factors"]),
         arms=arms,
         test_images=dict(tree["test_images"]),
+        placebo=Placebo(str(placebo["arm"]), int(placebo["offset"])) if placebo else None,
     )
 
 
@@ -129,6 +144,38 @@ def parse_search(tree: Mapping[str, Any]) -> Search | None:
         margin=search["margin"],
         seeds=tuple(search["seeds"]),
     )
+
+
+@dataclass(frozen=True)
+class DataIdentity:
+    """Which images a run calls by a name."""
+
+    fingerprint: str
+    """SHA-256 of shapes, pixels and labels."""
+    path: str | None
+    """Where they lay; None for data sets that have a place of their own."""
+
+
+def parse_data(tree: Mapping[str, Any]) -> dict[str, DataIdentity]:
+    """Return which images each data set's name stands for; of none if the folder is older than that.
+
+    Raises KeyError, TypeError or AttributeError for what no run writes.
+    """
+    return {
+        str(label): DataIdentity(
+            str(data["fingerprint"]), None if data["path"] is None else str(data["path"])
+        )
+        for label, data in tree.get("datasets", {}).items()
+    }
+
+
+def parse_folds(tree: Mapping[str, Any]) -> int | None:
+    """Return how many folds each seed has; None without cross-validation, or if the folder is too old to say.
+
+    Raises TypeError or ValueError for what no run writes.
+    """
+    folds = tree.get("folds")
+    return None if folds is None else int(folds)
 
 
 def parse_classes(tree: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

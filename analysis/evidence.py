@@ -7,7 +7,7 @@ are never counted as independent runs.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,14 @@ from analysis.contrasts import Contrast, Family, Kind, families
 from analysis.design import Design
 from analysis.foresight import foresee_family
 from analysis.frame import Run
-from analysis.judgement import Judgement, judge
+from analysis.judgement import Judgement, Verdict, judge, verdicts
 from analysis.notation import counted, points
-from analysis.pairing import accuracies_by_seed, contrast_by_seed, reasons_lost
+from analysis.pairing import accuracies_by_seed, contrast_by_seed, reasons_lost, seed_means, whole_seeds_of
 from analysis.power import fewest_seeds
+from analysis.robustness import far_off, verdicts_without_one
 from analysis.signs import find_signs
 from analysis.statistics import Interval, interval, sampling_error
+from analysis.testimages import Hits, crossed_interval, differences_by_image, gather_hits
 
 WORDS: Mapping[Kind, Mapping[str, str]] = {
     "interactions": {
@@ -53,14 +55,49 @@ class Comparison:
     validation: float | None
     """The same mean difference in validation accuracy, a fraction; it took part in early stopping."""
     seeds: tuple[int, ...]
-    """Those for which all arms of the contrast have a result."""
+    """Those that tell the contrast (``pairing.contrast_by_seed``)."""
     values: tuple[float, ...]
     """The contrast at each of these seeds: differences of test accuracy, fractions."""
+    fitted: tuple[int, ...]
+    """Those of the seeds at which some of its arms have no result, and a model within the seed says it."""
+    crossed: Interval | None
+    """95% interval of the mean over seeds and test images, for this comparison alone; None where it is not
+    recorded which images were classified right."""
+    far: tuple[int, ...]
+    """Seeds that are far off the others (``robustness.far_off``)."""
+    hangs_on_a_seed: bool | None
+    """Whether the verdict is another one without some one seed; None if one fewer can decide nothing, or if
+    there is no verdict."""
+    with_failures: str
+    """The verdict with diverged seeds counted as chance accuracy, where that is another one; else empty."""
     lost: tuple[str, ...]
     """Why the other seeds have none, a line each."""
     verdict: str
     """In the words of its family."""
     sentence: str
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the verdict hangs on, in words, a line each."""
+        found = []
+        if self.with_failures:
+            found.append(f"with diverged seeds counted as chance: {self.with_failures}")
+        if self.hangs_on_a_seed is not None:
+            found.append(
+                "another verdict without some one seed"
+                if self.hangs_on_a_seed
+                else "stands without any one seed"
+            )
+        if self.far:
+            seeds = ", ".join(map(str, self.far))
+            found.append(
+                f"far off the others: seed {seeds}; the test takes differences to be symmetric, and errs "
+                "more often where they are not"
+            )
+        if self.fitted:
+            fitted = f"{len(self.fitted)} of {self.judgement.n}"
+            found.append(f"{fitted} seeds by least squares over the arms that have a result")
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -107,6 +144,8 @@ class Evidence:
     design: Design
     arms: tuple[ArmResult, ...]
     families: tuple[JudgedFamily, ...]
+    placebo: Comparison | None = None
+    """Base with other seeds minus base: noise alone, judged by itself; None if it was not planned."""
 
 
 def gather_evidence(run: Run) -> tuple[Evidence, ...]:
@@ -116,20 +155,78 @@ def gather_evidence(run: Run) -> tuple[Evidence, ...]:
     return tuple(_on_dataset(run, run.design, dataset) for dataset in run.design.arms)
 
 
+@dataclass(frozen=True)
+class Tables:
+    """What trials say on one data set: accuracies [arms, seeds], fractions, NaN where there is none."""
+
+    test: pd.DataFrame
+    validation: pd.DataFrame
+    lost: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    """Why an arm has no result at a seed."""
+    with_failures: pd.DataFrame | None = None
+    """``test`` with chance accuracy for seeds that diverged; None if none did, or chance is not known."""
+    hits: Hits = field(default_factory=dict)
+
+
 def _on_dataset(run: Run, design: Design, dataset: str) -> Evidence:
     trials = run.trials[run.trials["dataset"] == dataset]
     test = accuracies_by_seed(trials, design, dataset, "test_accuracy")
-    validation = accuracies_by_seed(trials, design, dataset, "val_accuracy")
-    lost = reasons_lost(trials, design, dataset, test)
+    images, classes = design.test_images.get(dataset), run.classes.get(dataset)
+    tables = Tables(
+        test=test,
+        validation=accuracies_by_seed(trials, design, dataset, "val_accuracy"),
+        lost=reasons_lost(trials, design, dataset, test),
+        with_failures=_with_failures(trials, test, 1 / len(classes)) if classes else None,
+        hits=gather_hits(trials, images) if images else {},
+    )
     return Evidence(
         run=run.name,
         dataset=dataset,
         design=design,
-        arms=tuple(_arm(arm, trials, design, dataset, test, lost) for arm in design.arms[dataset]),
-        families=tuple(
-            _judge_family(family, design, test, validation, lost) for family in families(design, dataset)
-        ),
+        arms=tuple(_arm(arm, trials, design, dataset, test, tables.lost) for arm in design.arms[dataset]),
+        families=tuple(_judge_family(family, design, tables) for family in families(design, dataset)),
+        placebo=_judge_placebo(trials, design, tables) if design.placebo else None,
     )
+
+
+def _with_failures(trials: pd.DataFrame, test: pd.DataFrame, chance: float) -> pd.DataFrame | None:
+    """Count seeds that diverged as chance: they are not missing at random, as those of lost machines are."""
+    diverged = trials[has_diverged(trials)].groupby(["arm", "seed"]).size().index
+    cells = [(arm, seed) for arm, seed in diverged if arm in test.index and seed in test.columns]
+    if not cells:
+        return None
+    filled = test.copy()
+    for arm, seed in cells:
+        filled.loc[arm, seed] = chance
+    return filled
+
+
+def has_diverged(trials: pd.DataFrame) -> "pd.Series[bool]":
+    """Say which trials failed by diverging; folders that do not record kinds of failure say it in words."""
+    in_words = trials["failure"].isna() & trials["error"].str.contains("NaN loss", na=False)
+    return (trials["status"] == "failed") & (trials["failure"].eq("diverged") | in_words)
+
+
+def _judge_placebo(trials: pd.DataFrame, design: Design, tables: Tables) -> Comparison:
+    """Judge base with other seeds against base, seed by seed, by itself."""
+    placebo = design.placebo
+    assert placebo is not None
+    seeds = [seed + placebo.offset for seed in design.seeds]
+
+    def row(metric: str) -> "pd.Series[float]":
+        means = seed_means(trials[trials["arm"] == placebo.arm], metric)
+        found = means.reindex(index=[placebo.arm], columns=seeds).iloc[0]
+        return found.set_axis(list(design.seeds))
+
+    name, base = placebo.arm, design.base
+    hits = {(arm, seed - placebo.offset * (arm == name)): each for (arm, seed), each in tables.hits.items()}
+    its = Tables(
+        test=pd.DataFrame({name: row("test_accuracy"), base: tables.test.loc[base]}).T,
+        validation=pd.DataFrame({name: row("val_accuracy"), base: tables.validation.loc[base]}).T,
+        hits=hits,
+    )
+    contrast = Contrast(name, f"{base} with other seeds minus {base}", {name: 1.0, base: -1.0})
+    return judge_contrasts([contrast], its, Rule(design.significance, design.equivalence), {})[0]
 
 
 def _arm(
@@ -168,53 +265,61 @@ def _only(column: "pd.Series[int]") -> int | None:
     return None if present.empty else int(present.iloc[0])
 
 
-def _judge_family(
-    family: Family,
-    design: Design,
-    test: pd.DataFrame,
-    validation: pd.DataFrame,
-    lost: Mapping[tuple[str, int], str],
-) -> JudgedFamily:
-    comparisons = judge_contrasts(
-        family.contrasts, test, validation, lost, Rule(design.significance, design.equivalence),
-        WORDS.get(family.kind, {}),
-    )  # fmt: skip
+def _judge_family(family: Family, design: Design, tables: Tables) -> JudgedFamily:
+    rule = Rule(design.significance, design.equivalence)
+    comparisons = judge_contrasts(family.contrasts, tables, rule, WORDS.get(family.kind, {}))
     foreseen = foresee_family(family.kind, len(family.contrasts), len(design.seeds), design.significance)
     warnings = (foreseen,) if foreseen.startswith("warning") else ()
     return JudgedFamily(family.kind, comparisons, warnings)
 
 
 def judge_contrasts(
-    contrasts: Sequence[Contrast],
-    test: pd.DataFrame,
-    validation: pd.DataFrame,
-    lost: Mapping[tuple[str, int], str],
-    rule: Rule,
-    words: Mapping[str, str],
+    contrasts: Sequence[Contrast], tables: Tables, rule: Rule, words: Mapping[str, str]
 ) -> tuple[Comparison, ...]:
-    """Judge contrasts as one family, by the accuracies [arms, seeds] of their arms.
-
-    ``lost`` says why an arm has none at a seed, ``words`` what a verdict is called if not by its own name.
-    """
-    values = [contrast_by_seed(contrast, test) for contrast in contrasts]
-    judgements = judge([value.to_numpy() for value in values], rule.significance, rule.equivalence)
+    """Judge contrasts as one family; ``words`` say what a verdict is called if not by its own name."""
+    values = [contrast_by_seed(contrast, tables.test) for contrast in contrasts]
+    arrays = [value.to_numpy(np.float64) for value in values]
+    judgements = judge(arrays, rule.significance, rule.equivalence)
+    seeds = [[int(seed) for seed in value.index] for value in values]
+    without_one = verdicts_without_one(arrays, seeds, rule.significance, rule.equivalence)
+    counting_failures = _counting_failures(contrasts, tables, rule)
     comparisons = []
-    for contrast, value, judgement in zip(contrasts, values, judgements, strict=True):
-        on_validation = contrast_by_seed(contrast, validation).reindex(value.index)
+    for place, (contrast, value, judgement) in enumerate(zip(contrasts, values, judgements, strict=True)):
+        on_validation = contrast_by_seed(contrast, tables.validation).reindex(value.index)
         verdict = words.get(judgement.verdict, judgement.verdict)
+        whole = whole_seeds_of(contrast, tables.test)
+        by_image = differences_by_image(contrast, tables.hits, whole)
+        others = without_one[place]
+        hangs = bool(others - {judgement.verdict}) if others and judgement.verdict != "not decided" else None
+        failures = counting_failures[place] if counting_failures else judgement.verdict
+        with_failures = words.get(failures, failures) if failures != judgement.verdict else ""
+        sentence = _sentence(verdict, judgement, rule, len(contrasts))
         comparisons.append(
             Comparison(
                 contrast=contrast,
                 judgement=judgement,
                 validation=float(on_validation.mean()) if len(value) else None,
-                seeds=tuple(int(seed) for seed in value.index),
+                seeds=tuple(seeds[place]),
                 values=tuple(value.tolist()),
-                lost=tuple(reason for (arm, _), reason in lost.items() if arm in contrast.weights),
+                fitted=tuple(seed for seed in seeds[place] if seed not in whole),
+                crossed=None if by_image is None else crossed_interval(by_image),
+                far=tuple(seeds[place][index] for index in far_off(arrays[place])),
+                hangs_on_a_seed=hangs,
+                with_failures=with_failures,
+                lost=tuple(reason for (arm, _), reason in tables.lost.items() if arm in contrast.weights),
                 verdict=verdict,
-                sentence=_sentence(verdict, judgement, rule, len(contrasts)),
+                sentence=sentence,
             )
         )
     return tuple(comparisons)
+
+
+def _counting_failures(contrasts: Sequence[Contrast], tables: Tables, rule: Rule) -> list[Verdict] | None:
+    """Return the verdicts with diverged seeds counted as chance; None where none diverged."""
+    if tables.with_failures is None:
+        return None
+    values = [contrast_by_seed(contrast, tables.with_failures).to_numpy() for contrast in contrasts]
+    return [decision.verdict for decision in verdicts(values, rule.significance, rule.equivalence)]
 
 
 def _sentence(verdict: str, judgement: Judgement, rule: Rule, family: int) -> str:

@@ -20,14 +20,14 @@ VERDICT_STYLES: Mapping[str, tuple[str, str]] = {
 PAIRS_SHOWN = 12  # interactions drawn, the strongest ones
 
 
-def forest_figure(family: JudgedFamily, margin: float) -> go.Figure:
+def forest_figure(comparisons: Sequence[Comparison], margin: float) -> go.Figure:
     """Draw each comparison's mean difference (points) with its interval, and the seeds' own as dots.
 
     ``margin`` is the equivalence margin, a fraction: the band in which a difference does not matter.
     Comparisons without a seed are named, without a mark.
     """
     figure = go.Figure(layout=layout())
-    rows = list(reversed(family.comparisons))  # plotly draws upwards
+    rows = list(reversed(comparisons))  # plotly draws upwards
     places = range(len(rows))
     figure.add_vrect(x0=-100 * margin, x1=100 * margin, fillcolor=RULE, line_width=0, layer="below")
     figure.add_vline(x=0, line={"color": INK, "width": 1})
@@ -269,9 +269,11 @@ def _describe(row: Comparison) -> str:
     lines.append(f"{notation.signed_points(judged.mean)} points, n = {notation.counted(judged.n, 'seed')}")
     if judged.interval:
         lines.append(f"95% interval {notation.interval_points(judged.interval)} ({judged.interval.method})")
+    if row.crossed:
+        lines.append(f"over test images, too: {notation.interval_points(row.crossed)}")
     if judged.p_corrected is not None:
         lines.append(f"p = {judged.p:.2g}, corrected {judged.p_corrected:.2g} (sign-flip, Holm)")
-    return "<br>".join([*lines, wrapped(row.sentence, 60)])
+    return "<br>".join([*lines, *(wrapped(text, 60) for text in (row.sentence, *row.remarks))])
 
 
 def _describe_arm(arm: ArmResult) -> str:

@@ -74,24 +74,34 @@ def lay_out_evidence(evidence: Evidence, place: str) -> EvidencePart:
 
 
 def _sampling_of_differences(evidence: Evidence) -> str:
-    """Say how far another test set of the same size could move a difference of two arms.
+    """Say what other test images of the same kind might make of a difference.
 
-    Twice the variance of an accuracy p over n images, p (1 − p) / n, at the arm where it is largest: an upper
-    bound, since two arms are tested on the same images and mostly fail on the same ones.
+    Where it is recorded which images were classified right, the table says it. Else twice the variance of an
+    accuracy p over n images, p (1 − p) / n, at the arm where it is largest: an upper bound, since two arms
+    are tested on the same images and mostly fail on the same ones.
     """
     images = evidence.design.test_images.get(evidence.dataset)
     means = [arm.mean for arm in evidence.arms if arm.mean is not None]
     if not images or not means:
         return ""
+    rows = [row for family in evidence.families for row in family.comparisons]
+    if any(row.crossed for row in rows):
+        return (
+            f"Over seeds and test images: what other seeds and other {images:,} test images of the same kind "
+            "might give, by which images each net classified right (two crossed random factors; of one seed, "
+            "McNemar’s)."
+        )
     reach = 1.96 * math.sqrt(2 * max(mean * (1 - mean) for mean in means) / images)
     return (
         f"All of this is of one test set: another {images:,} images could move a difference by up to "
-        f"±{notation.points(reach)} (95%, were the arms’ errors independent; on the same images it is less)."
+        f"±{notation.points(reach)} (95%, were the arms’ errors independent; on the same images it is less). "
+        "Which images were classified right is not recorded here."
     )
 
 
 def _lay_out_family(evidence: Evidence, family: JudgedFamily) -> FamilyPart:
     design = evidence.design
+    rows = [*family.comparisons, *([evidence.placebo] if evidence.placebo else [])]
     n = sorted({row.judgement.n for row in family.comparisons})
     seeds = notation.counted(n[-1], "seed") if len(n) == 1 else f"{n[0]} to {n[-1]} seeds"
     methods = sorted({row.judgement.interval.method for row in family.comparisons if row.judgement.interval})
@@ -102,8 +112,13 @@ def _lay_out_family(evidence: Evidence, family: JudgedFamily) -> FamilyPart:
         f"two-sided sign-flip test at {design.significance:g}, Holm-corrected over the "
         f"{notation.counted(len(family.comparisons), 'comparison')} here."
     )
-    label, height = "Differences with intervals; the table has the numbers", _height(len(family.comparisons))
-    plots = [Plot(forest_figure(family, design.equivalence), label, caption, height)]
+    if evidence.placebo:
+        caption += (
+            f" {evidence.placebo.contrast.name}: {evidence.placebo.contrast.meaning}, which is noise alone; "
+            "since its seeds are others, it varies at least as much as paired seeds do."
+        )
+    label, height = "Differences with intervals; the table has the numbers", _height(len(rows))
+    plots = [Plot(forest_figure(rows, design.equivalence), label, caption, height)]
     if family.kind in ("steps", "Shapley values"):
         text = (
             "From the net without any of the components to base: each bar is what a component adds to those "
@@ -130,7 +145,7 @@ def _lay_out_family(evidence: Evidence, family: JudgedFamily) -> FamilyPart:
         plots.insert(
             0, Plot(interaction_figure(evidence, family), "Interactions", text, height, is_wide=True)
         )
-    return FamilyPart(TITLES[family.kind], _finding(family), family.warnings, plots, family.comparisons)
+    return FamilyPart(TITLES[family.kind], _finding(family), family.warnings, plots, rows)
 
 
 def _finding(family: JudgedFamily) -> str:

@@ -51,7 +51,7 @@ class ArmFolds:
     arm: str
     seeds: tuple[SeedFolds, ...]
     val_mean: float
-    """Of the seeds' means, as ``summarise_arms`` has it."""
+    """Of the seeds' means over the folds that they have; ``summarise_arms`` leaves out who lacks one."""
     val_deviation: float | None
     """Sample standard deviation over folds within a seed, pooled; None if all seeds have a single one."""
     test_mean: float | None

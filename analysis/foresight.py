@@ -61,5 +61,5 @@ def foresee_family(kind: Kind, contrasts: int, seeds: int, significance: float) 
         )
     return (
         f"{head}: the smallest p value is {smallest:.2g}; a difference of {effect:.1f} standard deviations "
-        "of the paired differences is found in 4 of 5 such experiments"
+        "of the paired differences is found in about 3 of 4 such experiments"
     )

@@ -10,12 +10,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from analysis import notation
 from analysis.costs import ONE_IMAGE, Costs, parse_costs
-from analysis.design import Design, Search, parse_classes, parse_design, parse_search
+from analysis.design import (
+    DataIdentity,
+    Design,
+    Search,
+    parse_classes,
+    parse_data,
+    parse_design,
+    parse_folds,
+    parse_search,
+)
+from analysis.identity import label_data, tell_apart
+from analysis.seeds import seed_effects, whole_seeds
 
 STATUSES = ("completed", "early_stopped", "failed")
 PHASES = ("search", "confirmation")
@@ -30,6 +42,9 @@ TRIAL_COLUMNS: Mapping[str, str] = {
 }
 # Columns that folders older than searches lack: null there, and in runs that are no search.
 SEARCH_COLUMNS: Mapping[str, str] = {"phase": "str", "study_number": "Int64", "latency_ms": "float64"}
+# Columns that folders older than fingerprints lack: which images (SHA-256), what kind of failure, and base64
+# of a bit for each test image, in order, the first byte's highest first: whether it was classified right.
+IDENTITY_COLUMNS: Mapping[str, str] = dict.fromkeys(("data_fingerprint", "failure", "test_hits"), "str")
 # Columns that folders older than reference nets lack.
 COST_COLUMNS: Mapping[str, str] = {"total_parameters": "Int64", "int8_bytes": "Int64"}
 # Text: JSON of the number of test images by [true class][predicted class]. Older folders lack it.
@@ -51,6 +66,8 @@ NEVER_NULL = ("trial_id", "arm", "seed", "dataset", "status", "stage", "stage_in
 Parsed = TypeVar("Parsed")
 
 ARM_KEY = ["run", "dataset", "arm"]
+SPLITS = ("val", "test", "train")
+ACCURACIES = [f"{split}_accuracy" for split in SPLITS]
 ARCHITECTURE = "config.model.architecture"
 OWN = "submodels"  # every other architecture is a reference net's
 
@@ -66,9 +83,11 @@ class Run:
     ``trials`` has a row per trial, ``epochs`` a row per trial, stage and epoch, and ``stages`` a row per
     trial and stage (and one, after the last, for the assessment), with the columns of ``TRIAL_COLUMNS``,
     ``EPOCH_COLUMNS`` and ``STAGE_COLUMNS``, a column ``run`` (this run's name) and, in ``trials``, those of
-    ``SEARCH_COLUMNS``, ``COST_COLUMNS`` and ``CONFUSION_COLUMNS`` and a column ``config.<key>`` per
-    hyperparameter. Accuracies are fractions, times seconds. Where `lightsweep costs` measured, ``latency_ms``
-    is its median for one image (null for nets that it left out), else what a search measured.
+    ``SEARCH_COLUMNS``, ``IDENTITY_COLUMNS``, ``COST_COLUMNS`` and ``CONFUSION_COLUMNS``, a column ``folds``
+    (how many trials a seed has by the plan), a column ``is_placebo`` (base once more, to show noise) and a
+    column ``config.<key>`` per hyperparameter. No two data sets have the same name in column ``dataset``.
+    Accuracies are fractions, times seconds. Where `lightsweep costs` measured, ``latency_ms`` is its median
+    for one image (null for nets that it left out), else what a search measured.
     """
 
     name: str
@@ -89,6 +108,8 @@ class Run:
     """What its nets cost, where they were measured; None if they were not."""
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Data set -> names of its classes, in the order of the labels; without data sets it does not say of."""
+    data: Mapping[str, DataIdentity] = field(default_factory=dict)
+    """Data set -> which images it is; empty if the folder is older than fingerprints."""
 
     @property
     def n_left(self) -> int:
@@ -108,7 +129,7 @@ def load_run(folder: Path | str, name: str | None = None) -> Run:
             f"{folder}: no such run folder; name a folder that `lightsweep run` wrote, as runs/NAME"
         )
     name = name or folder.resolve().name
-    optional = {**SEARCH_COLUMNS, **COST_COLUMNS, **CONFUSION_COLUMNS}
+    optional = {**SEARCH_COLUMNS, **IDENTITY_COLUMNS, **COST_COLUMNS, **CONFUSION_COLUMNS}
     trials = _read_table(folder / "trials.parquet", TRIAL_COLUMNS, optional).assign(run=name)
     epochs = _read_table(folder / "epochs.parquet", EPOCH_COLUMNS).assign(run=name)
     has_stages = (folder / "stages.parquet").is_file()
@@ -123,23 +144,32 @@ def load_run(folder: Path | str, name: str | None = None) -> Run:
     if not isinstance(environment, dict):
         raise RunError(f"{folder / 'environment.json'}: not a JSON object; repeat the run to rewrite it")
     sweep_text = _read_text(folder / "sweep.yaml")
-    design, search, classes = _parse_file(
+    design, search, classes, data, folds = _parse_file(
         folder / "design.json",
-        lambda tree: (parse_design(tree), parse_search(tree), parse_classes(tree)),
+        lambda tree: (
+            parse_design(tree), parse_search(tree), parse_classes(tree), parse_data(tree), parse_folds(tree)
+        ),
         "a run's design",
         "repeat the run to rewrite it",
-    ) or (None, None, {})
+    ) or (None, None, {}, {}, None)  # fmt: skip
     n_planned = _count_planned(folder / "plan.json")
     remedy = "measure them again: lightsweep costs"
     costs = _parse_file(folder / "costs.json", parse_costs, "a run's costs", remedy)
+    trials = _with_latencies(trials, costs).assign(
+        dataset=label_data(trials, data),
+        folds=folds or max(trials["fold"].nunique(), 1),
+        is_placebo=trials["arm"].isin([design.placebo.arm] if design and design.placebo else []),
+    )
     return Run(
-        name, folder, _with_latencies(trials, costs), epochs, stages.assign(run=name), sweep_text,
-        environment, n_planned, design, search, costs, classes,
+        name, folder, trials, epochs, stages.assign(run=name), sweep_text,
+        environment, n_planned, design, search, costs, classes, data,
     )  # fmt: skip
 
 
 def load_runs(folders: Sequence[Path | str]) -> list[Run]:
     """Read several run folders. A run is called by its folder's name, or by its path where two names agree.
+
+    Data sets of equal images are called the same, and others by other names.
 
     Raises RunError if there is no folder, one is given twice, or one cannot be used (see ``load_run``).
     """
@@ -147,10 +177,11 @@ def load_runs(folders: Sequence[Path | str]) -> list[Run]:
     if not paths or len({path.resolve() for path in paths}) < len(paths):
         raise RunError("report: name at least one run folder, and each only once")
     names = [path.resolve().name for path in paths]
-    return [
+    runs = [
         load_run(path, str(path) if names.count(name) > 1 else name)
         for path, name in zip(paths, names, strict=True)
     ]
+    return tell_apart(runs)
 
 
 def _no_rows(columns: Mapping[str, str]) -> pd.DataFrame:
@@ -191,19 +222,23 @@ def _count_planned(path: Path) -> int | None:
         raise RunError(f"{path}: not JSON ({error}); repeat the run to rewrite it") from error
     if not isinstance(planned, list):
         raise RunError(f"{path}: not a JSON list; repeat the run to rewrite it")
-    return len(planned)
+    drawn = path.with_suffix(".jsonl")  # by a search that is under way
+    return len(planned) + (len(_read_text(drawn).splitlines()) if drawn.is_file() else 0)
 
 
 def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
     """Reduce trials (of ``Run.trials``, or several concatenated) to a row per run, data set and arm.
 
     Columns: run, dataset, arm; label (the arm, with its run in front if there are several); n_completed,
-    n_early_stopped, n_failed; n_seeds (with a completed trial); parameters, macs (Int64, known also for arms
+    n_early_stopped, n_failed (trials); n_seeds (whose every fold completed); n_seeds_tried (of which any
+    trial ended in some way); parameters, macs (Int64, known also for arms
     without a completed trial); weight_bytes (Int64, the most that one of its trials stores, for a compressed
     net's may differ a little from seed to seed); latency_ms (median over its trials); val_mean, val_std,
-    test_mean, test_std, train_mean, train_std (fractions; folds are averaged within their seed first, for
-    they are not independent; sample standard deviation over seeds, ddof 1, null below two) and seconds (mean
-    over trials), over completed trials only, null if there is none or if one of them lacks the value; config
+    test_mean, test_std, train_mean, train_std (fractions, over the n_seeds: see ``seeds.whole_seeds``; sample
+    standard deviation over seeds, ddof 1, null below two; null if one of them lacks the value);
+    is_corrected (bool: the arm lacks seeds that others of its run have, and its means are those that it
+    would have over all seeds by the model arm + seed, see ``seeds.seed_effects``; nets of a search, which
+    were planned with a seed each, are left as they are); seconds (mean over completed trials); config
     (text: the hyperparameters in which the arms differ); is_reference (bool: a reference net, not one of
     submodels).
 
@@ -226,13 +261,15 @@ def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
     arms["weight_bytes"] = groups["weight_bytes"].max()
     arms["latency_ms"] = groups["latency_ms"].median()
     completed = trials[trials["status"] == "completed"]
-    accuracies = [f"{split}_accuracy" for split in ("val", "test", "train")]
-    by_seed = completed.groupby([*ARM_KEY, "seed"], sort=False)[accuracies].mean(skipna=False)
+    by_seed = whole_seeds(trials, ACCURACIES)
     over_seeds = by_seed.groupby(level=ARM_KEY, sort=False)
     arms["n_seeds"] = over_seeds.size().reindex(arms.index, fill_value=0)
-    for split in ("val", "test", "train"):
-        arms[f"{split}_mean"] = over_seeds[f"{split}_accuracy"].mean(skipna=False)
-        arms[f"{split}_std"] = over_seeds[f"{split}_accuracy"].std(ddof=1, skipna=False)
+    arms["n_seeds_tried"] = groups["seed"].nunique()
+    for split, column in zip(SPLITS, ACCURACIES, strict=True):
+        arms[f"{split}_mean"] = over_seeds[column].mean(skipna=False)
+        arms[f"{split}_std"] = over_seeds[column].std(ddof=1, skipna=False)
+    arms["is_corrected"] = False
+    _correct_means(arms, by_seed, trials)
     arms["seconds"] = completed.groupby(ARM_KEY, sort=False)["seconds"].mean(skipna=False)
     arms["config"] = _describe_configs(trials)
     if ARCHITECTURE in trials:
@@ -243,6 +280,25 @@ def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
     arms = arms.reset_index()
     labels = arms["arm"] if arms["run"].nunique() <= 1 else arms["run"] + " · " + arms["arm"]
     return arms.assign(label=labels)
+
+
+def _correct_means(arms: pd.DataFrame, by_seed: pd.DataFrame, trials: pd.DataFrame) -> None:
+    """Set the means of arms that lack seeds which others of their run have to what they would be over all."""
+    searched = set(trials.loc[trials["phase"] == "search", "run"]) if "phase" in trials else set()
+    for key, rows in by_seed.groupby(level=["run", "dataset"], sort=False):
+        if key[0] in searched:
+            continue
+        for split, column in zip(SPLITS, ACCURACIES, strict=True):
+            table = rows[column].unstack("seed")
+            known = table.notna()
+            effects = seed_effects(table.to_numpy(np.float64))
+            lacking = ~known.all(axis=1) & known.any(axis=1)
+            if not effects.is_estimable or not lacking.any():
+                continue
+            seen = (known * effects.columns).sum(axis=1) / known.sum(axis=1)
+            index = lacking.index[lacking]
+            arms.loc[index, f"{split}_mean"] -= seen[lacking]
+            arms.loc[index, "is_corrected"] = True
 
 
 def differing_settings(trials: pd.DataFrame) -> list[str]:

@@ -1,8 +1,8 @@
 """Which of the settings that a search chose matter for which objective, by Optuna's own evaluator."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,96 +12,148 @@ from analysis.study import StudyCopy, quiet_optuna
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-FEWEST = 10
-"""Trials below which nothing is said."""
-MOST = 300
-"""Trials that are used at most: the method's time grows with their square, 3 s an objective at 300."""
+FEWEST, FEWEST_A_SETTING = 10, 5
+"""Trials below which nothing is said: at all, and for each setting."""
+MOST = 100
+"""Trials that are used at most: the method's time grows with their square."""
+TREES = 32
+REPEATS = 20
+"""Shuffles that the floor is of, and resamples that the bars are of."""
 ACCURACY = "val_accuracy"
 
 
 @dataclass(frozen=True)
 class Importances:
-    """Shares of an objective's variance that single settings explain, summing to 1; see ``importances``."""
+    """Relative importances of the settings for each objective; see ``importances``."""
 
     trials: int
     """That they were computed from."""
     of: int
     """Completed trials that there are."""
     by_objective: Mapping[str, Mapping[str, float]]
-    """Objective -> setting as Optuna knows it (``model.filters.0``) -> share; descending."""
+    """Objective -> setting as Optuna knows it (``model.filters.0``) -> relative importance; they sum to 1;
+    descending."""
     left_out: tuple[str, ...]
     """Settings that not every trial has, in the order of their names."""
     constant: tuple[str, ...]
-    """Objectives without a share: all trials have the same value, or no setting explains any of it."""
+    """Objectives without an importance: all trials have the same value, or no setting explains any of it."""
+    bars: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    """Objective -> setting -> second lowest and second highest of the bootstrap resamples: some 90%."""
+    floors: Mapping[str, float] = field(default_factory=dict)
+    """Objective -> what the first setting reaches at most in 19 of 20 cases if none matters at all."""
     problem: str | None = None
     """Why there is nothing, as part of a sentence; None if there is something."""
 
 
 def importances(study: StudyCopy, search: Search, seed: int = 0) -> Importances:
-    """Return for each of the search's objectives how much of its variance each setting explains.
+    """Return how important each setting is for each of the search's objectives, relative to the others.
 
     fANOVA (Hutter, Hoos & Leyton-Brown 2014, ICML, "An Efficient Approach for Assessing Hyperparameter
-    Importance"): a random forest of 64 trees is fitted to the trials, and the variance of what it predicts is
-    split up; interactions are left out and the rest normalised to 1. Costs are taken as log10. Only trials
-    that completed count: what was stopped early, repeated or could not be trained takes no part. Of more than
-    ``MOST`` trials, so many are drawn at random with ``seed``, as is the forest.
+    Importance"): a random forest is fitted to the trials, and the variance of what it predicts is split up.
+    The parts of single settings are normalised to 1, after interactions and noise are dropped, so they are no
+    shares of the objective's variance: of noise alone the first of eleven settings gets 25 to 41%. Therefore
+    the same is done ``REPEATS`` times with the objective shuffled among the trials, which says what noise
+    reaches, and for as many bootstrap resamples of the trials, which say how far it varies. Costs are taken
+    as log10. Only trials that completed count: what was stopped early, repeated or could not be trained takes
+    no part. Of more than ``MOST`` trials, so many are drawn at random with ``seed``, as are the forests.
 
-    Nothing with fewer than ``FEWEST`` trials or an unreadable study; ``problem`` then says why.
+    Nothing with fewer than ``FEWEST`` trials, or ``FEWEST_A_SETTING`` a setting, or an unreadable study;
+    ``problem`` then says why.
     """
     trials = [trial for trial in study.trials if trial.user_attrs.get("status") == "completed"]
     names = study.objectives or tuple(search.objectives)
     if study.problem is not None:
         return _nothing(len(trials), study.problem)
-    if len(trials) < FEWEST:
-        return _nothing(
-            len(trials), f"it takes {FEWEST} completed trials of the study; there are {len(trials)}"
-        )
+    random = np.random.default_rng(seed)
     used = trials
     if len(trials) > MOST:
-        chosen = np.random.default_rng(seed).choice(len(trials), MOST, replace=False)
-        used = [trials[place] for place in sorted(chosen)]
-    everywhere = set.intersection(*(set(trial.params) for trial in used))
+        used = [trials[place] for place in sorted(random.choice(len(trials), MOST, replace=False))]
+    everywhere = set.intersection(*(set(trial.params) for trial in used)) if used else set()
+    needed = max(FEWEST, FEWEST_A_SETTING * len(everywhere))
+    if len(used) < needed:
+        which = f"{FEWEST_A_SETTING} for each of {len(everywhere)} settings" if needed > FEWEST else ""
+        return _nothing(
+            len(trials),
+            f"it takes {needed} completed trials of the study{f' ({which})' if which else ''}; "
+            f"there are {len(used)}",
+        )
     if not everywhere:
         return _nothing(len(trials), "no setting is in every trial")
     found: dict[str, Mapping[str, float]] = {}
+    bars: dict[str, Mapping[str, tuple[float, float]]] = {}
+    floors: dict[str, float] = {}
     for place, name in enumerate(names):
-        shares = _shares(used, place, name != ACCURACY, len(names), seed)
+        values = np.array([trial.values[place] for trial in used], np.float64)
+        if name != ACCURACY:
+            values = np.log10(values, out=np.zeros_like(values), where=values > 0)
+        shares = _shares(used, values, seed)
         if shares:
             found[name] = shares
+            bars[name] = _bars(used, values, shares, random, seed)
+            floors[name] = _floor(used, values, random, seed)
     return Importances(
         trials=len(used),
         of=len(trials),
         by_objective=found,
         left_out=tuple(sorted(set().union(*(trial.params for trial in used)) - everywhere)),
         constant=tuple(name for name in names if name not in found),
+        bars=bars,
+        floors=floors,
         problem=None if found else "the objectives are the same in all trials",
     )
 
 
 def _nothing(trials: int, problem: str) -> Importances:
-    return Importances(trials, trials, {}, (), (), problem)
+    return Importances(trials, trials, {}, (), (), problem=problem)
 
 
-def _shares(
-    trials: "Sequence[FrozenTrial]", place: int, is_cost: bool, objectives: int, seed: int
-) -> dict[str, float]:
-    """Return the shares of the objective at ``place``, descending; empty if there is no variance to share."""
+def _floor(
+    trials: "Sequence[FrozenTrial]", values: "np.ndarray[Any, Any]", random: np.random.Generator, seed: int
+) -> float:
+    """Return the second highest of what the first setting gets where the objective is shuffled."""
+    highest = [
+        max(_shares(trials, random.permutation(values), seed).values(), default=0.0) for _ in range(REPEATS)
+    ]
+    return sorted(highest)[-2]
+
+
+def _bars(
+    trials: "Sequence[FrozenTrial]",
+    values: "np.ndarray[Any, Any]",
+    shares: Mapping[str, float],
+    random: np.random.Generator,
+    seed: int,
+) -> dict[str, tuple[float, float]]:
+    drawn = []
+    for _ in range(REPEATS):
+        places = random.integers(0, len(trials), len(trials))
+        drawn.append(_shares([trials[place] for place in places], values[places], seed))
+    found = {}
+    for setting in shares:
+        ordered = sorted(each.get(setting, 0.0) for each in drawn)
+        found[setting] = ordered[1], ordered[-2]
+    return found
+
+
+def _shares(trials: "Sequence[FrozenTrial]", values: "np.ndarray[Any, Any]", seed: int) -> dict[str, float]:
+    """Return relative importances for one objective, descending; empty if there is no variance to share."""
     import optuna
 
-    def target(trial: "FrozenTrial") -> float:
-        value = float(trial.values[place])
-        return float(np.log10(value)) if is_cost else value
-
-    if is_cost and min(trial.values[place] for trial in trials) <= 0:
-        return {}
-    if np.ptp([target(trial) for trial in trials]) == 0:
+    if np.ptp(values) == 0:
         return {}
     with quiet_optuna():
-        study = optuna.create_study(directions=["minimize"] * objectives)
-        study.add_trials(trials)
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
+        study = optuna.create_study()
+        study.add_trials(
+            [
+                optuna.trial.create_trial(
+                    params=trial.params, distributions=trial.distributions, value=float(value)
+                )
+                for trial, value in zip(trials, values, strict=True)
+            ]
+        )
+        evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=TREES, seed=seed)
         try:
-            shares = optuna.importance.get_param_importances(study, evaluator=evaluator, target=target)
+            shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
         except RuntimeError:  # the forest found nothing to split
             return {}
     return {name: float(share) for name, share in shares.items()} if any(shares.values()) else {}

@@ -100,7 +100,7 @@ def judge(family: Sequence[npt.ArrayLike], significance: float, margin: float) -
 
     A member is one comparison's differences, float [n], a value per seed, positive in favour of what is
     judged; n may differ and may be 0. ``margin``, in the same unit, is the largest mean difference that does
-    not matter. The methods are those of this module's functions.
+    not matter. See `statistics` and `power` for the methods.
 
     Raises ValueError if a member is not of finite numbers in one dimension, significance is not in (0, 1), or
     the margin is negative.

@@ -1,6 +1,6 @@
 """How values are written for people: percent with two decimals, thousands separators, "–" for missing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -46,6 +46,12 @@ def kibibytes(size_bytes: Any) -> str:
 def counted(number: int, noun: str) -> str:
     """Write a number with its noun, in the plural unless it is one: ``"3 seeds"``, ``"1 arm"``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def seeds_of(arm: Mapping[str, Any]) -> str:
+    """Write how many seeds an arm's mean is of, ``"3"``, or ``"3 of 5"`` where others have no result."""
+    have, tried = int(arm["n_seeds"]), int(arm["n_seeds_tried"])
+    return f"{have:,}" if have == tried else f"{have:,} of {tried:,}"
 
 
 def value(anything: Any) -> str:

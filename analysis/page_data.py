@@ -99,7 +99,7 @@ def _part(section: DatasetPart, trials: pd.DataFrame, judged: pd.DataFrame) -> d
             cost: {"rank": _nullable(marked["front_rank"]), "probability": membership(marked).tolist()}
             for cost, marked in section.marks.items()
         },
-        "allBars": int((arms["n_completed"] > 0).sum()) <= MOST_WITH_BARS,
+        "allBars": int((arms["n_seeds"] > 0).sum()) <= MOST_WITH_BARS,
         "onFront": int(section.marks["parameters"]["on_front"].sum()),
     }
 

@@ -5,6 +5,7 @@ independent runs.
 """
 
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -12,19 +13,23 @@ import pandas as pd
 
 from analysis.contrasts import Contrast
 from analysis.design import Design
+from analysis.seeds import folds_of
+
+ESTIMABLE = 1e-8
+"""Of a contrast's row: what of it may lie outside the rows of the arms that are there."""
 
 
 def accuracies_by_seed(trials: pd.DataFrame, design: Design, dataset: str, metric: str) -> pd.DataFrame:
     """Return an accuracy per arm and seed, [arms, seeds], NaN unless all folds completed."""
-    whole = seed_means(trials, metric, design.folds or 1)
+    whole = seed_means(trials, metric)
     return whole.reindex(index=list(design.arms[dataset]), columns=list(design.seeds))
 
 
-def seed_means(trials: pd.DataFrame, metric: str, folds: int, key: str = "arm") -> pd.DataFrame:
-    """Return an accuracy per arm (by its ``key``) and seed, [arms, seeds], NaN unless all folds completed."""
-    completed = trials[trials["status"] == "completed"]
-    groups = completed.groupby([key, "seed"])[metric]
-    return groups.mean()[groups.count() == folds].unstack("seed")
+def seed_means(trials: pd.DataFrame, metric: str, key: str = "arm") -> pd.DataFrame:
+    """Return an accuracy per arm (by its ``key``) and seed, [arms, seeds], NaN unless all folds have it."""
+    completed = trials.assign(folds=folds_of(trials))[trials["status"] == "completed"]
+    groups = completed.groupby([key, "seed"])
+    return groups[metric].mean()[groups[metric].count() == groups["folds"].first()].unstack("seed")
 
 
 def reasons_lost(
@@ -56,8 +61,39 @@ def reasons_lost(
 
 
 def contrast_by_seed(contrast: Contrast, accuracies: pd.DataFrame) -> "pd.Series[float]":
-    """Return the contrast at each seed at which all its arms have a result."""
-    rows = accuracies.loc[list(contrast.weights)]
-    weights: npt.NDArray[np.float64] = np.array(list(contrast.weights.values()))
-    sums = rows.mul(weights, axis=0).sum(axis=0, skipna=False)
+    """Return the contrast at each seed that tells it.
+
+    That is each at which all its arms have a result. Where the contrast has a model, also those at which the
+    arms that have one determine it, by least squares within the seed: one failure in a factorial costs a
+    cell, not the seed.
+    """
+    sums = accuracies.loc[list(contrast.weights)].mul(_weights(contrast), axis=0).sum(axis=0, skipna=False)
+    if contrast.model is not None:
+        for seed in sums.index[sums.isna()]:
+            sums[seed] = _estimate(contrast, contrast.model, accuracies[seed].dropna())
     return sums.dropna().round(12)  # 1e-12 of an accuracy is rounding: equal arms must be equal
+
+
+def whole_seeds_of(contrast: Contrast, accuracies: pd.DataFrame) -> list[int]:
+    """Return the seeds at which all of a contrast's arms have a result."""
+    is_whole = accuracies.loc[list(contrast.weights)].notna().all(axis=0)
+    return [int(seed) for seed in is_whole.index[is_whole]]
+
+
+def _weights(contrast: Contrast) -> npt.NDArray[np.float64]:
+    return np.array(list(contrast.weights.values()))
+
+
+def _estimate(
+    contrast: Contrast, model: Mapping[str, tuple[float, ...]], accuracies: "pd.Series[float]"
+) -> float:
+    """Return what the model says of a contrast at one seed; NaN if these arms do not determine it."""
+    there = [arm for arm in accuracies.index if arm in model]
+    if not there:
+        return np.nan
+    rows = np.array([model[arm] for arm in there])
+    wanted = _weights(contrast) @ np.array([model[arm] for arm in contrast.weights])
+    inverse = np.linalg.pinv(rows)
+    if np.linalg.norm(wanted - wanted @ inverse @ rows) > ESTIMABLE:
+        return np.nan
+    return float(wanted @ inverse @ accuracies[there].to_numpy(np.float64))

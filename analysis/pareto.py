@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.design import Direction
 from analysis.frame import ARM_KEY
+from analysis.seeds import seed_effects, whole_seeds
 
 Floats = npt.NDArray[np.float64]
 
@@ -19,6 +20,7 @@ COSTS: tuple[Cost, ...] = get_args(Cost)
 ARM_DIRECTIONS: tuple[Direction, Direction] = ("minimise", "maximise")  # of a cost and of val_mean
 REFERENCE_PARAMETERS = 100_000  # with an accuracy of 0 the worst corner of the hypervolume
 RESAMPLES = 2_000
+FEW_SEEDS = 5  # below, a bootstrap over seeds is too sure of itself
 BLOCK = 1_000_000  # means in memory at a time
 BUDGETS = (1_000, 2_000, 5_000, 10_000, 15_000, 20_000, 50_000)
 ROUNDING = 1e-7  # less than one image; what float32 leaves between means of equal accuracies is up to 6e-8
@@ -79,16 +81,21 @@ def membership_probability(
     """Return the probability that an arm is on the front, given its replicates: float64 [n arms].
 
     ``parameters`` is float64 [n arms], ``accuracies`` float64 [n arms, n seeds]: fractions, folds averaged
-    within their seed, NaN where an arm has no result. Bootstrap over seeds (Efron & Tibshirani 1993, An
-    Introduction to the Bootstrap, chapter 6; of ranks: Hall & Miller 2009, Ann. Stat. 37:3929), drawn for all
-    arms together, since they are paired by seed; a seed at which no arm has a result is not drawn. The value
-    is the share of the resamples in which the arm's mean over the drawn seeds that it has is on the front, as
-    ``pareto_front`` says; an arm that has none of the drawn seeds is off it, and in nobody's way.
+    within their seed, NaN where an arm has no result. What a seed does to all arms, by the model arm + seed
+    (``seeds.seed_effects``), is taken off first. The value is the share of ``resamples`` draws of the arms'
+    means in which the arm is on the front, as ``pareto_front`` says.
 
-    NaN for an arm with results at fewer than two seeds, for one replicate says nothing about the next, and
-    for one without parameters. Few seeds make it too sure: in 600 random sweeps of 12 arms that differ about
-    as much as their seeds do, those with a probability of 1 were in truth on the front in 91, 97, 99 and 100%
-    of cases with 2, 3, 5 and 10 seeds, those with 0 in 12, 7, 2 and 0%.
+    From ``FEW_SEEDS`` seeds on a draw is a bootstrap over seeds (Efron & Tibshirani 1993, An Introduction to
+    the Bootstrap, chapter 6; of ranks: Hall & Miller 2009, Ann. Stat. 37:3929), for all arms together; an arm
+    that has none of the drawn seeds is off the front, and in nobody's way. NaN for an arm with a single seed.
+
+    Below, where a bootstrap is too sure of itself, a draw is of the posterior of the means for normal
+    residuals of one variance for all arms, with Jeffreys' prior (Gelman et al. 2013, Bayesian Data Analysis,
+    section 14.2): residual variance times degrees of freedom over a chi-square, then each mean with that
+    variance over its number of seeds. NaN for all if no residual is left; else single seeds, too, have a
+    probability, by the other arms' variance. `benchmarks/calibration.py` says how often each is right.
+
+    NaN for an arm without parameters.
 
     Raises ValueError if the shapes do not agree or there are no resamples.
     """
@@ -106,13 +113,26 @@ def membership_probability(
     if not is_replicated.any():
         return probabilities
     accuracies = accuracies[:, ~np.isnan(accuracies).all(axis=0)]
-    n_seeds = accuracies.shape[1]
+    effects = seed_effects(accuracies)
+    if effects.is_estimable:
+        accuracies = accuracies - effects.columns
+    is_few = accuracies.shape[1] < FEW_SEEDS
+    freedom = int((~np.isnan(accuracies)).sum()) - len(accuracies) - (accuracies.shape[1] - 1)
+    if is_few and freedom < 1:
+        if len(order) == 1:
+            probabilities[order] = 1.0  # there is nobody to be beaten by
+        return probabilities
     random = np.random.default_rng(seed)
-    draws = random.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=resamples).astype(np.float64)
+    chances = random.chisquare(freedom, resamples) if is_few else np.empty(resamples)
     times = np.zeros(len(order))
-    for block in np.array_split(draws, math.ceil(draws.shape[0] * len(order) / BLOCK)):
-        times += _are_on_front(sizes, _means_of_draws(accuracies, block)).sum(axis=0)
-    probabilities[order] = np.where(is_replicated, times / resamples, np.nan)
+    for block in np.array_split(chances, math.ceil(resamples * len(order) / BLOCK)):
+        means = (
+            _posterior_of_means(accuracies, block, random)
+            if is_few
+            else _bootstrap_of_means(accuracies, len(block), random)
+        )
+        times += _are_on_front(sizes, means).sum(axis=0)
+    probabilities[order] = np.where(is_replicated | is_few, times / resamples, np.nan)
     return probabilities
 
 
@@ -138,15 +158,19 @@ def mark_membership(arms: pd.DataFrame, trials: pd.DataFrame, cost: Cost = "para
     New column: front_probability (float64, see ``membership_probability``), from the validation accuracies of
     the completed ones of ``trials``, the trials that ``arms`` were made of.
     """
-    completed = trials[trials["status"] == "completed"]
-    by_seed = completed.groupby([*ARM_KEY, "seed"])["val_accuracy"].mean().unstack("seed")
     marked = arms.assign(front_probability=np.nan)
     for _, group in arms.groupby("dataset", sort=False):
-        rows = by_seed.reindex(pd.MultiIndex.from_frame(group[ARM_KEY]))
-        accuracies = rows.to_numpy(dtype=np.float64, na_value=np.nan)
+        accuracies = seed_table(group, trials, "val_accuracy")
         sizes = group[cost].to_numpy(dtype=np.float64, na_value=np.nan)
         marked.loc[group.index, "front_probability"] = membership_probability(sizes, accuracies)
     return marked
+
+
+def seed_table(arms: pd.DataFrame, trials: pd.DataFrame, column: str) -> Floats:
+    """Return an accuracy of ``trials`` for each of ``arms`` and seed, float64 [arms, seeds], NaN for none."""
+    by_seed = whole_seeds(trials, [column])[column].unstack("seed")
+    rows = by_seed.reindex(pd.MultiIndex.from_frame(arms[ARM_KEY])).dropna(axis=1, how="all")
+    return rows.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def objectives(arms: pd.DataFrame, cost: Cost) -> Floats:
@@ -155,7 +179,7 @@ def objectives(arms: pd.DataFrame, cost: Cost) -> Floats:
     Accuracies that differ by rounding only are made equal; NaN where there is none.
     """
     values = arms[[cost, "val_mean"]].to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.column_stack([values[:, 0], _level(values[:, 1])])
+    return np.column_stack([values[:, 0], level(values[:, 1])])
 
 
 def covered_share(arms: pd.DataFrame) -> float:
@@ -206,7 +230,7 @@ def _losses(values: Floats, directions: Sequence[Direction]) -> Floats:
     return values * np.where([direction == "minimise" for direction in directions], 1.0, -1.0)
 
 
-def _level(accuracies: Floats) -> Floats:
+def level(accuracies: Floats) -> Floats:
     """Make accuracies [..., n] that differ by rounding only equal along the last axis; NaN stays NaN."""
     order = np.argsort(accuracies, axis=-1)
     ascending = np.take_along_axis(accuracies, order, axis=-1)
@@ -217,13 +241,24 @@ def _level(accuracies: Floats) -> Floats:
     return levelled
 
 
-def _means_of_draws(accuracies: Floats, draws: Floats) -> Floats:
-    """Return levelled means [resamples, n arms]; ``draws`` [resamples, n seeds] says how often a seed is in.
+def _posterior_of_means(accuracies: Floats, chances: Floats, random: np.random.Generator) -> Floats:
+    """Draw means [resamples, n arms] from their posterior, given draws [resamples] of the chi-square."""
+    numbers = (~np.isnan(accuracies)).sum(axis=1)
+    means = np.nansum(accuracies, axis=1) / numbers
+    squares = float(np.nansum((accuracies - means[:, None]) ** 2))
+    deviations = np.sqrt(squares / chances[:, None] / numbers)
+    return level(means + deviations * random.standard_normal((len(chances), len(means))))
+
+
+def _bootstrap_of_means(accuracies: Floats, resamples: int, random: np.random.Generator) -> Floats:
+    """Return levelled means [resamples, n arms] over seeds drawn with replacement.
 
     NaN where an arm has none of the drawn seeds.
     """
+    n_seeds = accuracies.shape[1]
+    draws = random.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=resamples).astype(np.float64)
     sums, numbers = draws @ np.nan_to_num(accuracies).T, draws @ (~np.isnan(accuracies)).T
-    return _level(np.divide(sums, numbers, out=np.full_like(sums, np.nan), where=numbers > 0))
+    return level(np.divide(sums, numbers, out=np.full_like(sums, np.nan), where=numbers > 0))
 
 
 def _are_on_front(sizes: Floats, means: Floats) -> npt.NDArray[np.bool_]:

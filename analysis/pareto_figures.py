@@ -80,7 +80,7 @@ def pareto_figure(
             if not rows.empty:
                 trace = _partial_points(layer, rows, cost)
                 figure.add_trace(trace.update(meta={"layer": layer, "of": "trials", "views": views}))
-    completed = arms.reset_index(drop=True).query("n_completed > 0")
+    completed = arms.reset_index(drop=True).query("n_seeds > 0")
     figure.add_trace(_front_line(completed, cost, view).update(meta={"layer": "front", "of": "arms"}))
     for place, ((run, is_reference), rows) in enumerate(
         completed.groupby(["run", "is_reference"], sort=False)
@@ -160,7 +160,7 @@ def describe_arm(arm: dict[Any, Any]) -> str:
         costs.append(notation.amount("latency_ms", arm["latency_ms"]))
     lines = [
         f"<b>{escape(arm['label'])}</b>",
-        ", ".join([f"n = {notation.counted(arm['n_completed'], 'completed trial')}", *others]),
+        ", ".join([f"n = {notation.seeds_of(arm)}", *others]),
         *costs,
         f"validation {notation.percent_spread(arm['val_mean'], arm['val_std'])}",
         f"test {notation.percent_spread(arm['test_mean'], arm['test_std'])}",

@@ -7,10 +7,9 @@ import pandas as pd
 
 from analysis import notation
 from analysis.frame import ARM_KEY
-from analysis.pareto import REFERENCE_PARAMETERS, RESAMPLES, Cost, covered_share
+from analysis.pareto import FEW_SEEDS, REFERENCE_PARAMETERS, RESAMPLES, Cost, covered_share
 from analysis.pareto_figures import FEWEST_FOR_BARS, MOST_WITH_BARS
 
-FEW_SEEDS = 5  # below, an arm that is on the front for certain is off it in truth in some percent of cases
 BYTES_ARE = (
     "Bytes are those of the weights as stored: 4 for each (float32); of nets pruned weight by weight those "
     "left, and a bit for each that says which are; of int8 nets 1 for each, and the scales."
@@ -58,24 +57,24 @@ def state_basis(judged: pd.DataFrame) -> list[str]:
 
 def caption_pareto(arms: pd.DataFrame, drawn: pd.DataFrame, cost: Cost = "parameters") -> str:
     """Say how the figure is to be read, and, of parameters, what the front covers."""
-    n = sorted(drawn["n_completed"].unique())
-    trials = (
-        notation.counted(n[0], "completed trial") if len(n) == 1 else f"{n[0]} to {n[-1]} completed trials"
-    )
+    n = sorted(drawn["n_seeds"].unique())
+    seeds = notation.counted(n[0], "seed") if len(n) == 1 else f"{n[0]} to {n[-1]} seeds"
     sentences = [
         "Up and to the left is better. An arm is on the front if no other is at least as good in both "
         f"{notation.objective(cost)} and mean validation accuracy and better in one. Test accuracy took no "
         "part in that: in both views the line joins the same arms, numbered as in the table below.",
-        f"Each point is the mean of an arm’s {trials} (seeds, and folds if any).",
+        f"Each point is the mean over an arm’s {seeds} (n), the folds of a seed averaged; what follows ± is "
+        "the sample standard deviation over seeds. A seed that lacks a fold has no result.",
+        *_explain_lacking(drawn),
         _explain_bars(drawn),
-        "The fuller a point, the more probable it is that its arm is on the front (full: it is, hollow: it "
-        "is not).",
+        "A point is filled as far as it is probable that its arm is on the front: a full one stands for "
+        "100%, a hollow one for 0%.",
     ]
     if len(arms) > len(drawn):
         undrawn = notation.counted(len(arms) - len(drawn), "arm")
-        is_unknown = arms.loc[arms["n_completed"] > 0, cost].isna().any()
+        is_unknown = arms.loc[arms["n_seeds"] > 0, cost].isna().any()
         unknown = f" or known {notation.objective(cost)}" if is_unknown else ""
-        sentences.append(f"Not drawn: {undrawn} without a completed trial{unknown}.")
+        sentences.append(f"Not drawn: {undrawn} without a result{unknown}.")
     if cost == "weight_bytes":
         sentences.append(BYTES_ARE)
     elif cost == "latency_ms":
@@ -83,6 +82,25 @@ def caption_pareto(arms: pd.DataFrame, drawn: pd.DataFrame, cost: Cost = "parame
     elif cost == "parameters":
         sentences += _state_hypervolume(drawn)
     return " ".join(sentences)
+
+
+def _explain_lacking(drawn: pd.DataFrame) -> list[str]:
+    """Say how many of the arms lack seeds, and what became of their means."""
+    lacking = int((drawn["n_seeds"] < drawn["n_seeds_tried"]).sum())
+    corrected = int(drawn["is_corrected"].sum())
+    sentences = []
+    if lacking:
+        have = "has" if lacking == 1 else "have"
+        sentences.append(
+            f"{notation.counted(lacking, 'arm')} {have} seeds without a result (n: k of n): what failed by "
+            "diverging is not missing by chance, and a mean over the others flatters such an arm."
+        )
+    if corrected:
+        sentences.append(
+            f"The mean of {notation.counted(corrected, 'arm')} (*) is over other seeds than the others’, and "
+            "is corrected for them: arm + seed, by least squares."
+        )
+    return sentences
 
 
 def _explain_bars(drawn: pd.DataFrame) -> str:
@@ -117,13 +135,17 @@ def explain_probability(drawn: pd.DataFrame, cost: Cost = "parameters") -> str:
             "No arm has results at two seeds or more, so the probability that it is on the front cannot be "
             f"said ({notation.MISSING})."
         )
+    draws = notation.count(RESAMPLES)
     sentences = [
-        f"On the front, probability: the share of {notation.count(RESAMPLES)} bootstrap resamples of the "
-        "seeds, drawn for all arms together, in which the arm’s mean validation accuracy puts it on the "
-        f"front; {notation.MISSING} for an arm with a single seed."
+        f"On the front, probability: the share of {draws} bootstrap resamples of the seeds, drawn for all "
+        "arms together, in which the arm’s mean validation accuracy puts it on the front; "
+        f"{notation.MISSING} for an arm with a single seed."
+        if drawn["n_seeds"].max() >= FEW_SEEDS
+        else f"On the front, probability: the share of {draws} draws of the arms’ means from their posterior "
+        "in which the arm is on the front. With fewer than "
+        f"{FEW_SEEDS} seeds the spread of a result is estimated from all arms together, as one normal "
+        "variance, once what each arm and each seed does is taken off."
     ]
-    if drawn["n_seeds"].min() < FEW_SEEDS:
-        sentences.append(f"With fewer than {FEW_SEEDS} seeds it is too sure of itself.")
     off = drawn[~drawn["on_front"] & (drawn["front_probability"] >= 0.005)]
     likeliest = off.sort_values(["front_probability", "label"], ascending=[False, True]).head(3)
     if not likeliest.empty:

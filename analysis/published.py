@@ -88,7 +88,7 @@ def near(points: Iterable[PublishedPoint], arms: pd.DataFrame) -> tuple[Publishe
     trial in parameters, not further below the least accurate of them than it is below the best (2 points in
     any case); none if no arm has a test accuracy, for there is nothing to compare with.
     """
-    drawn = arms[arms["n_completed"] > 0]
+    drawn = arms[arms["n_seeds"] > 0]
     sizes, tests = drawn["parameters"].dropna(), drawn["test_mean"].dropna()
     if sizes.empty or tests.empty:
         return ()

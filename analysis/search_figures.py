@@ -5,7 +5,7 @@ ticks, hover texts and tables say accuracies.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -85,7 +85,7 @@ def cloud_figure(nets: pd.DataFrame, confirmed: Sequence[ConfirmedNet]) -> go.Fi
 
 
 def importance_figure(found: Importances) -> go.Figure:
-    """Draw the share (percent) of each objective's variance that a setting explains: bars by objective."""
+    """Draw the settings' relative importances (percent) for each objective, and what noise reaches."""
     means: dict[str, float] = {}
     for shares in found.by_objective.values():
         for setting, share in shares.items():
@@ -100,13 +100,29 @@ def importance_figure(found: Importances) -> go.Figure:
                 orientation="h",
                 name=escape(notation.objective(objective)),
                 marker={"color": PALETTE[place % len(PALETTE)]},
+                error_x=_reach(shares, found.bars.get(objective, {}), settings),
                 hovertemplate="%{y}: %{x:.0f}%<extra>" + escape(notation.objective(objective)) + "</extra>",
             )
         )
+        if objective in found.floors:
+            line = {"color": PALETTE[place % len(PALETTE)], "width": 1.5, "dash": "dash"}
+            figure.add_vline(x=100 * found.floors[objective], line=line)
     figure.update_layout(barmode="group", bargap=0.25, legend={"traceorder": "reversed"})
-    figure.update_xaxes(title="share of the variance (%)", rangemode="tozero")
+    figure.update_xaxes(title="relative importance (%)", rangemode="tozero")
     figure.update_yaxes(showgrid=False, ticksuffix=" ", showline=False)
     return figure
+
+
+def _reach(
+    shares: Mapping[str, float], bars: Mapping[str, tuple[float, float]], settings: Sequence[str]
+) -> dict[str, object]:
+    """Return error bars, in percent, from each importance to what bootstrap resamples give."""
+    ends = [bars.get(setting, (shares[setting], shares[setting])) for setting in settings]
+    return {
+        "array": [100 * max(high - shares[s], 0) for s, (_, high) in zip(settings, ends, strict=True)],
+        "arrayminus": [100 * max(shares[s] - low, 0) for s, (low, _) in zip(settings, ends, strict=True)],
+        "symmetric": False, "thickness": 1.2, "width": 3,
+    }  # fmt: skip
 
 
 def attainment_figure(repeats: Sequence[Repeats], labels: Sequence[str]) -> go.Figure:

@@ -10,6 +10,7 @@ from analysis import notation
 from analysis.evidence import Evidence
 from analysis.frame import ARM_KEY, Run, differing_settings
 from analysis.power import fewest_seeds
+from analysis.seeds import whole_seeds
 from analysis.signs import Sign
 
 SETTINGS_NAMED = 5
@@ -85,7 +86,8 @@ def list_findings(evidences: Sequence[Evidence], dataset: str) -> list[Remark]:
         rows.sort(key=lambda row: (row.judgement.verdict not in DECIDED, -abs(row.judgement.mean or 0.0)))
         for row in rows[:FINDINGS_SHOWN]:
             judged = row.judgement
-            bounds = f", 95% interval {notation.interval_points(judged.interval)}" if judged.interval else ""
+            reach = notation.interval_points(judged.interval)
+            bounds = f", 95% interval for it alone {reach}" if judged.interval else ""
             remarks.append(
                 Remark(
                     f"{row.contrast.name}: {row.verdict}, {notation.signed_points(judged.mean)} points "
@@ -107,15 +109,13 @@ def list_warnings(runs: Sequence[Run], judged: pd.DataFrame, signs: Sequence[Sig
     if left:
         remarks.append(Remark(f"{notation.counted(left, 'planned trial')} have not run yet."))
     if failed:
-        text = f"{notation.counted(failed, 'trial')} failed; {_they_are(failed)} in no mean."
+        they = f"{_they_are(failed)} in no mean, which flatters arms that diverge"
+        text = f"{notation.counted(failed, 'trial')} failed; {they}."
         remarks.append(Remark(text, "failures"))
     if stopped:
         ended = f"{notation.counted(stopped, 'trial')} {'was' if stopped == 1 else 'were'} stopped early"
         remarks.append(Remark(f"{ended}; {_they_are(stopped)} in no mean and no front."))
-    completed = judged[judged["status"] == "completed"]
-    seeds = completed.groupby(ARM_KEY)["seed"].nunique()
-    if len(seeds):
-        remarks += _warn_of_seeds(int(seeds.max()))
+    remarks += _warn_of_seeds(whole_seeds(judged, ["val_accuracy"]).groupby(level=ARM_KEY).size())
     kinds = Counter(sign.kind for sign in signs)
     remarks += [
         Remark(f"Failure sign in {notation.counted(arms, 'arm')}: {kind}.", "signs")
@@ -128,20 +128,19 @@ def _they_are(number: int) -> str:
     return "it is" if number == 1 else "they are"
 
 
-def _warn_of_seeds(seeds: int) -> list[Remark]:
+def _warn_of_seeds(seeds: "pd.Series[int]") -> list[Remark]:
+    """Count the arms that have too few seeds; ``seeds`` has the number of each that has any."""
     needed = fewest_seeds(0.05, 1)
-    if seeds == 1:
-        return [
-            Remark("One seed an arm: how far results spread is not known, and small differences may be luck.")
-        ]
-    if seeds < needed:
-        return [
-            Remark(
-                f"{seeds} seeds an arm: no sign-flip test can call a difference significant at 5% with fewer "
-                f"than {needed}."
-            )
-        ]
-    return []
+    few = sorted(int(count) for count in seeds if count < needed)
+    if not few:
+        return []
+    arms = f"{len(few):,} of {notation.counted(len(seeds), 'arm')} {'has' if len(few) == 1 else 'have'} "
+    if few[-1] == 1:
+        rest = "one seed: how far results spread is not known, and small differences may be luck."
+    else:
+        span = f"{few[0]}" if few[0] == few[-1] else f"{few[0]} to {few[-1]}"
+        rest = f"{span} seeds: with fewer than {needed} no sign-flip test is significant at 5%."
+    return [Remark(arms + rest)]
 
 
 def _describe_plan(trials: pd.DataFrame) -> str:

@@ -39,16 +39,10 @@ def test_confirmation_by_hand(trials):
 
 
 def test_the_regression_by_hand(trials):
-    """Of -0.02, -0.03, -0.03, +0.01: mean -0.0175, standard deviation 0.0189297; t of 3 is 3.182446."""
+    """Of -0.02, -0.03, -0.03, +0.01; without an interval, since the nets share their seeds."""
     found = regression_to_the_mean(confirmed_nets(trials))
-    assert found.n == 4
-    assert found.mean == pytest.approx(-0.0175)
-    reach = 3.182446 * 0.0189297 / 2
-    assert (found.bounds.low, found.bounds.high) == pytest.approx(
-        (-0.0175 - reach, -0.0175 + reach), abs=1e-6
-    )
+    assert (found.n, found.mean) == (4, pytest.approx(-0.0175))
     assert regression_to_the_mean([]) is None
-    assert regression_to_the_mean(confirmed_nets(trials)[:1]).bounds is None
 
 
 def test_a_net_is_confirmed_by_completed_trials_only(trials):
@@ -67,6 +61,7 @@ def test_folds_are_averaged_within_their_seed(trials):
             fold=pd.array([fold] * len(trials), dtype="Int64"),
             val_accuracy=trials["val_accuracy"] + change,
             trial_id=trials["trial_id"] + f"-{fold}",
+            folds=2,
         )
         for fold, change in enumerate((-0.01, 0.01))
     ]

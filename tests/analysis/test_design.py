@@ -7,10 +7,10 @@ from imitation_ablation import Tree, design_tree, imitate
 
 from analysis import RunError, load_run
 from analysis.design import parse_design
-from lightsweep.imagefiles import DatasetInfo
+from lightsweep.dataspec import DatasetSpec
+from lightsweep.imagedata import DatasetInfo
 from lightsweep.plan import design_tree as written_tree
 from lightsweep.plan import plan
-from lightsweep.spec import DatasetSpec
 from lightsweep.sweep import Sweep
 
 COMPONENTS = {"dual input": {"model.inputs": "single"}, "transfer": {"model.fusion": "fresh"}}

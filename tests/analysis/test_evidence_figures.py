@@ -68,7 +68,7 @@ ALL_VERDICTS = {"base": 0.80, "up": 0.85, "down": 0.70, "same": 0.80, "who knows
 def test_a_forest_has_means_intervals_and_seeds_in_points(tmp_path: Path) -> None:
     tree = design_tree(None, free=["up", "down", "same", "who knows"], seeds=range(7), significance=0.1)
     evidence = one(tmp_path / "run", tree, ALL_VERDICTS, who_knows=0.04, up=0.01)
-    figure = forest_figure(evidence.families[0], 0.005)
+    figure = forest_figure(evidence.families[0].comparisons, 0.005)
     marks = named(figure)
     assert [*marks] == ["single seeds", "helps", "hurts", "equivalent", "not decided"]
     assert figure.layout.yaxis.ticktext == ("who knows", "same", "down", "up")  # upwards
@@ -105,7 +105,7 @@ def test_lopsided_intervals_are_drawn_as_they_are(tmp_path: Path) -> None:
     assert mean is not None
     assert interval.high - mean > 1.2 * (mean - interval.low)
     path = path_figure(evidence, evidence.families[0]).data
-    drawn = [forest_figure(evidence.families[0], 0.005).data[1].error_x, path[0].error_y]
+    drawn = [forest_figure(evidence.families[0].comparisons, 0.005).data[1].error_x, path[0].error_y]
     for bars in drawn:
         assert bars.array == (pytest.approx(100 * (interval.high - mean)),)
         assert bars.arrayminus == (pytest.approx(100 * (mean - interval.low)),)
@@ -123,7 +123,9 @@ def test_a_forest_says_all_when_pointed_at(tmp_path: Path) -> None:
         "without a": [base - worth for base, worth in zip(BASE, A_TIMES, strict=True)],
     }
     evidence = judged(imitate(tmp_path / "run", design_tree("leave-one-out", ["a"]), table(outcomes)))
-    assert named(forest_figure(evidence.families[0], 0.005))["helps"].hovertext[0].split("<br>") == [
+    assert named(forest_figure(evidence.families[0].comparisons, 0.005))["helps"].hovertext[0].split(
+        "<br>"
+    ) == [
         "<b>a</b>",
         "base minus without a",
         "+3.50 points, n = 6 seeds",
@@ -136,7 +138,7 @@ def test_a_forest_says_all_when_pointed_at(tmp_path: Path) -> None:
 def test_interactions_are_named_in_their_own_words(tmp_path: Path) -> None:
     means = {"base": 0.9, "without a": 0.8, "without b": 0.8, "without a, b": 0.6}
     evidence = one(tmp_path / "run", design_tree("factorial", ["a", "b"]), means)
-    marks = named(forest_figure(family_of(evidence, "interactions"), 0.005))
+    marks = named(forest_figure(family_of(evidence, "interactions").comparisons, 0.005))
     assert [*marks] == ["single seeds", "less together than apart"]
     assert marks["less together than apart"].marker.color == VERDICT_STYLES["hurts"][0]
 
@@ -159,7 +161,7 @@ def test_a_path_starts_at_plain_and_ends_at_base(tmp_path: Path) -> None:
     figure = path_figure(evidence, evidence.families[0])
     assert figure.layout.xaxis.ticktext == ("none of them", "+ a", "+ c", "+ b", "all: base")
     low, high = figure.layout.yaxis.range
-    intervals = [(mean - minus, mean + plus) for mean, minus, plus in zip(
+    intervals = [(mean - (minus or 0), mean + (plus or 0)) for mean, minus, plus in zip(
         [87.3, 85.3, 90.3], bars.error_y.arrayminus, bars.error_y.array, strict=True)]  # fmt: skip
     assert all(low < end < high for interval in [*intervals, (80.3, 90.3)] for end in interval)
     assert bars.error_y.array[1] > 0
@@ -355,7 +357,7 @@ def test_without_any_value_all_still_draw(tmp_path: Path, tree: Tree, came_to: O
         for plot in laid_out.plots:
             plot.figure.to_json()
             assert all(y is None for trace in plot.figure.data for y in trace.y)
-        forest = forest_figure(family, 0.005)
+        forest = forest_figure(family.comparisons, 0.005)
         assert [trace.name for trace in forest.data] == ["single seeds"]
         assert len(forest.layout.yaxis.ticktext) == len(family.comparisons)
     if tree["design"] == "path":
@@ -409,7 +411,7 @@ def test_the_page_has_every_number_with_its_n_and_method(worked: Run, page: str)
     text = words(page)
     assert "What each change is worth on digits Against base 2 comparisons: 2 not decided." in text
     assert cells(page, "a")[1:] == [
-        "6", "+3.50", "+1.54 to +5.46", "0.031", "0.062", "1.87", "100%", "+1.75",
+        "6", "+3.50", "+1.54 to +5.46", "–", "0.031", "0.062", "1", "1.87", "100%", "+1.75",
     ]  # fmt: skip
     assert cells(page, "a")[0].startswith("not decided: 6 seeds are too few for 2 comparisons, 7 may do")
     assert "Mean over paired seeds (n = 5 to 6 seeds; each small dot is one) with its 95% interval" in text

@@ -100,10 +100,10 @@ def test_hover_says_all_and_is_escaped(arms):
     dead = texts["<b>dead</b>"].split("<br>")
     assert dead == [
         "<b>dead</b>",
-        "n = 2 completed trials, 1 failed",
+        "n = 2 of 3, 1 failed",
         "9,000 parameters, 360,000 MACs",
-        "validation 93.10 ± 0.14%",
-        "test 92.60 ± 0.14%",
+        "validation 93.20 ± 0.14%",
+        "test 92.70 ± 0.14%",
         "augmentation = affine",
     ]
     assert not any(NASTY in text for text in points.hovertext)

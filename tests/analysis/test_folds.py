@@ -109,7 +109,8 @@ def test_the_sign_shows_above_two_points_and_not_at_them():
 def test_the_mean_is_that_of_the_table_of_arms():
     trials = table_of(FOLDED)
     arms = summarise_arms(trials).set_index("arm")
-    for found in gather_folds(trials):
+    small, paper = gather_folds(trials)[1:]  # those of which every fold completed
+    for found in (small, paper):
         assert found.val_mean == pytest.approx(arms.loc[found.arm, "val_mean"])
         assert found.test_mean == pytest.approx(arms.loc[found.arm, "test_mean"])
         assert len(found.seeds) == arms.loc[found.arm, "n_seeds"]

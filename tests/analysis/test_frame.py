@@ -139,7 +139,8 @@ def test_arms_by_hand(run_folder):
     assert arms.loc["tiny", "config"] == "augmentation = –"
     dead = arms.loc["dead"]
     assert (dead["n_completed"], dead["n_failed"], dead["macs"]) == (2, 1, 360_000)
-    assert dead["val_mean"] == pytest.approx(0.931)
+    assert (dead["n_seeds"], dead["n_seeds_tried"], dead["is_corrected"]) == (2, 3, True)
+    assert dead["val_mean"] == pytest.approx(0.932)  # with its seed 2, which is 0.002 easier for all than 1
 
 
 def test_only_completed_trials_enter_means(trials_table):
@@ -147,7 +148,7 @@ def test_only_completed_trials_enter_means(trials_table):
     trials.loc[trials["arm"] == "tiny", "status"] = ["completed", "early_stopped", "failed"]
     trials.loc[trials["arm"] == "small", "status"] = "failed"
     arms = summarise_arms(trials).set_index("arm")
-    assert arms.loc["tiny", "val_mean"] == pytest.approx(0.900)
+    assert arms.loc["tiny", "val_mean"] == pytest.approx(0.902)  # 0.900 at the hardest of three seeds
     assert pd.isna(arms.loc["tiny", "val_std"])
     assert arms.loc["small", "n_failed"] == 3
     assert arms.loc["small", ["val_mean", "val_std", "test_mean", "seconds"]].isna().all()

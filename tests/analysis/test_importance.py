@@ -58,8 +58,11 @@ def test_only_what_was_trained_to_its_end_counts(search):
 def test_few_trials_say_nothing(search):
     found = importances(StudyCopy(tuple(drawn(9)), OBJECTIVES), search)
     assert found.by_objective == {}
-    assert found.problem == "it takes 10 completed trials of the study; there are 9"
-    assert importances(StudyCopy(tuple(drawn(10)), OBJECTIVES), search).problem is None
+    assert found.problem == (
+        "it takes 15 completed trials of the study (5 for each of 3 settings); there are 9"
+    )
+    assert importances(StudyCopy(tuple(drawn(14)), OBJECTIVES), search).problem is not None
+    assert importances(StudyCopy(tuple(drawn(15)), OBJECTIVES), search).problem is None
 
 
 def test_an_unreadable_study_says_why(search, tmp_path):
@@ -67,10 +70,10 @@ def test_an_unreadable_study_says_why(search, tmp_path):
 
 
 def test_an_objective_without_variance_is_named(search):
-    trials = [frozen(dict(trial.params), [0.5, trial.values[1]], "completed") for trial in drawn(12)]
+    trials = [frozen(dict(trial.params), [0.5, trial.values[1]], "completed") for trial in drawn(15)]
     found = importances(StudyCopy(tuple(trials), OBJECTIVES), search)
     assert (list(found.by_objective), found.constant) == (["parameters"], ("val_accuracy",))
-    trials = [frozen(dict(trial.params), [0.5, 100.0], "completed") for trial in drawn(12)]
+    trials = [frozen(dict(trial.params), [0.5, 100.0], "completed") for trial in drawn(15)]
     found = importances(StudyCopy(tuple(trials), OBJECTIVES), search)
     assert found.problem == "the objectives are the same in all trials"
 
@@ -92,4 +95,4 @@ def test_of_many_trials_some_are_drawn(search, monkeypatch):
 
 
 def test_objectives_are_named_by_the_search_where_the_study_does_not(search):
-    assert list(importances(StudyCopy(tuple(drawn(12))), search).by_objective) == list(OBJECTIVES)
+    assert list(importances(StudyCopy(tuple(drawn(15))), search).by_objective) == list(OBJECTIVES)

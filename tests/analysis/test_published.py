@@ -79,7 +79,7 @@ def arms(*rows: tuple[int, float | None]) -> pd.DataFrame:
         {
             "parameters": pd.array([size for size, _ in rows], dtype="Int64"),
             "test_mean": pd.array([accuracy for _, accuracy in rows], dtype="float64").to_numpy(),
-            "n_completed": [1] * len(rows),
+            "n_seeds": [1] * len(rows),
         }
     )
 
@@ -92,7 +92,7 @@ def test_what_is_near_by_hand():
     equal = arms((1_000, 0.90), (2_000, 0.90))
     assert near([point(accuracy=0.881), point(accuracy=0.879)], equal) == (point(accuracy=0.881),)
     assert near(inside, arms((1_000, None))) == ()
-    assert near(inside, table.assign(n_completed=0)) == ()
+    assert near(inside, table.assign(n_seeds=0)) == ()
 
 
 @given(st.lists(st.integers(1, 10**9), min_size=1), st.lists(st.integers(1, 10**9)))

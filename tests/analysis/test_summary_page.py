@@ -40,19 +40,21 @@ def test_of_many_settings_the_first_are_named():
 
 
 def test_what_to_beware_of_is_counted(run, run_folder):
-    few = "3 seeds an arm: no sign-flip test can call a difference significant at 5% with fewer than 6."
-    assert warnings_of(run) == ["1 trial failed; it is in no mean.", few]
+    few = "8 of 8 arms have 2 to 3 seeds: with fewer than 6 no sign-flip test is significant at 5%."
+    assert warnings_of(run) == ["1 trial failed; it is in no mean, which flatters arms that diverge.", few]
     plant_partial_trials(run_folder)
     (run_folder / "plan.json").write_text("[" + ", ".join(["{}"] * 40) + "]")
     assert warnings_of(load_run(run_folder)) == [
         "10 planned trials have not run yet.",
-        "4 trials failed; they are in no mean.",
+        "4 trials failed; they are in no mean, which flatters arms that diverge.",
         "3 trials were stopped early; they are in no mean and no front.",
         few,
     ]
 
 
-@pytest.mark.parametrize(("seeds", "text"), [(1, "One seed an arm: how far results spread"), (6, None)])
+@pytest.mark.parametrize(
+    ("seeds", "text"), [(1, "1 of 1 arm has one seed: how far results spread"), (6, None)]
+)
 def test_few_seeds_are_warned_of(run, seeds, text):
     completed = run.trials[run.trials["arm"] == "tiny"].iloc[[0] * seeds]
     trials = completed.assign(seed=range(seeds), trial_id=[str(seed) for seed in range(seeds)])

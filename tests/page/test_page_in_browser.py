@@ -53,7 +53,7 @@ class TestPages:
         page = opened(real_run)
         expect(page.locator("h1")).to_have_text("real")
         expect(page.get_by_text("2 failed – why")).to_be_visible()
-        expect(page.locator("#failures")).to_contain_text("NaN loss")
+        expect(page.locator("#failures")).to_contain_text("the training loss is NaN")
         assert rows_of(page).count() == 4
         rows_of(page).filter(has_text="completed").first.click()
         dialog = page.get_by_role("dialog")
@@ -104,8 +104,8 @@ class TestPages:
         epochs = pd.read_parquet(run_folder / "epochs.parquet")
         epochs.iloc[:0].to_parquet(run_folder / "epochs.parquet")
         page = opened(run_folder)
-        expect(page.get_by_text("No arm has a completed trial on digits yet")).to_be_visible()
-        expect(page.get_by_text("24 trials failed; they are in no mean.")).to_be_visible()
+        expect(page.get_by_text("No arm has a seed with a result on digits yet")).to_be_visible()
+        expect(page.get_by_text("24 trials failed; they are in no mean")).to_be_visible()
         assert page.locator("#failures li").count() == 24
         assert rows_of(page).count() == 24
         rows_of(page).first.click()
@@ -120,7 +120,7 @@ class TestPages:
         page = opened(run_folder)
         assert page.locator(POINTS).count() == 1
         expect(page.locator(".finding").first).to_contain_text("1 of 1 arm is the Pareto front")
-        expect(page.get_by_text("One seed an arm")).to_be_visible()
+        expect(page.get_by_text("1 of 1 arm has one seed")).to_be_visible()
         expect(page.locator("#save")).to_have_text("Save 1 trial as CSV")
 
     def test_of_two_runs_compared(self, run_folder, tmp_path, opened):
