@@ -22,10 +22,10 @@ from scipy import stats
 from analysis.course import hypervolume_course
 from analysis.frame import load_run
 from lightsweep import datasets
+from lightsweep.dataspec import DatasetSpec
 from lightsweep.distributed.on_ray import OnRay
 from lightsweep.plan import plan
 from lightsweep.run import run_sweep
-from lightsweep.spec import DatasetSpec
 from lightsweep.sweep import Sweep
 
 BUDGET = 300  # epochs

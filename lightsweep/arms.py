@@ -3,16 +3,19 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from lightsweep.spec import ArmSpec, DatasetSpec, InputError, canonical_json, nearest
+from lightsweep.dataspec import DatasetSpec
+from lightsweep.errors import InputError
+from lightsweep.spec import ArmSpec, canonical_json, nearest
 from lightsweep.sweep import Ablation, Sweep
 from lightsweep.sweepfile import assign, describe_validation
 
 BASE = "base"
+PLACEBO, SEED_OFFSET = "placebo", 1_000_000
 WITHIN = 0.01
 
 
@@ -34,6 +37,8 @@ class Arm:
     levels: dict[str, int] | None = None
     """Of an ablation's design: for each factor 0 for what base has, else which alternative, from 1; for a
     component 1 is out. None for arms outside the design."""
+    seed_offset: int = 0
+    """What is added to the sweep's seeds: of a placebo, which is base but for them."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,16 @@ def _ablation_arms(sweep: Sweep, ablation: Ablation) -> list[Arm]:
             if name in nested:
                 raise InputError(f"{place}: there is an arm {name} already; name this one anew")
             nested[name] = Arm(name, *spec, f"{place}{on}", settings, *cost, levels)
+        if ablation.placebo:
+            if PLACEBO in nested:
+                raise InputError(f"ablation.placebo: there is an arm {PLACEBO} already; name that one anew")
+            nested[PLACEBO] = replace(
+                nested[BASE],
+                name=PLACEBO,
+                place=f"ablation.placebo{on}",
+                levels=None,
+                seed_offset=SEED_OFFSET,
+            )
         found += nested.values()
     return found
 

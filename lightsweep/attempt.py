@@ -9,23 +9,17 @@ from typing import Any
 
 import torch
 
-from lightsweep.datasets import Dataset
+from lightsweep.errors import InputError, MachineError, WriteError
+from lightsweep.imagedata import Dataset
+from lightsweep.machine import require_gpu
 from lightsweep.pipeline import StageEntry, trial_steps
 from lightsweep.records import Outcome, completed, early_stopped, failed
-from lightsweep.spec import InputError, WriteError
 from lightsweep.store import NotStoredError, StageStore
 from lightsweep.train import DivergedError
 from lightsweep.trial import Trial
 
 Attempt = Callable[[Trial, Dataset, StageStore, torch.device], Generator[Outcome, None, Outcome]]
 """Runs a trial, yielding after each epoch what becomes of it if it ends there; returns what became of it."""
-
-
-def make_repeatable() -> None:
-    """Have this process train to the same bits each time; they depend on the order of sums."""
-    torch.set_num_threads(1)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
 
 
 def attempt(
@@ -37,9 +31,14 @@ def attempt(
 
     Raises:
         WriteError: The store cannot be written, so that no trial has a chance.
+        MachineError: The device is a GPU that cannot be used.
         NotStoredError: The store only looks up, and a result is not there.
+        torch.OutOfMemoryError: Of a GPU, which others may share: on more of it the trial may succeed.
+        torch.AcceleratorError: The GPU failed, and this process can use it no more.
 
     """
+    if device.type == "cuda":
+        require_gpu()
     started_at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     entries: list[StageEntry] = []
     epochs: list[dict[str, Any]] = []
@@ -59,9 +58,13 @@ def attempt(
                 yield early_stopped(epochs, *where(), entries)
     except StopIteration as end:
         return completed(end.value, *where())
-    except (WriteError, NotStoredError):
+    except (WriteError, MachineError, NotStoredError):
         raise
-    except (DivergedError, InputError) as error:
-        return failed(str(error), *where(), entries)
+    except DivergedError as error:
+        return failed(str(error), "diverged", *where(), entries, epochs)
+    except InputError as error:
+        return failed(str(error), "error", *where(), entries, epochs)
     except Exception as error:
-        return failed(f"{type(error).__name__}: {error}", *where(), entries)
+        if device.type == "cuda" and isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError):
+            raise
+        return failed(f"{type(error).__name__}: {error}", "error", *where(), entries, epochs)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightsweep.spec import WriteError
+from lightsweep.errors import WriteError
 from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.store import CHECKPOINT, RESULT, Answer, FolderStore, unpack
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lightsweep import __version__
-from lightsweep.spec import InputError, nearest
+from lightsweep.errors import InputError
+from lightsweep.spec import nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -364,8 +365,8 @@ def datasets(data_dir: Path, download: str | None) -> None:
     from pydantic import ValidationError
 
     from lightsweep.datasets import available, load
+    from lightsweep.dataspec import DatasetSpec
     from lightsweep.planview import print_datasets
-    from lightsweep.spec import DatasetSpec
     from lightsweep.sweepfile import describe_validation
 
     if download is not None:

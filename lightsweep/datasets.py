@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lightsweep.dataspec import DatasetSpec
+from lightsweep.errors import InputError
+from lightsweep.imagedata import Dataset, DatasetInfo, Images
 from lightsweep.imagefiles import (
-    DatasetInfo,
-    Images,
     describe_npz,
     read_images,
     read_npz,
@@ -17,20 +18,8 @@ from lightsweep.imagefiles import (
     scan_folder,
     tiny_imagenet_classes,
 )
-from lightsweep.spec import DatasetSpec, InputError
 from lightsweep.splits import hold_out_test
 from lightsweep.torchvision_import import download_files, missing_files, read_files
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A data set in memory."""
-
-    info: DatasetInfo
-    train: Images
-    test: Images
-    fingerprint: str
-    """SHA-256 over shapes, pixels and labels as loaded, after any resizing; 64 hexadecimal digits."""
 
 
 @dataclass(frozen=True)

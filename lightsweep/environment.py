@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from lightsweep.pipeline import cpu_name
+from lightsweep.machine import cpu_name
 
 
 def describe_environment() -> dict[str, Any]:

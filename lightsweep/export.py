@@ -7,9 +7,11 @@ What a file is chosen by is validation alone.
 import difflib
 import json
 import os
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,14 +21,15 @@ import torch
 from torch import Tensor
 
 from lightsweep import __version__, datasets
-from lightsweep.imagefiles import DatasetInfo, Images, as_tensor
+from lightsweep.errors import InputError, WriteError
+from lightsweep.imagedata import Dataset, DatasetInfo, Images, as_tensor
 from lightsweep.models import Net
 from lightsweep.netfile import SUFFIXES, Agreement, compare, first_line, make_file
 from lightsweep.pipeline import final_net
 from lightsweep.plan import Plan
 from lightsweep.records import Record
 from lightsweep.runfolder import RunFolder, write_whole
-from lightsweep.spec import InputError, WriteError, nearest
+from lightsweep.spec import canonical_json, nearest
 from lightsweep.stagefile import DamagedResultError, StageResult
 from lightsweep.store import stage_file
 from lightsweep.trial import Trial, stage_keys
@@ -191,21 +194,25 @@ def _near(trial: str, rows: Sequence[dict[str, Any]]) -> str:
 def choose(run: RunFolder, most_parameters: int) -> Choice:
     """Choose, among a run's arms of at most so many parameters, the best trial of the best arm.
 
-    The best arm has the highest mean validation accuracy over its completed trials, the best trial the
-    highest of these; test accuracy plays no part. Of a search that has confirmed nets only these are arms,
-    trained with fresh seeds: what was drawn is best in part by luck. Of equals the smaller net is taken,
-    then the first by name.
+    The best arm has the highest mean validation accuracy over its seeds, of which those count whose every
+    fold is completed; the best trial has the highest of these. Test accuracy plays no part. Of a search
+    that has confirmed nets only these are arms, trained with fresh seeds: what was drawn is best in part by
+    luck. Of equals the smaller net is taken, then the first by name.
 
     Raises:
         InputError: No completed arm is as small, or those that are belong to several data sets.
 
     """
-    planned = {entry["trial_id"] for entry in run.planned()}
+    planned = {entry["trial_id"]: entry.get("fold") for entry in run.planned()}
     rows = [found.trial for trial_id, found in run.records().items() if trial_id in planned]
     rows = [row for row in rows if row["status"] == "completed"]
     rows = [row for row in rows if row["phase"] == "confirmation"] or rows
     if not rows:
         raise InputError(f"{run.folder}: no trial is completed yet, so there is no net to export")
+    counts = Counter(map(_seed_of, rows))
+    rows = [row for row in rows if counts[_seed_of(row)] == len(set(planned.values()))]
+    if not rows:
+        raise InputError(f"{run.folder}: no seed has all its folds completed yet, so no arm can be chosen")
     small = [row for row in rows if row["parameters"] <= most_parameters]
     if not small:
         least = min(rows, key=lambda row: row["parameters"])
@@ -213,24 +220,35 @@ def choose(run: RunFolder, most_parameters: int) -> Choice:
             f"{run.folder}: no completed arm has at most {most_parameters:,} parameters; the smallest, "
             f"{least['arm']}, has {least['parameters']:,}: --best-under {least['parameters']}"
         )
-    best: dict[str, Choice] = {}
-    for dataset, members in _grouped(small, "dataset").items():
-        arms = sorted(_grouped(members, "arm").values(), key=_rank)
+    best: list[tuple[str, Choice]] = []
+    for members in _grouped(small, _images_of).values():
+        arms = sorted(_grouped(members, itemgetter("arm")).values(), key=_rank)
         first = max(arms[0], key=lambda row: (row["val_accuracy"], row["trial_id"]))
-        best[dataset] = Choice(first["trial_id"], first["arm"], -_rank(arms[0])[0], len(arms[0]), len(arms))
+        choice = Choice(first["trial_id"], first["arm"], -_rank(arms[0])[0], len(arms[0]), len(arms))
+        best.append((first["dataset"], choice))
     if len(best) > 1:
-        named = "; ".join(f"{name}: {choice.trial_id} ({choice.arm})" for name, choice in best.items())
+        named = "; ".join(f"{name}: {choice.trial_id} ({choice.arm})" for name, choice in best)
         raise InputError(
             f"{run.folder}: --best-under {most_parameters}: accuracies on {len(best)} data sets cannot be "
             f"compared; name one of their best trials: {named}"
         )
-    (choice,) = best.values()
-    return choice
+    return best[0][1]
 
 
-def _grouped(rows: Collection[dict[str, Any]], name: str) -> dict[str, list[dict[str, Any]]]:
-    ordered = sorted(rows, key=lambda row: str(row[name]))
-    return {key: list(group) for key, group in groupby(ordered, key=lambda row: str(row[name]))}
+def _grouped(
+    rows: Collection[dict[str, Any]], key: Callable[[dict[str, Any]], str]
+) -> dict[str, list[dict[str, Any]]]:
+    return {name: list(group) for name, group in groupby(sorted(rows, key=key), key=key)}
+
+
+def _seed_of(row: dict[str, Any]) -> tuple[str, str, int]:
+    return _images_of(row), row["arm"], row["seed"]
+
+
+def _images_of(row: dict[str, Any]) -> str:
+    """Return what tells a record's images from others; records older than fingerprints say where they lie."""
+    place = [row["dataset"], *(row.get(f"config.dataset.{key}") for key in ("path", "image_size"))]
+    return row.get("data_fingerprint") or canonical_json(place)
 
 
 def _rank(rows: Sequence[dict[str, Any]]) -> tuple[float, int, str]:
@@ -266,7 +284,7 @@ def _train_again(folder: Path) -> str:
     return f"lightsweep run {folder / 'sweep.yaml'}{out} --fresh trains the run again"
 
 
-def describe_file(run: RunFolder, found: Record, dataset: datasets.Dataset, key: str) -> dict[str, str]:
+def describe_file(run: RunFolder, found: Record, dataset: Dataset, key: str) -> dict[str, str]:
     """Return what a file says of itself: classes, how it is fed, and where it comes from."""
     row, stage, info = found.trial, found.stages[-2], dataset.info
     shape = f"{info.channels}, {info.height}, {info.width}"

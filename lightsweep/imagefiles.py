@@ -4,7 +4,6 @@ Pixels are [n, height, width, channels], so that `permute(0, 3, 1, 2)` gives cha
 without a copy.
 """
 
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,16 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from lightsweep.spec import InputError
+from lightsweep.errors import InputError
+from lightsweep.imagedata import DatasetInfo, Images, Pixels, as_tensor
 from lightsweep.splits import Integers, hold_out_test
 from lightsweep.torchvision_import import damaged
 
-Pixels = npt.NDArray[np.uint8]
 _NPZ_KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 _SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"))
 _DAMAGE = (
@@ -35,40 +32,6 @@ _DAMAGE = (
     zlib.error,
     Image.DecompressionBombError,
 )
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images and their classes."""
-
-    pixels: Pixels
-    """uint8 [n, height, width, channels], C-contiguous."""
-    labels: Integers
-    """int64 [n], indices into the data set's classes."""
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What is known of a data set without its pixels; lengths in pixels, after any resizing."""
-
-    name: str
-    height: int
-    width: int
-    channels: int
-    classes: tuple[str, ...]
-    """Names of the classes, in the order of the labels."""
-    train_count: int
-    test_count: int
-
-
-def as_tensor(array: npt.NDArray[np.generic]) -> torch.Tensor:
-    """Return a tensor on the memory of an array, which may be read-only, as in Ray's object store.
-
-    Nobody may write into the tensor if the array is read-only.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-        return torch.from_numpy(array)
 
 
 def resize(pixels: Pixels, size: int, chunk: int = 4096) -> Pixels:

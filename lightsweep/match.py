@@ -9,8 +9,10 @@ from pydantic import ValidationError
 
 from lightsweep.arms import Arm
 from lightsweep.cost import cost, training_macs
-from lightsweep.imagefiles import DatasetInfo
-from lightsweep.spec import ArmSpec, DatasetSpec, InputError, ModelSpec, ReferenceSpec, StagePreset
+from lightsweep.dataspec import DatasetSpec
+from lightsweep.errors import InputError
+from lightsweep.imagedata import DatasetInfo
+from lightsweep.spec import ArmSpec, ModelSpec, ReferenceSpec, StagePreset
 from lightsweep.sweepfile import describe_validation
 
 FARTHEST = 1.3  # how far the first block's filters may lie from where the arm's own shape has them, a factor

@@ -19,12 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from lightsweep.errors import InputError, WriteError
+from lightsweep.machine import cpu_name
 from lightsweep.netfile import make_file
-from lightsweep.pipeline import cpu_name, final_net
+from lightsweep.pipeline import final_net
 from lightsweep.plan import Plan
 from lightsweep.records import Record
 from lightsweep.runfolder import RunFolder, write_text
-from lightsweep.spec import InputError, WriteError, canonical_json
+from lightsweep.spec import canonical_json
 from lightsweep.stagefile import StageResult
 from lightsweep.trial import Trial
 
@@ -44,6 +46,8 @@ class FinalNet:
 
     trial: Trial
     """One of them."""
+    dataset: str
+    """What its data set is called in the record."""
     arms: tuple[str, ...]
     val_accuracy: float
     """Mean over its completed trials, a fraction."""
@@ -84,7 +88,7 @@ def measure_run(
         info = planned.infos[net.trial.dataset]
         module = final_net(net.trial, info, _UNTRAINED)
         costs = {
-            "dataset": net.trial.dataset.name,
+            "dataset": net.dataset,
             "arms": list(net.arms),
             **asdict(planned.costs[net.trial.trial_id]),
             **measure(module, (info.channels, info.height, info.width)),
@@ -112,6 +116,7 @@ def distinct_nets(planned: Plan, records: Mapping[str, Record]) -> list[FinalNet
     nets = [
         FinalNet(
             members[0][0],
+            members[0][1]["dataset"],
             tuple(dict.fromkeys(trial.arm for trial, _ in members)),
             fmean(row["val_accuracy"] for _, row in members),
             any(row["phase"] == "confirmation" for _, row in members),

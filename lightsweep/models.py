@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lightsweep.errors import InputError
 from lightsweep.references import Reference
 from lightsweep.seeding import derive
-from lightsweep.spec import InputError, ModelSpec, NetSpec, Network, ReferenceSpec
+from lightsweep.spec import ModelSpec, NetSpec, Network, ReferenceSpec
 
 
 def feature_side(model: ModelSpec, side: int) -> int:

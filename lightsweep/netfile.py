@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightsweep.errors import InputError
 from lightsweep.images import EVALUATION_BATCH
-from lightsweep.spec import InputError
 
 METADATA_FILE = "metadata.json"
 """Name of the metadata among the extra files of a .pt2."""

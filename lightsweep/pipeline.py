@@ -3,13 +3,12 @@
 The test images are touched here, in `_assess`, at the end of a trial, and nowhere else.
 """
 
-import platform
+import base64
 import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -18,12 +17,13 @@ from torch import Tensor
 
 from lightsweep.augment import transforms
 from lightsweep.compress import prune_filters, prune_weights, quantise, shape_as_quantised
-from lightsweep.datasets import Dataset
-from lightsweep.imagefiles import DatasetInfo, Images, as_tensor
+from lightsweep.imagedata import Dataset, DatasetInfo, Images, as_tensor
 from lightsweep.images import EVALUATION_BATCH, Source, Split
+from lightsweep.machine import allow_tf32, describe_machine
 from lightsweep.models import Net, build, fuse
 from lightsweep.schedule import compressed, network_of
 from lightsweep.seeding import derive
+from lightsweep.sources import source_fingerprint
 from lightsweep.spec import ModelSpec, NetSpec, Network, PruneStage, QuantiseStage, StageSpec
 from lightsweep.splits import split
 from lightsweep.stagefile import Checkpoint, StageResult
@@ -144,7 +144,7 @@ class _Chain:
         if self._splits is None:
             trial = self.trial
             parts = split(self.dataset.train.labels, trial.dataset, trial.seed, trial.fold, trial.folds)
-            training, validation = (_split(self.dataset.train, part).to(self.device) for part in parts)
+            training, validation = (_split(self.dataset.train, part, self.device) for part in parts)
             self._splits = training, validation
         return self._splits
 
@@ -163,7 +163,7 @@ class _Chain:
             net.load_state_dict({"mean": mean, "deviation": deviation}, strict=False)
         if isinstance(stage, PruneStage) and stage.prune == "weights":
             prune_weights(net, stage.amount)
-        return net.to(self.device)
+        return _moved(net, self.device)
 
     def make(
         self,
@@ -175,19 +175,22 @@ class _Chain:
         """Train one stage, or assess after the last one, from the results of those before it."""
         started, started_at = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
         before = checkpoint.seconds if checkpoint else 0.0
+        if self.device.type == "cuda":
+            allow_tf32(self.trial.spec.tf32)
         if index == len(self.trial.stages):
             result = self.assess(results[-1])
         elif isinstance(self.trial.stages[index], QuantiseStage):
             result = self.quantise(index, results[-1])
         else:
-            try:
-                result = yield from self.train(index, results, checkpoint, store)
-            except DivergedError as error:  # it would again: that is a result, too
-                result = StageResult(weights={}, metrics={"diverged": str(error)})
+            result = yield from self.train(index, results, checkpoint, store)
         return replace(
             result,
             seconds=before + time.perf_counter() - started,
-            provenance={**describe_machine(self.device), "started_at": started_at},
+            provenance={
+                **describe_machine(self.device),
+                "source": source_fingerprint(),
+                "started_at": started_at,
+            },
         )
 
     def train(
@@ -197,7 +200,10 @@ class _Chain:
         checkpoint: Checkpoint | None,
         store: StageStore,
     ) -> Generator[EpochRecord, None, StageResult]:
-        """Train one stage, epoch by epoch, handing checkpoints over now and then."""
+        """Train one stage, epoch by epoch, handing checkpoints over now and then.
+
+        That it diverged is a result, too: it would again.
+        """
         stage, spec = self.trial.stages[index], self.trial.spec
         net, model = self.start(index, results[-1] if results else None), _model_of(self.trial, stage)
         state = StageState.begin(net, model, stage)
@@ -206,20 +212,23 @@ class _Chain:
         training, validation = self.splits()
         before, started = checkpoint.seconds if checkpoint else 0.0, time.perf_counter()
         kept = started
-        for record in train_stage(
+        steps = train_stage(
             state, model, stage, training, validation, transforms(spec.augmentation),
             spec.batch_size, self.trial.seed, index,
-        ):  # fmt: skip
-            now = time.perf_counter()
-            if now - kept >= store.checkpoint_seconds and record.epoch < stage.epochs:
-                store.put_checkpoint(self.keys[index], state.to_checkpoint(before + now - started))
-                kept = now
-            yield record
-        return StageResult(
-            weights=_weights(net),
-            epochs=[asdict(record) for record in state.records],
-            metrics=_stage_metrics(stage, state.records),
-        )
+        )  # fmt: skip
+        try:
+            for record in steps:
+                now = time.perf_counter()
+                is_due = now - kept >= store.checkpoint_seconds and record.epoch < stage.epochs
+                if is_due and None not in (record.train_loss, record.val_loss):
+                    store.put_checkpoint(self.keys[index], state.to_checkpoint(before + now - started))
+                    kept = now
+                yield record
+        except DivergedError as error:
+            metrics, weights = {"diverged": str(error)}, {}
+        else:
+            metrics, weights = _stage_metrics(stage, state.records), _weights(net)
+        return StageResult(weights, [asdict(record) for record in state.records], metrics)
 
     def quantise(self, index: int, last: StageResult) -> StageResult:
         """Round the net to int8, its input ranges from training images; validate it."""
@@ -235,19 +244,19 @@ class _Chain:
 
     def assess(self, last: StageResult) -> StageResult:
         """Evaluate the final net on training, validation and, for the only time, test images."""
-        net = final_net(self.trial, self.dataset.info, last).to(self.device)
+        net = _moved(final_net(self.trial, self.dataset.info, last), self.device)
         training, validation = self.splits()
-        everything = _split(self.dataset.test, np.arange(len(self.dataset.test.labels)))
+        everything = _split(self.dataset.test, np.arange(len(self.dataset.test.labels)), self.device)
         results = {
             "train": evaluate(net, Source(training)),
             "val": evaluate(net, Source(validation)),
-            "test": evaluate(net, Source(everything.to(self.device))),
+            "test": evaluate(net, Source(everything)),
         }
         metrics: dict[str, Any] = {f"{name}_accuracy": r.accuracies[0] for name, r in results.items()}
         metrics |= {f"{name}_loss": r.losses[0] for name, r in results.items()}
-        metrics["test_confusion"] = _confusion(
-            self.dataset.test.labels, results["test"].predictions[0].numpy(), len(self.dataset.info.classes)
-        )
+        labels, predictions = self.dataset.test.labels, results["test"].predictions[0].numpy()
+        metrics["test_confusion"] = _confusion(labels, predictions, len(self.dataset.info.classes))
+        metrics["test_hits"] = base64.b64encode(np.packbits(predictions == labels).tobytes()).decode()
         return StageResult(weights={}, metrics=metrics)
 
 
@@ -288,25 +297,15 @@ def _go_on(trial: Trial, info: DatasetInfo, stage: StageSpec | None, previous: S
     return net
 
 
+def _moved(net: Net, device: torch.device) -> Net:
+    """Return a net on a device; on a GPU without channels last, see `Split.images_of`."""
+    if device.type == "cuda":
+        net.to(device).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return net
+
+
 def _weights(net: Net) -> dict[str, Tensor]:
     return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
-
-
-def describe_machine(device: torch.device) -> dict[str, str]:
-    """Return what decides the rounding (device, hardware, torch), and the host."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
-    return {"host": platform.node(), "device": device.type, "hardware": name, "torch": torch.__version__}
-
-
-@cache
-def cpu_name() -> str:
-    """Return the processor's model."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def _stage_metrics(stage: StageSpec, records: list[EpochRecord]) -> dict[str, Any]:
@@ -319,22 +318,30 @@ def _stage_metrics(stage: StageSpec, records: list[EpochRecord]) -> dict[str, An
     }
 
 
-def _split(images: Images, index: np.ndarray) -> Split:
-    return Split(as_tensor(images.pixels), as_tensor(images.labels), torch.from_numpy(index))
+def _split(images: Images, index: np.ndarray, device: torch.device) -> Split:
+    return Split(*_on_device(images, device), torch.from_numpy(index).to(device))
+
+
+@lru_cache(maxsize=4)  # of two data sets, training and test images
+def _on_device(images: Images, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return pixels and labels on a device: the one copy there, of which splits are indices."""
+    return as_tensor(images.pixels).to(device), as_tensor(images.labels).to(device)
 
 
 def channel_statistics(training: Split, chunk: int = 2048) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of the training images, float32 [channels, 1, 1], white being 1."""
-    count = 0
-    total = squares = torch.zeros(training.pixels.shape[3], dtype=torch.float64)
-    for index in training.index.cpu().split(chunk):
-        pixels = training.pixels.cpu().index_select(0, index).flatten(0, 2).double() / 255
-        count += len(pixels)
-        total, squares = total + pixels.sum(0), squares + pixels.square().sum(0)
-    mean = total / count
-    deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
+    """Return mean and standard deviation of the training images, float32 [channels, 1, 1], white being 1.
+
+    On the processor, from sums of whole numbers: the same bits on every device and for every chunk.
+    """
+    _, height, width, channels = training.pixels.shape
+    sums = torch.zeros(2, channels, dtype=torch.int64, device=training.pixels.device)
+    for index in training.index.split(chunk):
+        pixels = training.pixels.index_select(0, index).flatten(0, 2).int()
+        sums += torch.stack([pixels.sum(0), pixels.square().sum(0)])
+    mean, squares = (sums.cpu().double() / (len(training) * height * width)).unbind()
+    deviation = (squares - mean.square()).clamp(min=0).sqrt() / 255
     deviation = torch.where(deviation < 1e-6, 1.0, deviation)  # a channel that never varies
-    return mean.float()[:, None, None], deviation.float()[:, None, None]
+    return (mean / 255).float()[:, None, None], deviation.float()[:, None, None]
 
 
 def _confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> list[list[int]]:

@@ -1,18 +1,21 @@
 """From a sweep to its trials: arms × seeds × folds, each checked before anything is trained."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
 
-from lightsweep.arms import BASE, Arm, apply_changes, arms, factors, path_order
+from lightsweep.arms import BASE, PLACEBO, SEED_OFFSET, Arm, apply_changes, arms, factors, path_order
 from lightsweep.cost import Cost, cost
-from lightsweep.imagefiles import DatasetInfo
+from lightsweep.dataspec import DatasetSpec
+from lightsweep.errors import InputError
+from lightsweep.imagedata import DatasetInfo
 from lightsweep.match import matched, task_of
 from lightsweep.schedule import stage_table
 from lightsweep.searchspec import Search
-from lightsweep.spec import DatasetSpec, InputError, canonical_json
+from lightsweep.spec import canonical_json
 from lightsweep.sweep import Sweep
 from lightsweep.trial import Trial, stage_keys
 
@@ -99,7 +102,7 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
         except InputError as error:
             raise InputError(f"{place or 'base.'}{error}") from None
         members = [
-            Trial(arm.name, arm.dataset, arm.spec, seed, fold, sweep.folds, arm.changes)
+            Trial(arm.name, arm.dataset, arm.spec, seed + arm.seed_offset, fold, sweep.folds, arm.changes)
             for seed in sweep.seed_list
             for fold in (range(sweep.folds) if sweep.folds else [None])
         ]
@@ -185,9 +188,12 @@ def _refuse_idle_arms(planned: Iterable[Arm], keys: dict[Trial, tuple[str, ...]]
 
 
 def _placeholder_keys(trial: Trial) -> tuple[str, ...]:
-    """Return stage keys that tell which stages are the same, where the data may not be here."""
+    """Return stage keys that tell which stages are the same, where the data may not be here.
+
+    On a GPU every setting counts that counts anywhere.
+    """
     images = trial.dataset.model_dump_json(include={"name", "path", "image_size"})
-    return stage_keys(trial, images, "cpu")
+    return stage_keys(trial, images, "cuda")
 
 
 def _apart(keys: dict[Trial, tuple[str, ...]], depth: int = 0) -> list[Trial]:
@@ -207,7 +213,7 @@ def _apart(keys: dict[Trial, tuple[str, ...]], depth: int = 0) -> list[Trial]:
 
 
 def plan_keys(
-    planned: Plan, fingerprints: dict[DatasetSpec, str] | None, device_type: str
+    trials: Iterable[Trial], fingerprints: Mapping[DatasetSpec, str] | None, device_type: str
 ) -> dict[str, tuple[str, ...]]:
     """Return the keys of each trial's stages and assessment, by trial id.
 
@@ -217,13 +223,43 @@ def plan_keys(
         trial.trial_id: stage_keys(trial, fingerprints[trial.dataset], device_type)
         if fingerprints
         else _placeholder_keys(trial)
-        for trial in planned.trials
+        for trial in trials
     }
 
 
-def design_tree(planned: Plan) -> dict[str, Any]:
-    """Return what the analysis must know of a plan's design, as plain content: `design.json`."""
+def dataset_labels(
+    planned: Plan, fingerprints: Mapping[DatasetSpec, str] | None = None
+) -> dict[DatasetSpec, str]:
+    """Say what each data set is called: by its name, and where two names agree by path and size as well.
+
+    Equal fingerprints are one data set, whatever it is called; without them, where the data is not here,
+    what is read from the same place in the same size.
+    """
+    groups: dict[str, list[DatasetSpec]] = {}
+    for spec in planned.infos:
+        images = spec.model_dump_json(include={"name", "path", "image_size"})
+        groups.setdefault(fingerprints[spec] if fingerprints else images, []).append(spec)
+    names = Counter(members[0].name for members in groups.values())
+    labels: dict[DatasetSpec, str] = {}
+    for members in groups.values():
+        first = members[0]
+        size = f"{first.image_size} pixels" if first.image_size else None
+        more = ", ".join(part for part in (first.path, size) if part)
+        label = f"{first.name} ({more})" if names[first.name] > 1 and more else first.name
+        labels |= dict.fromkeys(members, label)
+    return labels
+
+
+def design_tree(planned: Plan, fingerprints: Mapping[DatasetSpec, str] | None = None) -> dict[str, Any]:
+    """Return what the analysis must know of a plan's design, as plain content: `design.json`.
+
+    Args:
+        planned: The plan.
+        fingerprints: Of its data sets; without them `datasets` is empty.
+
+    """
     sweep, ablation = planned.sweep, planned.sweep.ablation
+    labels = dataset_labels(planned, fingerprints)
     first = {(trial.dataset, trial.arm): planned.costs[trial.trial_id] for trial in planned.trials}
     varied = factors(ablation) if ablation else []
     return {
@@ -234,6 +270,7 @@ def design_tree(planned: Plan) -> dict[str, Any]:
         "order": path_order(ablation) if ablation and ablation.design == "path" else None,
         "seeds": sweep.seed_list,
         "folds": sweep.folds,
+        "placebo": {"arm": PLACEBO, "offset": SEED_OFFSET} if ablation and ablation.placebo else None,
         "factors": [
             {
                 "name": factor.name,
@@ -244,7 +281,7 @@ def design_tree(planned: Plan) -> dict[str, Any]:
         ],
         "arms": [
             {
-                "dataset": arm.dataset.name,
+                "dataset": labels[arm.dataset],
                 "arm": arm.name,
                 "changes": arm.changes,
                 "match": arm.match,
@@ -255,8 +292,15 @@ def design_tree(planned: Plan) -> dict[str, Any]:
             for arm in planned.arms
         ],
         "search": _search_tree(sweep.search, sweep.seed_list) if sweep.search else None,
-        "test_images": {spec.name: info.test_count for spec, info in planned.infos.items()},
-        "classes": {spec.name: list(info.classes) for spec, info in planned.infos.items()},
+        "test_images": {labels[spec]: info.test_count for spec, info in planned.infos.items()},
+        "classes": {labels[spec]: list(info.classes) for spec, info in planned.infos.items()},
+        "datasets": {
+            labels[spec]: {
+                "fingerprint": fingerprint,
+                **spec.model_dump(mode="json", include={"name", "path", "image_size"}),
+            }
+            for spec, fingerprint in (fingerprints or {}).items()
+        },
     }
 
 

@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.tree import Tree
 
 from lightsweep import datasets
-from lightsweep.plan import Plan, StageNode, count_stages, design_tree, plan_keys, stage_tree
+from lightsweep.errors import InputError
+from lightsweep.plan import Plan, StageNode, count_stages, dataset_labels, design_tree, plan_keys, stage_tree
 from lightsweep.records import Record
 from lightsweep.run import STORE, likely_device, load_all
-from lightsweep.spec import InputError
 from lightsweep.store import stage_file
 from lightsweep.storekeeping import Amount, Summary
 from lightsweep.verify import Verification
@@ -34,19 +34,20 @@ def plan_tree(planned: Plan, out: Path, data_dir: Path) -> dict[str, Any]:
         fingerprints = {spec: data.fingerprint for spec, data in loaded.items()}
     except InputError as error:
         fingerprints, missing = None, str(error)
-    keys = plan_keys(planned, fingerprints, likely_device(planned.sweep.resources))
+    keys = plan_keys(planned.trials, fingerprints, likely_device(planned.sweep.resources))
+    labels = dataset_labels(planned, fingerprints)
     is_stored = partial(_is_stored, out / STORE) if fingerprints else None
     stages = count_stages(planned, keys, is_stored)
     return {
         "name": planned.sweep.name,
-        "design": design_tree(planned),
+        "design": design_tree(planned, fingerprints),
         "trials": [
             {
                 "trial_id": trial.trial_id,
                 "arm": trial.arm,
                 "seed": trial.seed,
                 "fold": trial.fold,
-                "dataset": trial.dataset.name,
+                "dataset": labels[trial.dataset],
                 **asdict(planned.costs[trial.trial_id]),
                 "epochs_at_most": sum(stage.epochs for stage in trial.stages),
                 "stages": [

@@ -116,11 +116,10 @@ class Progress:
             self.say(f"[{self.place()}] running: {under_way}; {self.time_left()}")
         self._update()
 
-    def lose(self, trial: Trial, host: str) -> None:
-        """Note that a trial lost its worker, on this host (empty if it is not known), and is tried again."""
+    def lose(self, trial: Trial, reason: str) -> None:
+        """Note that a trial ended without an outcome, for a reason in words, and is tried again."""
         self.running.pop(trial.trial_id, None)
-        place = f" on {host}" if host else ""
-        self.say(f"{trial.label}: its worker{place} was lost; the trial is tried again")
+        self.say(f"{trial.label}: {reason}; the trial is tried again")
 
     def end(self, trial: Trial, outcome: Outcome) -> None:
         """Note what became of a trial."""

@@ -11,11 +11,12 @@ from lightsweep.trial import Trial
 
 TRIAL_COLUMNS = {
     "trial_id": "str", "arm": "str", "seed": "int64", "fold": "Int64", "dataset": "str",
-    "status": "str", "error": "str", "parameters": "Int64",
+    "data_fingerprint": "str", "status": "str", "error": "str", "failure": "str", "parameters": "Int64",
     "total_parameters": "Int64", "macs": "Int64", "weight_bytes": "Int64", "int8_bytes": "Int64",
     "training_bytes": "Int64",
     "val_accuracy": "float64", "test_accuracy": "float64", "train_accuracy": "float64",
-    "test_confusion": "str", "epochs_trained": "Int64", "seconds": "float64", "training_seconds": "float64",
+    "test_confusion": "str", "test_hits": "str",
+    "epochs_trained": "Int64", "seconds": "float64", "training_seconds": "float64",
     "stages_total": "Int64", "stages_reused": "Int64", "waited_seconds": "float64",
     "host": "str", "device": "str", "spec_hash": "str", "result_key": "str", "commit": "str",
     "started_at": "str", "phase": "str", "study_number": "Int64", "latency_ms": "float64",
@@ -24,7 +25,7 @@ STAGE_COLUMNS = {
     "trial_id": "str", "arm": "str", "seed": "int64", "fold": "Int64", "stage": "str",
     "stage_index": "int64", "key": "str", "origin": "str", "epochs": "int64", "epochs_trained": "int64",
     "seconds": "float64", "waited_seconds": "float64", "host": "str", "device": "str",
-    "hardware": "str", "torch": "str", "started_at": "str",
+    "hardware": "str", "torch": "str", "source": "str", "started_at": "str",
 }  # fmt: skip
 EPOCH_COLUMNS = {
     "trial_id": "str", "arm": "str", "seed": "int64", "fold": "Int64", "stage": "str",
@@ -57,6 +58,11 @@ class Outcome:
     """One per epoch, with `stage_index`, `trial_epoch` and `is_kept`."""
     test_confusion: list[list[int]] | None = None
     """Test images by [true class][predicted class]."""
+    test_hits: str | None = None
+    """Base64 of a bit for each test image, in their order, the first byte's highest bit first: whether it
+    was classified right."""
+    failure: Literal["diverged", "lost", "error"] | None = None
+    """What kind of failure it is: of the training itself, of the machine that trained, or another error."""
 
     @property
     def epochs_behind(self) -> int:
@@ -81,6 +87,7 @@ def completed(result: TrialResult, started_at: str, seconds: float, host: str, d
         "completed", None, started_at, seconds, host, device,
         accuracies={name: result.assessment.metrics[name] for name in names},
         test_confusion=result.assessment.metrics["test_confusion"],
+        test_hits=result.assessment.metrics["test_hits"],
         stages=[_plain(entry) for entry in result.entries],
         epochs=[{**epoch, "trial_epoch": number} for number, epoch in enumerate(epochs, 1)],
     )  # fmt: skip
@@ -105,13 +112,20 @@ def early_stopped(
 
 
 def failed(
-    error: str, started_at: str, seconds: float, host: str, device: str, entries: Sequence[StageEntry] = ()
+    error: str,
+    failure: Literal["diverged", "lost", "error"],
+    started_at: str,
+    seconds: float,
+    host: str,
+    device: str,
+    entries: Sequence[StageEntry] = (),
+    epochs: Sequence[dict[str, Any]] = (),
 ) -> Outcome:
-    """Return the outcome of a trial that did not reach its end, with the stages that it had."""
-    reason = " ".join(error.split())[:500]
+    """Return the outcome of a trial that did not reach its end, with the stages and epochs that it had."""
     return Outcome(
-        "failed", reason, started_at, seconds, host, device, stages=[_plain(entry) for entry in entries]
-    )
+        "failed", " ".join(error.split())[:500], started_at, seconds, host, device, failure=failure,
+        stages=[_plain(entry) for entry in entries], epochs=list(epochs),
+    )  # fmt: skip
 
 
 def _plain(entry: StageEntry) -> dict[str, Any]:
@@ -139,15 +153,34 @@ class Record:
     epochs: list[dict[str, Any]]
 
 
-def record(trial: Trial, cost: Cost, outcome: Outcome, commit: str, part: SearchPart | None = None) -> Record:
+@dataclass(frozen=True)
+class DataIdentity:
+    """What tells a run's data sets apart."""
+
+    label: str
+    """What a reader calls it (`plan.dataset_labels`)."""
+    fingerprint: str
+    """`imagedata.Dataset.fingerprint`."""
+
+
+def record(
+    trial: Trial,
+    cost: Cost,
+    outcome: Outcome,
+    commit: str,
+    data: DataIdentity,
+    part: SearchPart | None = None,
+) -> Record:
     """Return the record of a trial; of a search's also what part it has in it."""
     identity = {"trial_id": trial.trial_id, "arm": trial.arm, "seed": trial.seed, "fold": trial.fold}
     is_completed = outcome.status == "completed"
     trained = [stage for stage in outcome.stages if stage["stage_index"] < len(trial.stages)]
     row = {
-        **identity, "dataset": trial.dataset.name, "status": outcome.status, "error": outcome.error,
+        **identity, "dataset": data.label, "data_fingerprint": data.fingerprint,
+        "status": outcome.status, "error": outcome.error, "failure": outcome.failure,
         **asdict(cost), **outcome.accuracies,
         "test_confusion": json.dumps(outcome.test_confusion) if outcome.test_confusion else None,
+        "test_hits": outcome.test_hits,
         "epochs_trained": len(outcome.epochs) or None,
         "seconds": outcome.seconds,
         "training_seconds": sum(stage["seconds"] for stage in outcome.stages) if is_completed else None,
@@ -182,7 +215,8 @@ def outcome_of(found: Record) -> Outcome:
         trial["host"], trial["device"],
         accuracies={name: trial[name] for name in names if name in trial},
         test_confusion=json.loads(confusion) if confusion else None,
-        stages=found.stages, epochs=found.epochs,
+        test_hits=trial.get("test_hits"),
+        stages=found.stages, epochs=found.epochs, failure=trial.get("failure"),
     )  # fmt: skip
 
 

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from lightsweep.spec import Architecture, InputError, ReferenceSpec
+from lightsweep.errors import InputError
+from lightsweep.spec import Architecture, ReferenceSpec
 from lightsweep.torchvision_import import import_torchvision
 
 LAST_SIDE = 4

@@ -12,15 +12,18 @@ from rich.console import Console
 
 from lightsweep import datasets
 from lightsweep.attempt import Attempt, attempt
-from lightsweep.distributed.cluster import Cluster, Job, Listener
+from lightsweep.dataspec import DatasetSpec
+from lightsweep.distributed.cluster import Cluster, GoesOn, Job, Listener
 from lightsweep.distributed.placement import Placement, Slots, slots
 from lightsweep.environment import commit
-from lightsweep.plan import Plan, design_tree, plan_keys, with_trials
+from lightsweep.errors import InputError, WriteError
+from lightsweep.imagedata import Dataset
+from lightsweep.plan import Plan, dataset_labels, design_tree, plan_keys, with_trials
 from lightsweep.progress import Progress
-from lightsweep.records import Outcome, Record, SearchPart, outcome_of, record
+from lightsweep.records import DataIdentity, Outcome, Record, SearchPart, outcome_of, record
 from lightsweep.runfolder import RunFolder
 from lightsweep.searchspec import ACCURACY
-from lightsweep.spec import DatasetSpec, InputError, WriteError
+from lightsweep.sources import source_fingerprint, training_sources
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LookUps, NotStoredError
 from lightsweep.storekeeping import cut_to_limit
@@ -96,7 +99,8 @@ def run_sweep(
             planned = with_trials(planned, run.planned() if run.is_planned() else ())
         job = Job(loaded, out / STORE, data_dir, run.scratch, planned.sweep.resources, fresh, attempt)
         work = _Work(planned, job, run, store, cluster)
-        run.describe(planned.sweep, design_tree(planned), planned.trials, work.keys)
+        run.describe(planned.sweep, design_tree(planned, work.fingerprints), work.trials, work.keys)
+        run.keep_sources(training_sources(), source_fingerprint())
         store.remove_leftovers()
         done = set() if fresh else work.done(planned.trials)
         left = [trial for trial in planned.trials if trial.trial_id not in done]
@@ -127,11 +131,12 @@ def run_sweep(
                     work.trackers.close(AT_CTRL_C_SECONDS if interrupted else PATIENCE_SECONDS)
             if progress.done:
                 progress.say(progress.ledger())
+            run.write_plan(work.trials, work.keys)
             final = run.compact()
     statuses = [found.trial["status"] for found in final.values()]
     failures = tuple(found for found in final.values() if found.trial["status"] == "failed")
     completed, stopped = (statuses.count(status) for status in ("completed", "early_stopped"))
-    return RunSummary(run.folder, len(work.planned.trials), completed, stopped, failures, interrupted)
+    return RunSummary(run.folder, len(work.trials), completed, stopped, failures, interrupted)
 
 
 def likely_device(resources: Resources) -> str:
@@ -174,15 +179,20 @@ class _Work:
 
     def __init__(self, planned: Plan, job: Job, run: RunFolder, store: FolderStore, cluster: Cluster) -> None:
         self.planned, self.job, self.run, self.store, self.cluster = planned, job, run, store, cluster
+        self.trials, self.costs = list(planned.trials), dict(planned.costs)
+        """Of the plan, and what a search adds to it."""
         self.device_type = likely_device(job.resources)
         self.fingerprints = {spec: data.fingerprint for spec, data in job.datasets.items()}
-        self.keys = plan_keys(planned, self.fingerprints, self.device_type)
+        labels = dataset_labels(planned, self.fingerprints)
+        self.data = {spec: DataIdentity(labels[spec], key) for spec, key in self.fingerprints.items()}
+        self.keys = plan_keys(self.trials, self.fingerprints, self.device_type)
         self.parts: dict[str, SearchPart] = {}
         """Of a search's trials, by trial id."""
         self.code = commit()
         self.trackers: Trackers | None = None
         self._stack = ExitStack()
         self._slots: Slots | None = None
+        self._placement: Placement | None = None
 
     def __enter__(self) -> "_Work":
         return self
@@ -255,24 +265,27 @@ class _Work:
                 rungs.goes_on(trial.trial_id, _course(outcome), study.draws[trial.trial_id].lows) or is_last
             )
 
+        rung_epochs, ask = (rungs.epochs, goes_on) if rungs else ((), None)
+
         def source() -> Trial | Literal["wait"] | None:
             while True:
+                if self._placement is not None:
+                    study.at_once = max(self._placement.slots().total, 1)
                 draw = study.ask()
                 if draw is None or draw == "wait":
                     return draw
                 self._add([draw.trial], draw, "search")
                 self.progress.add(draw.trial)
-                if self.job.fresh or not self._look_up(draw.trial, on_end):
+                if self.job.fresh or not self._look_up(draw.trial, on_end, rung_epochs, ask):
                     return draw.trial
 
         first = source()
         if first is not None:
             assert first != "wait"  # nothing is under way that it could wait for
-            study.at_once = self._start_cluster().total
+            with study.time_out():
+                study.at_once = self._start_cluster().total
             given = itertools.chain([first], iter(source, object()))
-            self._launch(
-                lambda: next(given), on_end, rungs.epochs if rungs else (), goes_on if rungs else None
-            )
+            self._launch(lambda: next(given), on_end, rung_epochs, ask)
         return study.to_confirm(accuracies)
 
     def confirmation(self, draws: Sequence["Draw"]) -> list[Trial]:
@@ -320,23 +333,30 @@ class _Work:
 
     def _add(self, trials: Sequence[Trial], draw: "Draw", phase: Literal["search", "confirmation"]) -> None:
         """Add trials of a draw to the plan, unless they are in it."""
-        new = [trial for trial in trials if trial.trial_id not in self.planned.costs]
+        new = [trial for trial in trials if trial.trial_id not in self.costs]
         for trial in trials:
             self.parts[trial.trial_id] = SearchPart(phase, draw.number, draw.costs.get("latency_ms"))
         if not new:
             return
-        costs = self.planned.costs | {trial.trial_id: draw.cost for trial in new}
-        self.planned = replace(self.planned, trials=(*self.planned.trials, *new), costs=costs)
         for trial in new:
+            self.costs[trial.trial_id] = draw.cost
             self.keys[trial.trial_id] = stage_keys(trial, self.fingerprints[trial.dataset], self.device_type)
-        self.run.write_plan(self.planned.trials, self.keys)
+        self.trials += new
+        self.run.add_to_plan(new, self.keys)
 
-    def _look_up(self, trial: Trial, on_end: Any) -> bool:
-        """Record a trial, without Ray, if its every stage is stored; say whether it was."""
+    def _look_up(
+        self, trial: Trial, on_end: Any, rungs: Sequence[int] = (), goes_on: GoesOn | None = None
+    ) -> bool:
+        """Record a trial, without Ray, if its every stage is stored; say whether it was.
+
+        At a rung it asks whether it goes on, as it would if it were trained.
+        """
         types = ("cuda", "cpu") if self.job.resources.device == "any" else (self.device_type,)
-        return any(self._look_up_of(device_type, trial, on_end) for device_type in types)
+        return any(self._look_up_of(device_type, trial, on_end, rungs, goes_on) for device_type in types)
 
-    def _look_up_of(self, device_type: str, trial: Trial, on_end: Any) -> bool:
+    def _look_up_of(
+        self, device_type: str, trial: Trial, on_end: Any, rungs: Sequence[int], goes_on: GoesOn | None
+    ) -> bool:
         chain = self.keys[trial.trial_id]
         if device_type != self.device_type:
             chain = stage_keys(trial, self.fingerprints[trial.dataset], device_type)
@@ -348,7 +368,10 @@ class _Work:
         )
         try:
             while True:
-                next(steps)
+                so_far = next(steps)
+                if len(so_far.epochs) in rungs and goes_on is not None and not goes_on(trial, so_far):
+                    on_end(trial, so_far)
+                    return True
         except StopIteration as end:
             on_end(trial, end.value)
             return True
@@ -387,7 +410,8 @@ class _Work:
     def _record(self, trial: Trial, outcome: Outcome) -> None:
         """Journal what became of a trial."""
         part = self.parts.get(trial.trial_id)
-        new = record(trial, self.planned.costs[trial.trial_id], outcome, self.code, part)
+        costs = self.costs[trial.trial_id]
+        new = record(trial, costs, outcome, self.code, self.data[trial.dataset], part)
         self.run.append(new)
         if self.trackers:
             self.trackers.end(new)
@@ -403,8 +427,8 @@ class _Work:
         device_type = "cuda" if found.on_gpus else "cpu"
         if device_type != self.device_type:  # the cluster has what this machine has not
             self.device_type = device_type
-            self.keys = plan_keys(self.planned, self.fingerprints, device_type)
-            self.run.write_plan(self.planned.trials, self.keys)
+            self.keys = plan_keys(self.trials, self.fingerprints, device_type)
+            self.run.write_plan(self.trials, self.keys)
         if not found.total:
             cores = max(int(room.cpus) for room in rooms)
             raise InputError(f"resources.cpus = {resources.cpus}: this machine has {cores} cores")
@@ -418,12 +442,12 @@ class _Work:
 
     def _launch(self, source: Any, on_end: Any, rungs: Sequence[int] = (), goes_on: Any = None) -> None:
         def size(trial: Trial) -> float:
-            return self.planned.costs[trial.trial_id].macs * trial.spec.batch_size
+            return self.costs[trial.trial_id].macs * trial.spec.batch_size
 
         said = self.progress
-        placement = Placement(self.job.resources, self.cluster.rooms, size)
+        self._placement = Placement(self.job.resources, self.cluster.rooms, size)
         listener = Listener(self._advance, said.lose, on_end, said.say)
-        self.cluster.run_trials(self.job, source, placement, listener, rungs, goes_on)
+        self.cluster.run_trials(self.job, source, self._placement, listener, rungs, goes_on)
 
 
 def _course(outcome: Outcome) -> list[float]:
@@ -431,6 +455,6 @@ def _course(outcome: Outcome) -> list[float]:
     return [epoch[ACCURACY] for epoch in outcome.epochs]
 
 
-def load_all(planned: Plan, data_dir: Path, download: bool) -> dict[DatasetSpec, datasets.Dataset]:
+def load_all(planned: Plan, data_dir: Path, download: bool) -> dict[DatasetSpec, Dataset]:
     """Load the plan's data sets, each once."""
     return {spec: datasets.load(spec, data_dir, download) for spec in planned.infos}

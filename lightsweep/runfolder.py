@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -19,8 +20,8 @@ from typing import Any
 import pandas as pd
 
 from lightsweep.environment import describe_environment
+from lightsweep.errors import InputError, WriteError
 from lightsweep.records import EPOCH_COLUMNS, STAGE_COLUMNS, TRIAL_COLUMNS, Record
-from lightsweep.spec import InputError, WriteError
 from lightsweep.sweep import Sweep
 from lightsweep.sweepfile import dump_sweep
 from lightsweep.trial import Trial
@@ -29,11 +30,13 @@ RAY_SESSION = "ray-session"
 
 
 class RunFolder:
-    """The folder of one run: `sweep.yaml`, `design.json`, `plan.json`, `environment.json`, the records."""
+    """The folder of one run: what it is, by which code it trains, and its records."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.journal = folder / "journal.jsonl"
+        self._drawn = folder / "plan.jsonl"
+        """Trials that a search added to `plan.json` since that was written, a JSON line each."""
         self._warned: set[int] = set()
         self.scratch = folder / ".tune"
         """What Tune writes and nobody needs, and in `RAY_SESSION` where a Ray of our own does so."""
@@ -100,14 +103,55 @@ class RunFolder:
         except OSError as error:
             raise self._not_writable(error) from None
 
-    def write_plan(self, trials: Sequence[Trial], keys: dict[str, tuple[str, ...]]) -> None:
-        """Write plan.json (see `describe`)."""
-        planned = [
-            {"trial_id": t.trial_id, "arm": t.arm, "seed": t.seed, "fold": t.fold, "changes": t.changes}
-            | {"keys": keys[t.trial_id]}
-            for t in trials
-        ]
-        write_text(self.folder / "plan.json", json.dumps(planned, indent=0))
+    def write_plan(self, trials: Sequence[Trial], keys: Mapping[str, tuple[str, ...]]) -> None:
+        """Write plan.json, whole (see `describe`).
+
+        Raises:
+            WriteError: The folder cannot be written.
+
+        """
+        planned = [_planned(trial, keys) for trial in trials]
+        try:
+            write_text(self.folder / "plan.json", json.dumps(planned, indent=0))
+            self._drawn.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._not_writable(error) from None
+
+    def add_to_plan(self, trials: Sequence[Trial], keys: Mapping[str, tuple[str, ...]]) -> None:
+        """Add trials to the plan, without writing again what is in it.
+
+        Raises:
+            WriteError: The folder cannot be written.
+
+        """
+        for trial in trials:
+            self._append(self._drawn, _planned(trial, keys))
+
+    def keep_sources(self, sources: Mapping[str, str], fingerprint: str) -> None:
+        """Keep the code that the run trains by: `code/<fingerprint>.zip`, which holds `<module>.py`.
+
+        Args:
+            sources: Texts by the modules' names (`sources.training_sources`).
+            fingerprint: What stages that are trained by it name it as (`sources.source_fingerprint`).
+
+        Raises:
+            WriteError: The folder cannot be written.
+
+        """
+        path = self.folder / "code" / f"{fingerprint}.zip"
+
+        def write(draft: Path) -> None:
+            with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
+                for module, text in sources.items():
+                    archive.writestr(f"{module}.py", text)
+
+        if path.is_file():
+            return
+        try:
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, write)
+        except OSError as error:
+            raise self._not_writable(error) from None
 
     def clear_scratch(self) -> None:
         """Remove what Ray and Tune left behind, be it just now or when they were killed."""
@@ -117,7 +161,7 @@ class RunFolder:
 
     def _remove_drafts(self) -> None:
         """Remove drafts of processes that were killed while writing, NAME.PID.tmp."""
-        for draft in self.folder.glob("*.tmp"):
+        for draft in (*self.folder.glob("*.tmp"), *self.folder.glob("code/*.tmp")):
             process = draft.suffixes[-2][1:] if len(draft.suffixes) > 1 else ""
             if process.isdecimal() and not _is_alive(int(process)):
                 draft.unlink(missing_ok=True)
@@ -149,9 +193,12 @@ class RunFolder:
             InputError: The journal cannot be written; what was in it stays.
 
         """
-        line = json.dumps({"trial": new.trial, "stages": new.stages, "epochs": new.epochs}, allow_nan=False)
+        self._append(self.journal, {"trial": new.trial, "stages": new.stages, "epochs": new.epochs})
+
+    def _append(self, path: Path, content: dict[str, Any]) -> None:
+        line = json.dumps(content, allow_nan=False)
         try:
-            with self.journal.open("a+b") as file:
+            with path.open("a+b") as file:
                 file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
                 cut = file.read(1) not in (b"", b"\n")
                 file.write(("\n" * cut + line + "\n").encode())
@@ -163,11 +210,7 @@ class RunFolder:
     def records(self) -> dict[str, Record]:
         """Return the newest record of each trial by its id; lines that are not whole are warned of."""
         found: dict[str, Record] = {}
-        if not self.journal.exists():
-            return found
-        for number, line in enumerate(
-            self.journal.read_text(encoding="utf-8", errors="replace").splitlines(), 1
-        ):
+        for number, line in enumerate(_lines(self.journal), 1):
             try:
                 new = Record(**json.loads(line))
                 found[new.trial["trial_id"]] = new
@@ -185,6 +228,14 @@ class RunFolder:
     def planned(self) -> list[dict[str, Any]]:
         """Return trial_id, arm, seed, fold, changes and stage keys of each trial of the plan."""
         plan: list[dict[str, Any]] = json.loads((self.folder / "plan.json").read_text(encoding="utf-8"))
+        lines = _lines(self._drawn)
+        ids = {entry["trial_id"] for entry in plan} if lines else set()
+        for line in lines:
+            with suppress(ValueError, TypeError, KeyError):  # a killed search may have left the last one cut
+                drawn = json.loads(line)
+                if drawn["trial_id"] not in ids:
+                    plan.append(drawn)
+                    ids.add(drawn["trial_id"])
         return plan
 
     def compact(self) -> dict[str, Record]:
@@ -204,6 +255,19 @@ class RunFolder:
         except OSError as error:
             raise self._not_writable(error) from None
         return kept
+
+
+def _planned(trial: Trial, keys: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    identity = {"trial_id": trial.trial_id, "arm": trial.arm, "seed": trial.seed, "fold": trial.fold}
+    return {**identity, "changes": trial.changes, "keys": keys[trial.trial_id]}
+
+
+def _lines(path: Path) -> list[str]:
+    """Return a file's lines; none where there is no file."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def _is_alive(process: int) -> bool:

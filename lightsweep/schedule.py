@@ -7,10 +7,10 @@ import fnmatch
 import math
 from collections.abc import Sequence
 
+from lightsweep.errors import InputError
 from lightsweep.spec import (
     ArmSpec,
     Compression,
-    InputError,
     ModelSpec,
     NetSpec,
     Network,

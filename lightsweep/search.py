@@ -10,7 +10,7 @@ import random
 import re
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,14 +30,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lightsweep.arms import apply_changes
 from lightsweep.cost import Cost, cost, latency_ms
-from lightsweep.imagefiles import DatasetInfo
+from lightsweep.errors import InputError, WriteError
+from lightsweep.imagedata import DatasetInfo
 from lightsweep.plan import Plan
 from lightsweep.records import Outcome
 from lightsweep.schedule import compressed, stage_table
 from lightsweep.searchspec import ACCURACY, Search
 from lightsweep.seeding import derive
 from lightsweep.space import Suggest, choose, parameters_of
-from lightsweep.spec import ArmSpec, InputError, WriteError, content_hash
+from lightsweep.spec import ArmSpec, content_hash
 from lightsweep.sweep import Sweep
 from lightsweep.trial import Trial
 
@@ -105,6 +106,12 @@ class Study:
         """Trials that may be under way at a time."""
         self.draws: dict[str, Draw] = {}
         """All that were ever trained, by trial id, in the order in which they were drawn."""
+        self._names: dict[str, Draw] = {}
+        """The first draw of each configuration, by its settings' hash."""
+        self._seeds: dict[str, set[int]] = {}
+        """Those that each configuration was drawn with."""
+        self._latencies: dict[str, float] = {}
+        """Milliseconds by net: measured once in a study, so that a limit is kept as it was met."""
         self._under_way: dict[str, list[int]] = {}
         self._told = _Tally()
         self._clock = clock
@@ -162,6 +169,15 @@ class Study:
     def _minutes(self) -> float:
         return (self._told.seconds + self._clock() - self._began) / 60
 
+    @contextmanager
+    def time_out(self) -> Iterator[None]:
+        """Do what is no part of the search, such as waiting for a cluster: a budget of minutes stands."""
+        self._told.seconds += self._clock() - self._began
+        try:
+            yield
+        finally:
+            self._began = self._clock()
+
     def _draw(self) -> Draw | None:
         """Ask the study once; None for what is not to be trained, of which it is told at once."""
         count = len(self._study.get_trials(deepcopy=False, states=(*_ENDED, TrialState.RUNNING)))
@@ -171,13 +187,16 @@ class Study:
         if made is None:
             return None
         arm, trial, its_cost, costs = made
-        # three transactions: a trial without the last one was never handed out
-        for key, value in {"arm": arm, "seed": trial.seed, "trial_id": trial.trial_id}.items():
+        # a transaction each: a trial without the last one was never handed out
+        attributes = {"arm": arm, "seed": trial.seed}
+        if "latency_ms" in costs:
+            attributes["latency_ms"] = costs["latency_ms"]
+        for key, value in {**attributes, "trial_id": trial.trial_id}.items():
             asked.set_user_attr(key, value)
         known = self.draws.get(trial.trial_id)
         if known is None:
             draw = Draw(asked.number, trial, its_cost, costs, self._lows(costs))
-            self.draws[trial.trial_id] = draw
+            self._take(draw)
             self._under_way[trial.trial_id] = [asked.number]
             return draw
         if trial.trial_id in self._under_way:
@@ -190,7 +209,7 @@ class Study:
         changes = choose(self.search.space, self.base, _suggest_from(asked))
         try:
             spec, its_cost = configure(self.sweep, self.info, changes)
-            costs = self._costs(spec, its_cost)
+            costs = self._costs(spec, its_cost, asked.user_attrs.get("latency_ms"))
             over = self._excess(costs)
             reason = ", ".join(f"{key} = {costs[key]:g}" for key, excess in over.items() if excess > 0)
         except InputError as error:
@@ -198,38 +217,41 @@ class Study:
         if reason:
             self._tell_infeasible(asked, reason, costs)
             return None
-        seed = self._seed(asked, changes, spec)
-        name = f"net {asked.number}"
-        trial = Trial(name, self.dataset, spec, seed, changes=changes)
-        for other in self.draws.values():
-            if other.trial.spec_hash == trial.spec_hash:
-                name = other.trial.arm
-                trial = Trial(name, self.dataset, other.trial.spec, seed, changes=other.trial.changes)
-                break
-        return name, trial, its_cost, costs
+        name, settings = f"net {asked.number}", Trial("", self.dataset, spec, 0).spec_hash
+        seed = self._seed(asked, settings)
+        if settings in self._names:
+            first = self._names[settings].trial
+            name, spec, changes = first.arm, first.spec, first.changes
+        return name, Trial(name, self.dataset, spec, seed, changes=changes), its_cost, costs
 
-    def _seed(self, asked: optuna.Trial, changes: dict[str, Any], spec: ArmSpec) -> int:
+    def _take(self, draw: Draw) -> None:
+        """Count a draw to those that were ever trained."""
+        self.draws[draw.trial.trial_id] = draw
+        settings = draw.trial.spec_hash
+        self._names.setdefault(settings, draw)
+        self._seeds.setdefault(settings, set()).add(draw.trial.seed)
+
+    def _seed(self, asked: optuna.Trial, settings: str) -> int:
         """Return the seed to train with: the search's; for a repetition the next one if it is to be new."""
         if "seed" in asked.user_attrs:  # it was under way when the search was killed
             return int(asked.user_attrs["seed"])
         if self.search.repeats == "reuse":
             return self.search.seed
-        taken = {
-            draw.trial.seed
-            for draw in self.draws.values()
-            if draw.trial.spec_hash == Trial("", self.dataset, spec, 0).spec_hash
-        }
-        seed = self.search.seed
+        taken, seed = self._seeds.get(settings, set()), self.search.seed
         while seed in taken or seed in self.sweep.seed_list:
             seed += 1
         return seed
 
-    def _costs(self, spec: ArmSpec, its_cost: Cost) -> dict[str, float]:
+    def _costs(self, spec: ArmSpec, its_cost: Cost, latency: float | None = None) -> dict[str, float]:
+        """Return the costs of the objectives and limits; `latency` is what an earlier run measured."""
         wanted = {*self.search.objectives, *self.search.limits} - {ACCURACY}
         costs = {str(key): float(value) for key, value in asdict(its_cost).items() if key in wanted}
         if "latency_ms" in wanted:
             model = compressed(spec.model, spec.compression)
-            costs["latency_ms"] = latency_ms(model, _shape(self.info), len(self.info.classes))
+            key = content_hash(model.model_dump(mode="json"))
+            if key not in self._latencies:
+                self._latencies[key] = latency or latency_ms(model, _shape(self.info), len(self.info.classes))
+            costs["latency_ms"] = self._latencies[key]
         return costs
 
     def _excess(self, costs: Mapping[str, float]) -> dict[str, float]:
@@ -305,7 +327,8 @@ class Study:
 
     def _tell_infeasible(self, asked: optuna.Trial, reason: str, costs: Mapping[str, float]) -> None:
         """Tell of what cannot be trained; samplers go by its constraints, the values are the worst so far."""
-        self._annotate(asked.number, status="infeasible", epochs=0, reason=reason)
+        latency = costs.get("latency_ms")
+        self._annotate(asked.number, latency_ms=latency, status="infeasible", epochs=0, reason=reason)
         self._constrain(asked.number, costs, accuracy=None, missed=0.0, impossible=0.0 if costs else 1.0)
         known = [t.values for t in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
         worst = [
@@ -339,6 +362,8 @@ class Study:
         self._told.seconds = self._study.user_attrs.get("seconds", 0.0)
         for frozen in self._study.get_trials(deepcopy=False):
             status = frozen.user_attrs.get("status")
+            if "latency_ms" in frozen.user_attrs:
+                self._costs(*self._configured(frozen), frozen.user_attrs["latency_ms"])
             if frozen.state == TrialState.WAITING and frozen.user_attrs.get("trial_id") in outcomes:
                 # recorded, then interrupted before the study was told
                 self._study._storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
@@ -354,8 +379,8 @@ class Study:
     def _recall(self, frozen: FrozenTrial, outcomes: Mapping[str, Outcome]) -> None:
         """Take over a trial that was once handed out."""
         attributes = frozen.user_attrs
-        changes = choose(self.search.space, self.base, lambda name, _: frozen.params[name])
-        spec, its_cost = configure(self.sweep, self.info, changes)
+        spec, its_cost = self._configured(frozen)
+        changes = self._changes_of(frozen)
         trial = Trial(attributes["arm"], self.dataset, spec, attributes["seed"], changes=changes)
         draw = self.draws.get(trial.trial_id)
         if draw is None:
@@ -364,11 +389,17 @@ class Study:
             if frozen.state == TrialState.RUNNING and trial.trial_id not in outcomes:
                 self._requeue(frozen)
                 return
-            self.draws[trial.trial_id] = draw
+            self._take(draw)
             if frozen.state == TrialState.RUNNING:
                 self._tell(frozen.number, draw, outcomes[trial.trial_id])
         elif frozen.state == TrialState.RUNNING:
             self._repeat(frozen.number, draw)
+
+    def _changes_of(self, frozen: FrozenTrial) -> dict[str, Any]:
+        return choose(self.search.space, self.base, lambda name, _: frozen.params[name])
+
+    def _configured(self, frozen: FrozenTrial) -> tuple[ArmSpec, Cost]:
+        return configure(self.sweep, self.info, self._changes_of(frozen))
 
     def _requeue(self, frozen: FrozenTrial) -> None:
         """Have a trial asked again, with the parameters that it has."""

@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lightsweep.errors import InputError
 from lightsweep.plan import Plan, design_tree
 from lightsweep.records import Record
 from lightsweep.search import STUDY_FILE, Survey, copy_study, survey
 from lightsweep.searchspec import Axis, Search
-from lightsweep.spec import InputError, canonical_json
+from lightsweep.spec import canonical_json
 from lightsweep.sweep import Sweep
 
 REASONS = 5  # that are printed why draws cannot be trained

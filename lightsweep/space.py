@@ -17,8 +17,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from lightsweep.errors import InputError
 from lightsweep.searchspec import Axis, identity
-from lightsweep.spec import InputError, canonical_json, nearest
+from lightsweep.spec import canonical_json, nearest
 
 Suggest = Callable[[str, BaseDistribution], Any]
 """Name of a parameter and its distribution -> its value."""

@@ -1,4 +1,4 @@
-"""What an arm is: frozen, validated specs of data, net, stages, and the canonical hash of their content.
+"""What an arm is: frozen, validated specs of net, stages and augmentation; the canonical hash of content.
 
 All that decides a trial's result stands here, each key with its unit; `sweep` makes arms and trials of it.
 Accuracies and probabilities are fractions, angles degrees, lengths fractions of the image's side unless a
@@ -22,17 +22,6 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
-
-
-class InputError(Exception):
-    """The user's input is wrong; the message is one line with place, value, rule and remedy."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))  # what comes from files may hold line breaks
-
-
-class WriteError(InputError):
-    """A file cannot be written: what was written before stays."""
 
 
 def nearest(name: object, choices: Iterable[str]) -> str:
@@ -92,46 +81,6 @@ Fraction = Annotated[Number, Field(ge=0, le=1)]
 BelowOne = Annotated[Number, Field(ge=0, lt=1)]
 Rate = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
-
-DatasetName = Literal[
-    "digits",
-    "mnist",
-    "fashion-mnist",
-    "kmnist",
-    "cifar10",
-    "cifar100",
-    "svhn",
-    "stl10",
-    "tiny-imagenet",
-    "npz",
-    "imagefolder",
-]
-
-
-class DatasetSpec(Spec):
-    """Which images, and how the training images are split into training and validation."""
-
-    name: DatasetName
-    """The data set; `lightsweep datasets` lists them and says which are here."""
-    path: str | None = None
-    """The file (npz) or folder (imagefolder); other data sets have a place of their own."""
-    validation: (
-        Annotated[int, Field(strict=True, ge=1)] | Annotated[float, Field(strict=True, gt=0, lt=1)]
-    ) = 0.1
-    """Training images held out for validation, stratified: a number of images, or a fraction."""
-    image_size: Annotated[int, Field(strict=True, ge=4, le=512)] | None = None
-    """Side in pixels that images are resized to; null keeps their own size."""
-    train_limit: Count | None = None
-    """At most so many training images, stratified, after the validation images are held out."""
-
-    @model_validator(mode="after")
-    def _path_where_needed(self) -> "DatasetSpec":
-        if self.name in ("npz", "imagefolder") and self.path is None:
-            raise complain(f"data set {self.name} needs a path")
-        if self.name not in ("npz", "imagefolder") and self.path is not None:
-            raise complain(f"data set {self.name} takes no path; --data-dir says where data sets are")
-        return self
-
 
 TransformName = Literal[
     "rotate", "shift", "scale", "shear", "crop", "flip", "erase", "noise", "brightness", "contrast"
@@ -253,6 +202,11 @@ class ModelSpec(Spec):
         return len(self.filters)
 
     @property
+    def is_of_torchvision(self) -> bool:
+        """Whether torchvision's code is part of the net: no."""
+        return False
+
+    @property
     def has_trunk(self) -> bool:
         """Whether fusion adds layers of its own (hidden, output)."""
         return self.fusion in ("conv1x1", "concatenate", "fresh")
@@ -290,6 +244,9 @@ _DEPTHS: dict[str, int] = {
 }
 
 
+_OF_TORCHVISION = frozenset(("mobilenet-v2", "shufflenet-v2", "squeezenet", "mnasnet", "efficientnet-b0"))
+
+
 class ReferenceSpec(Spec):
     """A published net to compare with, adapted to the images (`references`): one net, on augmented images."""
 
@@ -325,6 +282,11 @@ class ReferenceSpec(Spec):
     def fusion(self) -> Literal["none"]:
         """There is nothing to fuse."""
         return "none"
+
+    @property
+    def is_of_torchvision(self) -> bool:
+        """Whether torchvision's code is part of the net."""
+        return self.architecture in _OF_TORCHVISION
 
     @property
     def has_trunk(self) -> bool:
@@ -507,6 +469,9 @@ class ArmSpec(Spec):
     """The training stages: a preset's name, a preset with its epochs, or a table."""
     compression: Compression | None = None
     """What is done to the trained net after the stages; null for nothing."""
+    tf32: Annotated[bool, Field(strict=True)] = False
+    """Whether a GPU may round what it multiplies to TF32 (10 bits of mantissa): faster from Ampere on, and
+    less exact. Processors never do."""
 
     @field_validator("stages", mode="after")
     @classmethod

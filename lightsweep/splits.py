@@ -3,8 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+from lightsweep.dataspec import DatasetSpec
+from lightsweep.errors import InputError
 from lightsweep.seeding import derive
-from lightsweep.spec import DatasetSpec, InputError
 
 Integers = npt.NDArray[np.int64]
 _TEST_SHARE = 5  # one image of so many is a test image, where a data set has no test images of its own

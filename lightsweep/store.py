@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from lightsweep.spec import WriteError
+from lightsweep.errors import WriteError
 from lightsweep.stagefile import Checkpoint, DamagedResultError, StageResult
 
 RESULT, CHECKPOINT, TEMPORARY = ".stage", ".checkpoint", ".tmp"

@@ -13,8 +13,8 @@ from typing import NoReturn
 
 from pydantic import TypeAdapter
 
+from lightsweep.errors import InputError
 from lightsweep.runfolder import RunFolder
-from lightsweep.spec import InputError
 from lightsweep.store import Entry, FolderStore
 
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([a-z]+)")

@@ -6,19 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from lightsweep.dataspec import DatasetName, DatasetSpec
 from lightsweep.searchspec import Search
-from lightsweep.spec import (
-    ArmSpec,
-    Count,
-    DatasetName,
-    DatasetSpec,
-    Fraction,
-    Number,
-    Spec,
-    canonical_json,
-    complain,
-    nearest,
-)
+from lightsweep.spec import ArmSpec, Count, Fraction, Number, Spec, canonical_json, complain, nearest
 
 TrackerName = Literal["tensorboard", "mlflow"]
 
@@ -112,6 +102,8 @@ class Ablation(Spec):
     """Share of families of comparisons that may claim a difference where there is none."""
     equivalence: Annotated[Number, Field(gt=0, lt=1)] = 0.005
     """Difference of accuracies (a fraction) that does not matter: within it, arms are equivalent."""
+    placebo: Annotated[bool, Field(strict=True)] = False
+    """Whether base is trained once more with other seeds, as an arm whose difference is noise alone."""
 
     @model_validator(mode="after")
     def _design_is_whole(self) -> "Ablation":

@@ -14,7 +14,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from lightsweep.spec import InputError, nearest
+from lightsweep.errors import InputError
+from lightsweep.spec import nearest
 from lightsweep.sweep import Sweep
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lightsweep.spec import InputError
+from lightsweep.errors import InputError
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 """Pixels uint8 [n, height, width, channels] and labels int64 [n]."""

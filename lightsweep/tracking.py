@@ -26,9 +26,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from lightsweep.errors import InputError
 from lightsweep.records import Record
 from lightsweep.runfolder import write_text
-from lightsweep.spec import InputError
 from lightsweep.sweep import TrackerName
 
 EPOCH_METRICS = ("val_accuracy", "train_accuracy", "val_loss", "train_loss", "learning_rate")

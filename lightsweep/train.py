@@ -35,11 +35,12 @@ class EpochRecord:
     """From 1 within the stage."""
     learning_rate: float
     """At the epoch's last step."""
-    train_loss: float
-    """Mean over the epoch's images, in training mode, summed over the heads that train."""
+    train_loss: float | None
+    """Mean over the epoch's images, in training mode, summed over the heads that train. None: not finite."""
     train_accuracy: float
     """Mean over the heads that train, likewise."""
-    val_loss: float
+    val_loss: float | None
+    """Likewise, in evaluation mode."""
     val_accuracy: float
     """Mean over the heads that train."""
     val_accuracy_heads: tuple[float, ...]
@@ -136,7 +137,7 @@ def train_stage(
     not augmented is computed once.
 
     Raises:
-        DivergedError: The loss is not finite.
+        DivergedError: The loss is not finite, after the record of the epoch in which it was so.
 
     """
     net, optimizer, records = state.net, state.optimizer, state.records
@@ -161,25 +162,32 @@ def train_stage(
                 masks=masks,
             )  # fmt: skip
         result = evaluate(net, val_source)
-        if not all(map(math.isfinite, (loss, *result.losses))):
-            raise DivergedError(f"NaN loss in epoch {epoch + 1} (lr {stage.lr:g})")
         trained = _trained_heads(stage, len(result.accuracies))
         record = EpochRecord(
             epoch=epoch + 1,
             learning_rate=optimizer.param_groups[0]["lr"],
-            train_loss=loss,
+            train_loss=_finite(loss),
             train_accuracy=accuracy,
-            val_loss=sum(result.losses[trained]),
+            val_loss=_finite(sum(result.losses[trained])),
             val_accuracy=sum(result.accuracies[trained]) / len(result.accuracies[trained]),
             val_accuracy_heads=result.accuracies,
             seconds=time.perf_counter() - started,
         )
         records.append(record)
+        for name, value in (("training", loss), *(("validation", each) for each in result.losses)):
+            if not math.isfinite(value):
+                yield record
+                is_ = "NaN" if math.isnan(value) else "infinite"
+                raise DivergedError(f"the {name} loss is {is_} in epoch {epoch + 1} (lr {stage.lr:g})")
         if stage.patience is not None and kept_epoch(records, stage.patience) == epoch:
             state.best = {name: tensor.clone() for name, tensor in net.state_dict().items()}
         yield record
     if state.best:
         net.load_state_dict(state.best)
+
+
+def _finite(loss: float) -> float | None:
+    return loss if math.isfinite(loss) else None
 
 
 def _is_over(records: Sequence[EpochRecord], stage: StageSpec) -> bool:
@@ -210,7 +218,12 @@ def kept_epoch(records: Sequence[EpochRecord], patience: int | None) -> int:
     """Return the index of the epoch whose weights a stage keeps: the last, or with patience the best."""
     if patience is None:
         return len(records) - 1
-    return max(range(len(records)), key=lambda i: (records[i].val_accuracy, -records[i].val_loss))
+
+    def rank(index: int) -> tuple[float, float]:
+        loss = records[index].val_loss
+        return records[index].val_accuracy, -math.inf if loss is None else -loss
+
+    return max(range(len(records)), key=rank)
 
 
 def train_epoch(

@@ -1,29 +1,15 @@
 """One trial: an arm's settings with a seed and a fold, and the content keys of its stages."""
 
-import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from lightsweep.augment import transforms
+from lightsweep.dataspec import DatasetSpec
 from lightsweep.schedule import network_of, stage_table
-from lightsweep.spec import (
-    ArmSpec,
-    DatasetSpec,
-    ModelSpec,
-    NetSpec,
-    Network,
-    QuantiseStage,
-    StageSpec,
-    content_hash,
-)
-
-# The code that decides what a stage's result is: a change to any of it changes every key.
-TRAINING_SOURCES = (
-    "augment", "compress", "imagefiles", "images", "models", "pipeline", "references", "schedule", "seeding",
-    "spec", "splits", "train", "trial",
-)  # fmt: skip
+from lightsweep.sources import training_code, version_of
+from lightsweep.spec import ArmSpec, ModelSpec, NetSpec, Network, QuantiseStage, StageSpec, content_hash
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +35,10 @@ class Trial:
     @cached_property
     def spec_hash(self) -> str:
         """Hash of the arm's settings: equal for its seeds and folds, whatever the arm is called."""
-        return content_hash(
-            {**_plain(self.dataset), **_plain(self.spec), "stages": _plain_stages(self.stages)}
-        )
+        settings = _plain(self.spec)
+        if not self.spec.tf32:
+            del settings["tf32"]  # younger than the ids of trials that runs have recorded
+        return content_hash({**_plain(self.dataset), **settings, "stages": _plain_stages(self.stages)})
 
     @cached_property
     def trial_id(self) -> str:
@@ -65,13 +52,26 @@ class Trial:
         return f"{self.arm} (seed {self.seed}{fold})"
 
 
-def stage_keys(trial: Trial, fingerprint: str, device_type: str) -> tuple[str, ...]:
+def stage_keys(
+    trial: Trial, fingerprint: str, device_type: str, code: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
     """Return the key of each stage and, last, of the assessment: SHA-256 of all that can change its result.
 
-    That is the data set's fingerprint and split, the seed, the training code, the device type, and for
-    this stage and those before it the settings that they use. Names, paths, worker counts and order
-    are not in it, nor settings that a stage does not use: arms that differ later share their first stages.
+    That is the data set's fingerprint and split, the seed, the training code and its libraries' versions
+    (`sources.training_code`), the type of device and its arithmetic, and for this stage and those before it
+    the settings that they use. Names, paths, worker counts and order are not in it, nor settings that a stage
+    does not use: arms that differ later share their first stages.
+
+    Args:
+        trial: The trial.
+        fingerprint: Of its data set.
+        device_type: cpu or cuda.
+        code: By what it is trained, if not by what is installed here.
+
     """
+    code = code or training_code()
+    if trial.spec.model.is_of_torchvision:
+        code = {**code, "torchvision": version_of("torchvision")}
     key = content_hash(
         {
             "data": fingerprint,
@@ -80,8 +80,9 @@ def stage_keys(trial: Trial, fingerprint: str, device_type: str) -> tuple[str, .
             else {"fold": trial.fold, "folds": trial.folds, "train_limit": trial.dataset.train_limit},
             "seed": trial.seed,
             "batch_size": trial.spec.batch_size,
-            "source": source_fingerprint(),
+            "code": code,
             "device": device_type,
+            "tf32": trial.spec.tf32 and device_type == "cuda",
         }
     )
     keys = []
@@ -129,13 +130,3 @@ def _plain(spec: DatasetSpec | ArmSpec | NetSpec | Any) -> dict[str, Any]:
 def _plain_stages(stages: tuple[StageSpec, ...]) -> list[dict[str, Any]]:
     """Return what decides the stages' results; their names do not."""
     return [stage.model_dump(mode="json", exclude={"name"}) for stage in stages]
-
-
-@lru_cache
-def source_fingerprint() -> str:
-    """Return the SHA-256 of the training code's files."""
-    folder = Path(__file__).parent
-    digest = hashlib.sha256()
-    for name in TRAINING_SOURCES:
-        digest.update(name.encode() + b"\0" + (folder / f"{name}.py").read_bytes() + b"\0")
-    return digest.hexdigest()

@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 
 from lightsweep import datasets
-from lightsweep.attempt import attempt, make_repeatable
-from lightsweep.pipeline import describe_machine
+from lightsweep.attempt import attempt
+from lightsweep.errors import InputError
+from lightsweep.imagedata import Dataset
+from lightsweep.machine import describe_machine, make_repeatable
 from lightsweep.plan import Plan
-from lightsweep.records import Outcome, Record, record
+from lightsweep.records import DataIdentity, Outcome, Record, record
 from lightsweep.runfolder import RunFolder
-from lightsweep.spec import InputError
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, NoStore
 from lightsweep.trial import Trial, stage_keys
@@ -92,7 +93,8 @@ def verify(
     make_repeatable()
     stop_after = len(old.epochs) if old.trial["status"] == "early_stopped" else None
     outcome = _run(trial, dataset, kept, device, on_epoch, stop_after)
-    new = record(trial, planned.costs[trial_id], outcome, "")
+    data = DataIdentity(old.trial["dataset"], dataset.fingerprint)
+    new = record(trial, planned.costs[trial_id], outcome, "", data)
 
     differences = _differences(old, new)
     keys = stage_keys(trial, dataset.fingerprint, device.type)
@@ -124,7 +126,7 @@ def verify(
 
 def _run(
     trial: Trial,
-    dataset: datasets.Dataset,
+    dataset: Dataset,
     store: NoStore,
     device: torch.device,
     on_epoch: Callable[[int], None],
@@ -198,7 +200,7 @@ def _is_close(before: float, after: float, count: int) -> bool:
     return abs(before - after) <= STANDARD_ERRORS * math.sqrt(2 * share * (1 - share) / count)
 
 
-def _validation_count(trial: Trial, dataset: datasets.Dataset) -> int:
+def _validation_count(trial: Trial, dataset: Dataset) -> int:
     images = len(dataset.train.labels)
     if trial.folds is not None:
         return images // trial.folds

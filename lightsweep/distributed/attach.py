@@ -20,8 +20,8 @@ from ray.autoscaler.sdk import request_resources
 
 from lightsweep.distributed.access import MODE, check_access, use_own_token
 from lightsweep.distributed.placement import Room, first_share
+from lightsweep.errors import InputError
 from lightsweep.runfolder import RAY_SESSION
-from lightsweep.spec import InputError
 from lightsweep.sweep import Resources
 
 WAITING_SAYS_SECONDS = 30.0

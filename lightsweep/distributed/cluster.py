@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from lightsweep.attempt import Attempt
-from lightsweep.datasets import Dataset
+from lightsweep.dataspec import DatasetSpec
 from lightsweep.distributed.placement import Placement, Room
+from lightsweep.imagedata import Dataset
 from lightsweep.records import Outcome
-from lightsweep.spec import DatasetSpec
 from lightsweep.sweep import Resources
 from lightsweep.trial import Trial
 
@@ -31,7 +31,7 @@ class Listener:
     on_epochs: Callable[[Trial, int], None]
     """Called with 0 when a trial starts, then with the number of epochs that it has completed."""
     on_lost: Callable[[Trial, str], None]
-    """A trial lost its worker, on the host of this name (empty if it is not known), and is tried again."""
+    """A trial ended without an outcome, for a reason in words, and is tried again."""
     on_end: Callable[[Trial, Outcome], None]
     """A trial has ended, whatever became of it; an InputError ends the run."""
     say: Callable[[str], None]

@@ -10,8 +10,10 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from lightsweep.datasets import Dataset, load
-from lightsweep.spec import DatasetSpec, InputError
+from lightsweep.datasets import load
+from lightsweep.dataspec import DatasetSpec
+from lightsweep.errors import InputError
+from lightsweep.imagedata import Dataset
 
 DATA_DIR = "LIGHTSWEEP_DATA"
 

@@ -6,6 +6,7 @@ need no shared file system, nor any of their own.
 
 import json
 import warnings
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,12 +21,15 @@ from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lightsweep.broker import Broker
+from lightsweep.dataspec import DatasetSpec
 from lightsweep.distributed.cluster import GoesOn, Job, Listener, Source
 from lightsweep.distributed.data import NodesData, send
 from lightsweep.distributed.placement import Placement
 from lightsweep.distributed.worker import Worker
+from lightsweep.errors import InputError, WriteError
 from lightsweep.records import Outcome, failed
-from lightsweep.spec import ArmSpec, DatasetSpec, InputError, WriteError
+from lightsweep.sources import training_code
+from lightsweep.spec import ArmSpec
 from lightsweep.trial import Trial
 
 MOST_WAITING = 1_000_000  # calls
@@ -43,7 +47,8 @@ def run_trials(
     broker = start_broker(job.store_folder, job.fresh, job.data_dir)
     trainable = tune.with_parameters(
         Worker, sent=send(job.datasets), broker=broker,
-        checkpoint_seconds=job.resources.checkpoint_seconds, attempt=job.attempt, rungs=frozenset(rungs),
+        checkpoint_seconds=job.resources.checkpoint_seconds, attempt=job.attempt,
+        rungs=frozenset(rungs), code=training_code(),
     )  # fmt: skip
     reporter = _Reporter(broker, listener, placement)
 
@@ -97,14 +102,19 @@ class _Searcher(Searcher):
             raise self.reporter.fault
         if self.placement.is_full():
             return None
+        if self.reporter.again:
+            return self._hand(self.reporter.again.popleft())
         try:
             given = self.source()
         except InputError as error:
             self.reporter.fault = error
             raise
         if given is None:
-            return Searcher.FINISHED
-        return None if given == "wait" else {"trial": _Handed(given), "gpus": self.placement.take(given)}
+            return None if self.placement.may_come_back() else Searcher.FINISHED
+        return None if given == "wait" else self._hand(given)
+
+    def _hand(self, trial: Trial) -> dict[str, Any]:
+        return {"trial": _Handed(trial), "gpus": self.placement.take(trial)}
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         pass
@@ -184,6 +194,8 @@ class _Reporter(Callback):
 
     def __init__(self, broker: Any, listener: Listener, placement: Placement) -> None:
         self.broker, self.listener, self.placement = broker, listener, placement
+        self.again: deque[Trial] = deque()
+        """Trials that ran out of a GPU's memory, and are tried on more of it."""
         self.fault: Exception | None = None
         """Why nothing more can be kept; raising it ends Tune's loop, which wraps it up."""
 
@@ -197,24 +209,42 @@ class _Reporter(Callback):
         self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         if "fault" in result:
-            self.fault = WriteError(result["fault"])
+            self.fault = (WriteError if result["is_write"] else InputError)(result["fault"])
             raise self.fault
         if "epochs" in result:
             self.listener.on_epochs(self._of(trial), result["epochs"])
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self._drop_claims(trial)
-        self.listener.on_lost(self._of(trial), self._host(trial))
+        host = self._host(trial)
+        self.listener.on_lost(self._of(trial), f"its worker{f' on {host}' if host else ''} was lost")
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         last = trial.last_result
-        if "outcome" not in last:  # the scheduler stopped it
+        if "outcome" not in last:  # the scheduler stopped it, or it ran out of memory
             self._drop_claims(trial)
+        if "out_of_memory" in last:
+            self._try_on_more(trial, last["out_of_memory"])
+            return
         if "gpu_bytes" in last:
             measured = self.placement.measure(self._of(trial), last["gpu_used_bytes"], last["gpu_bytes"])
             if measured:
                 self.listener.say(measured)
         self._end(trial, Outcome(**json.loads(last.get("outcome") or last["at_rung"])))
+
+    def _try_on_more(self, trial: Any, error: str) -> None:
+        """Have a trial that ran out of a GPU's memory tried again on more of it, if there is more."""
+        ours = self._of(trial)
+        share = self.placement.grow(ours)
+        if share is None:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            gpus = trial.config["gpus"]
+            reason = f"{gpus:g} of a GPU's memory is too little for it ({error.splitlines()[0]})"
+            self._end(trial, failed(reason, "error", now, 0.0, self._host(trial), "cuda"))
+            return
+        self.placement.end(ours)
+        self.again.append(ours)
+        self.listener.on_lost(ours, f"out of memory; it takes {share:g} of a GPU from now on")
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self._drop_claims(trial)
@@ -225,7 +255,7 @@ class _Reporter(Callback):
         times = f" {trial.num_failures} times" if trial.num_failures > 1 else ""
         reason = f"its worker{place} was lost{times}: "
         reason += next((line for line in reversed(lines) if line.strip()), "no reason is known")
-        self._end(trial, failed(reason, now, 0.0, host, ""))
+        self._end(trial, failed(reason, "lost", now, 0.0, host, ""))
 
     def _host(self, trial: Any) -> str:
         """Return the name of the node that a trial was last heard of from; empty if it never was."""

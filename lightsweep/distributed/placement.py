@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lightsweep.spec import DatasetSpec
+from lightsweep.dataspec import DatasetSpec
 from lightsweep.sweep import Resources
 from lightsweep.trial import Trial
 
@@ -58,9 +58,16 @@ def uses_gpus(resources: Resources, rooms: Sequence[Room]) -> bool:
     return bool(resources.gpus) and any(room.gpus for room in rooms)
 
 
-def slots(resources: Resources, rooms: Sequence[Room]) -> Slots:
-    """Return how many trials a cluster of these nodes trains at a time, as far as shares are known now."""
-    share = first_share(resources)
+def slots(resources: Resources, rooms: Sequence[Room], share: float | None = None) -> Slots:
+    """Return how many trials a cluster of these nodes trains at a time.
+
+    Args:
+        resources: What one trial takes.
+        rooms: The nodes.
+        share: Of a GPU that a trial takes, where it is known better than at the start.
+
+    """
+    share = share or first_share(resources)
     on_gpu = uses_gpus(resources, rooms)
     on_gpus = on_processors = 0
     for room in rooms:
@@ -82,7 +89,11 @@ class Placement:
     """Decides for one trial after the other, while nodes come and go."""
 
     def __init__(
-        self, resources: Resources, look: Callable[[], Sequence[Room]], size: Callable[[Trial], float]
+        self,
+        resources: Resources,
+        look: Callable[[], Sequence[Room]],
+        size: Callable[[Trial], float],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin with nothing under way.
 
@@ -91,14 +102,17 @@ class Placement:
             look: Returns what the living nodes have.
             size: Says how large a trial is beside others on the same data set: what its memory grows with
                 at most.
+            clock: Tells seconds, from any moment on.
 
         """
-        self.resources, self.look, self.size = resources, look, size
+        self.resources, self.look, self.size, self._clock = resources, look, size, clock
         self._slots, self._looked = Slots(0, 0), -math.inf
         self._needs: dict[DatasetSpec, _Need] = {}
+        self._least: dict[DatasetSpec, float] = {}
+        """Shares that were not too little for trials that ran out of memory, as far as is known."""
         self._gpu_bytes = 0
-        self._under_way: dict[str, bool] = {}
-        """Whether a trial is on a GPU, by its id."""
+        self._under_way: dict[str, float] = {}
+        """The share of a GPU that a trial is on, 0 for none, by its id."""
         self._uses_gpus = uses_gpus(resources, look())
 
     def is_full(self) -> bool:
@@ -108,23 +122,38 @@ class Placement:
         """
         if not self._uses_gpus or (self.resources.device != "any" and not self._measures):
             return False
-        on = Counter(self._under_way.values())
-        now = self._now()
+        on = Counter(map(bool, self._under_way.values()))
+        now = self.slots()
         return on[True] > now.on_gpus and on[False] >= now.on_processors
 
     def take(self, trial: Trial) -> float:
         """Place a trial: return its share of a GPU, 0 for a processor."""
-        on = Counter(self._under_way.values())
+        on = Counter(map(bool, self._under_way.values()))
         on_gpu = self._uses_gpus
         if on_gpu and self.resources.device == "any":
-            now = self._now()
+            now = self.slots()
             on_gpu = on[True] < now.on_gpus or on[False] >= now.on_processors
-        self._under_way[trial.trial_id] = on_gpu
-        return self._share(trial) if on_gpu else 0.0
+        self._under_way[trial.trial_id] = self._share(trial) if on_gpu else 0.0
+        return self._under_way[trial.trial_id]
 
     def end(self, trial: Trial) -> None:
         """Note that a trial has ended."""
         self._under_way.pop(trial.trial_id, None)
+
+    def may_come_back(self) -> bool:
+        """Whether a trial under way may have to be placed once more: one on a share that can grow."""
+        return self.resources.gpus == "measured" and any(self._under_way.values())
+
+    def grow(self, trial: Trial) -> float | None:
+        """Have trials like one that ran out of a GPU's memory take twice its share; None if it cannot grow.
+
+        The trial is under way. Others of its share that run out of memory, too, ask for no more than it.
+        """
+        share = self._under_way[trial.trial_id]
+        if self.resources.gpus != "measured" or share >= 1:
+            return None
+        self._least[trial.dataset] = max(2 * share, self._least.get(trial.dataset, 0.0))
+        return self._share(trial)
 
     def measure(self, trial: Trial, used_bytes: int, gpu_bytes: int) -> str | None:
         """Note how much of a GPU's memory a trial used; return what that changes, in words.
@@ -154,14 +183,19 @@ class Placement:
 
     def _share(self, trial: Trial) -> float:
         """Return a power of a half: where trials' shares differ, their workers cannot be used again."""
-        need = self._needs.get(trial.dataset)
+        need, least = self._needs.get(trial.dataset), self._least.get(trial.dataset, 0.0)
         if need is None:
-            return first_share(self.resources)
-        grown = max(1.0, self.size(trial) / need.size)
-        fit = self._gpu_bytes / (MARGIN * (need.used_bytes * grown + CUDA_BYTES))
+            return max(first_share(self.resources), least)
+        return max(self._share_of(need, max(1.0, self.size(trial) / need.size)), least)
+
+    def _share_of(self, need: _Need, growth: float = 1.0) -> float:
+        fit = self._gpu_bytes / (MARGIN * (need.used_bytes * growth + CUDA_BYTES))
         return 0.5 ** math.floor(math.log2(min(max(fit, 1.0), MOST_ON_A_GPU)))
 
-    def _now(self) -> Slots:
-        if time.monotonic() - self._looked > LOOK_SECONDS:
-            self._slots, self._looked = slots(self.resources, self.look()), time.monotonic()
+    def slots(self) -> Slots:
+        """Return how many trials the nodes of this moment train at a time, by shares as known now."""
+        if self._clock() - self._looked > LOOK_SECONDS:
+            known = [*self._least.values(), *(self._share_of(need) for need in self._needs.values())]
+            share = max(known, default=None)
+            self._slots, self._looked = slots(self.resources, self.look(), share), self._clock()
         return self._slots

@@ -2,8 +2,9 @@
 
 import json
 import os
+import platform
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,12 +12,15 @@ import ray
 import torch
 from ray import tune
 
-from lightsweep.attempt import Attempt, make_repeatable
+from lightsweep.attempt import Attempt
 from lightsweep.broker import BrokerStore
-from lightsweep.datasets import Dataset
+from lightsweep.dataspec import DatasetSpec
 from lightsweep.distributed.data import Sent
+from lightsweep.errors import MachineError, WriteError
+from lightsweep.imagedata import Dataset
+from lightsweep.machine import make_repeatable
 from lightsweep.records import Outcome
-from lightsweep.spec import DatasetSpec, WriteError
+from lightsweep.sources import training_code
 from lightsweep.trial import Trial
 
 REPORT_SECONDS = 2.0  # between a worker's words on a trial under way
@@ -33,10 +37,13 @@ class Worker(tune.Trainable):
         checkpoint_seconds: float,
         attempt: Attempt,
         rungs: frozenset[int],
+        code: dict[str, str],
     ) -> None:
         """Begin with a first trial; Tune calls this once in each worker."""
         self.sent, self.attempt, self.rungs = sent, attempt, rungs
-        self.datasets: dict[DatasetSpec, Dataset] = {}
+        self.refusal = refuse_other_code(code, training_code())
+        self.datasets: dict[str, Dataset] = {}
+        """By fingerprint."""
         self.steps: Generator[Outcome, None, Outcome] | None = None
         self.broker, self.checkpoint_seconds = broker, checkpoint_seconds
         make_repeatable()
@@ -50,8 +57,8 @@ class Worker(tune.Trainable):
             self.steps.close()  # of a trial that was stopped: it gives its claims back
         self.epochs = 0
         store = BrokerStore(self._ask, trial.trial_id, self.checkpoint_seconds)
-        self.device = pick_device()
-        if self.device.type == "cuda":
+        self.device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
+        if self._is_on_gpu():
             torch.cuda.empty_cache()  # of the trial before, which the GPU's others may want
             torch.cuda.reset_peak_memory_stats()
         self.steps = self.attempt(trial, self._dataset(trial.dataset), store, self.device)
@@ -62,32 +69,49 @@ class Worker(tune.Trainable):
         return ray.get(getattr(self.broker, call).remote(*arguments))
 
     def _dataset(self, spec: DatasetSpec) -> Dataset:
-        if spec not in self.datasets:
-            fingerprint, sent = self.sent[spec]
+        fingerprint, sent = self.sent[spec]
+        if fingerprint not in self.datasets:
             node = ray.get_runtime_context().get_node_id()
             read = ray.get(self.broker.read.remote(node, spec, fingerprint))
-            self.datasets[spec] = ray.get(read[0] if read else sent)
-        return self.datasets[spec]
+            self.datasets[fingerprint] = ray.get(read[0] if read else sent)
+        return self.datasets[fingerprint]
 
     def step(self) -> dict[str, Any]:
-        """Train until there is something to say: how far the trial is, or what became of it."""
+        """Train until there is something to say: how far the trial is, or what became of it.
+
+        A GPU that failed ends this process, with the exception: another one may be able to use it.
+        """
+        if self.refusal is not None:
+            return {"fault": self.refusal, "is_write": False}
         assert self.steps is not None  # setup and reset_config make them
         until = time.monotonic() + REPORT_SECONDS
         while time.monotonic() < until:
             try:
                 so_far = next(self.steps)
             except StopIteration as end:
-                return {"outcome": json.dumps(asdict(end.value)), "done": True, **self._gpu_memory()}
-            except WriteError as error:
-                return {"fault": str(error)}
+                outcome: Outcome = end.value
+                return {"outcome": json.dumps(asdict(outcome)), "done": True, **self._gpu_memory(outcome)}
+            except (WriteError, MachineError) as error:
+                return {"fault": str(error), "is_write": isinstance(error, WriteError)}
+            except torch.OutOfMemoryError as error:
+                return {"out_of_memory": str(error), "done": True}
             self.epochs = len(so_far.epochs)
             if self.epochs in self.rungs:
                 return {"epochs": self.epochs, "at_rung": json.dumps(asdict(so_far))}
         return {"epochs": self.epochs}
 
-    def _gpu_memory(self) -> dict[str, int]:
-        """Return what the trial took of the GPU's memory at most, and what there is, if it was on one."""
-        if self.device.type != "cuda":
+    def _is_on_gpu(self) -> bool:
+        return self.device.type == "cuda" and torch.cuda.is_available()
+
+    def _gpu_memory(self, outcome: Outcome) -> dict[str, int]:
+        """Return what the trial took of the GPU's memory at most, and what there is.
+
+        Nothing of a trial that did not train all its stages there: it says too little.
+        """
+        is_whole = outcome.status == "completed" and all(
+            stage["origin"] == "trained" for stage in outcome.stages
+        )
+        if not self._is_on_gpu() or not is_whole:
             return {}
         return {
             "gpu_used_bytes": torch.cuda.max_memory_reserved(),
@@ -95,8 +119,19 @@ class Worker(tune.Trainable):
         }
 
 
-def pick_device() -> torch.device:
-    """Return the GPU that Ray gave this worker, else the processor."""
-    if ray.get_gpu_ids() and torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("cpu")
+def refuse_other_code(wanted: Mapping[str, str], here: Mapping[str, str]) -> str | None:
+    """Say in a line why this worker must not train, if what it would train by is not what was asked for.
+
+    Args:
+        wanted: `sources.training_code` of the launching process, which has made the trials' keys.
+        here: The same of this process.
+
+    """
+    for name, value in wanted.items():
+        if here.get(name) != value:
+            its = "another lightsweep" if name == "source" else f"{name} {here.get(name)}, not {value}"
+            return (
+                f"{platform.node()}: its workers have {its}, so they would train other nets than those that "
+                "are asked for; install the same versions on all nodes"
+            )
+    return None

@@ -118,7 +118,7 @@ class TestRun:
         done = lightsweep("run", "small.yaml", cwd=tmp_path)
         assert done.returncode == 1, done.stderr
         assert "2 completed, 2 failed, 0 left" in done.stdout
-        assert "stage finetune: NaN loss in epoch 1" in done.stdout
+        assert "stage finetune: the training loss is NaN in epoch 1" in done.stdout
         trials = pd.read_parquet(tmp_path / "runs/small/trials.parquet").set_index("arm")
         failed = trials.loc["finetune_lr 1e+30"]
         assert failed.status.tolist() == ["failed"] * 2
@@ -126,7 +126,7 @@ class TestRun:
         assert "2</" in (tmp_path / "runs/small/report.html").read_text()
         status = lightsweep("status", "runs/small", cwd=tmp_path).stdout
         assert "2 of 4 trials done, 2 failed, 0 left" in status
-        assert status.count("NaN loss") == 2
+        assert status.count("loss is NaN") == 2
 
     def test_fresh_trains_everything_to_the_same_bits(self, finished, tmp_path):
         (tmp_path / "small.yaml").write_text(SMALL)

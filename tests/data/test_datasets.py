@@ -19,8 +19,10 @@ from PIL import Image
 
 from lightsweep import datasets as module
 from lightsweep.datasets import available, describe, load
-from lightsweep.imagefiles import as_tensor, resize
-from lightsweep.spec import DatasetSpec, InputError
+from lightsweep.dataspec import DatasetSpec
+from lightsweep.errors import InputError
+from lightsweep.imagedata import as_tensor
+from lightsweep.imagefiles import resize
 from lightsweep.splits import split
 from lightsweep.torchvision_import import FILES, import_torchvision
 

@@ -20,13 +20,13 @@ from lightsweep import cli, netfile
 from lightsweep import export as exporting
 from lightsweep.attempt import attempt
 from lightsweep.datasets import describe, load
+from lightsweep.errors import InputError, WriteError
 from lightsweep.export import Exported, choose, export, find_completed, some_images
-from lightsweep.imagefiles import Images
+from lightsweep.imagedata import Images
 from lightsweep.netfile import METADATA_FILE, ExportError, compare, make_file
 from lightsweep.plan import Plan, design_tree, plan
-from lightsweep.records import Record, record
+from lightsweep.records import DataIdentity, Record, record
 from lightsweep.runfolder import RunFolder
-from lightsweep.spec import InputError, WriteError
 from lightsweep.store import FolderStore, LocalStore, stage_file
 from lightsweep.sweep import Sweep
 from lightsweep.trial import Trial
@@ -83,7 +83,13 @@ class Run:
             try:
                 next(steps)
             except StopIteration as end:
-                return record(trial, self.planned.costs[trial.trial_id], end.value, "c0ffee")
+                return record(
+                    trial,
+                    self.planned.costs[trial.trial_id],
+                    end.value,
+                    "c0ffee",
+                    DataIdentity(trial.dataset.name, "f1"),
+                )
 
     def id_of(self, arm: str) -> str:
         return next(trial.trial_id for trial in self.planned.trials if trial.arm == arm)
@@ -359,7 +365,7 @@ class TestCommand:
         self, trained: Run, tmp_path: Path, lightsweep: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A layer that was changed since would make another net of the same weights."""
-        monkeypatch.setattr("lightsweep.trial.source_fingerprint", lambda: "other")
+        monkeypatch.setattr("lightsweep.trial.training_code", lambda: {"source": "other"})
         said = lightsweep("export", trained.run.folder, trained.id_of("base"), "-o", tmp_path / "model.pt2")
         assert said.out.startswith("warning: the trial was trained by other training code or on other images")
         assert len(said.out.splitlines()) == 5
@@ -539,9 +545,9 @@ class TestChoice:
     def test_is_by_mean_validation_of_the_arm_then_by_the_trial(self, run: RunFolder) -> None:
         """A single lucky trial does not make its arm the best; test accuracy decides nothing."""
         self.add(run, "a0", "lucky", 900, 0.99, test_accuracy=0.99)
-        self.add(run, "a1", "lucky", 900, 0.80, test_accuracy=0.99)
+        self.add(run, "a1", "lucky", 900, 0.80, test_accuracy=0.99, seed=1)
         self.add(run, "b0", "steady", 1000, 0.91, test_accuracy=0.10)
-        self.add(run, "b1", "steady", 1000, 0.93, test_accuracy=0.05)
+        self.add(run, "b1", "steady", 1000, 0.93, test_accuracy=0.05, seed=1)
         self.add(run, "c0", "large", 1001, 0.999)
         found = choose(run, 1000)
         assert (found.trial_id, found.arm, found.trials, found.arms) == ("b1", "steady", 2, 2)
@@ -564,7 +570,7 @@ class TestChoice:
         self.add(run, "a1", "net 1", 100, 0.99, phase="search")
         assert choose(run, 100).arm == "net 1"
         self.add(run, "b0", "net 0", 100, 0.93, phase="confirmation")
-        self.add(run, "b1", "net 0", 100, 0.94, phase="confirmation")
+        self.add(run, "b1", "net 0", 100, 0.94, phase="confirmation", seed=1)
         found = choose(run, 100)
         assert (found.trial_id, found.trials, found.arms) == ("b1", 2, 1)
         assert found.val_mean == pytest.approx(0.935)
@@ -584,6 +590,27 @@ class TestChoice:
         ):
             choose(run, 200)
         assert choose(run, 150).trial_id == "a0"
+
+    @pytest.mark.parametrize("told_by", ["data_fingerprint", "config.dataset.path"])
+    def test_is_not_made_between_files_of_one_kind(self, run: RunFolder, told_by: str) -> None:
+        """Older records, which have no fingerprint, say where the images lay."""
+        self.add(run, "a0", "a", 100, 0.99, dataset="npz", **{told_by: "one"})
+        self.add(run, "b0", "b", 200, 0.90, dataset="npz", **{told_by: "two"})
+        with pytest.raises(InputError, match="on 2 data sets cannot be compared"):
+            choose(run, 200)
+
+    def test_is_of_seeds_whose_every_fold_is_completed(self, run: RunFolder) -> None:
+        """The arm of which only the easy fold came out is not the best for it."""
+        for fold, val in enumerate((0.95, 0.80, 0.78)):
+            self.add(run, f"a{fold}", "a", 100, val, fold=fold)
+        self.add(run, "b0", "b", 100, 0.945, fold=0)
+        self.add(run, "b1", "b", 100, 0.0, fold=1, status="failed")
+        for fold, entry in enumerate(plan := [*run.planned(), {"trial_id": "b2", "arm": "b", "seed": 0}]):
+            entry["fold"] = fold % 3
+        (run.folder / "plan.json").write_text(json.dumps(plan))
+        found = choose(run, 100)
+        assert (found.trial_id, found.arm, found.trials) == ("a0", "a", 3)
+        assert found.val_mean == pytest.approx(2.53 / 3)
 
     def test_needs_a_completed_trial(self, run: RunFolder) -> None:
         with pytest.raises(InputError, match="no trial is completed yet"):

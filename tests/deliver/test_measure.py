@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from lightsweep import cli, measure
 from lightsweep.costview import print_costs
 from lightsweep.datasets import describe
+from lightsweep.errors import InputError, WriteError
 from lightsweep.measure import COSTS_FILE, distinct_nets, latency_ms, measure_run, onnx_bytes, peak_bytes
 from lightsweep.netfile import make_file
 from lightsweep.plan import Plan, design_tree, plan
-from lightsweep.records import Outcome, Record, SearchPart, record
+from lightsweep.records import DataIdentity, Outcome, Record, SearchPart, record
 from lightsweep.runfolder import RunFolder
-from lightsweep.spec import InputError, WriteError
 from lightsweep.sweep import Sweep
 
 SWEEP = {
@@ -174,7 +174,9 @@ def _records(planned: Plan, accuracies: dict[str, float] | None = None) -> dict[
                     for index in range(len(trial.stages) + 1)
                 ],
             )  # fmt: skip
-            found[trial.trial_id] = record(trial, planned.costs[trial.trial_id], outcome, "")
+            found[trial.trial_id] = record(
+                trial, planned.costs[trial.trial_id], outcome, "", DataIdentity(trial.dataset.name, "f1")
+            )
     return found
 
 

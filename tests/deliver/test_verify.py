@@ -10,10 +10,10 @@ import torch
 
 from lightsweep.attempt import attempt
 from lightsweep.datasets import describe, load
+from lightsweep.errors import InputError
 from lightsweep.plan import Plan, plan
-from lightsweep.records import record
+from lightsweep.records import DataIdentity, record
 from lightsweep.runfolder import RunFolder
-from lightsweep.spec import InputError
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LocalStore
 from lightsweep.sweep import Sweep
@@ -49,7 +49,11 @@ class Recorded:
                 break
         self.keys = [stage["key"] for stage in outcome.stages]
         self.run.describe(self.sweep, {}, [self.trial], {self.trial.trial_id: tuple(self.keys)})
-        self.run.append(record(self.trial, self.planned.costs[self.trial.trial_id], outcome, ""))
+        self.run.append(
+            record(
+                self.trial, self.planned.costs[self.trial.trial_id], outcome, "", DataIdentity("digits", "f1")
+            )
+        )
 
     def alter(self, change: Callable[[dict[str, Any]], None]) -> None:
         tree = json.loads(self.run.journal.read_text())
@@ -134,7 +138,9 @@ def test_a_failure_is_confirmed_by_failing_again(tmp_path: Path) -> None:
 
     recorded.alter(change)
     (difference,) = recorded.verify().differences
-    assert difference.startswith("error: its worker was lost was recorded, now stage finetune: NaN loss")
+    assert difference.startswith(
+        "error: its worker was lost was recorded, now stage finetune: the training loss is NaN"
+    )
 
 
 def test_a_trial_that_is_no_longer_planned_is_refused(recorded: Recorded) -> None:

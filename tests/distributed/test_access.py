@@ -13,7 +13,7 @@ from waiting import HANGS_SECONDS
 
 from lightsweep.distributed import access
 from lightsweep.distributed.access import Answer, ask, check_access, use_own_token, warn_of_readable_token
-from lightsweep.spec import InputError
+from lightsweep.errors import InputError
 
 SECRET = "0123456789abcdef" * 4
 HEAD = """

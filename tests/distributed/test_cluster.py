@@ -4,22 +4,30 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from forked import start_training
+from gates import (
+    attempt_in_half_a_gpu,
+    attempt_on_a_gpu_that_fails_once,
+    attempt_on_processor,
+    pretend_another_torch,
+)
 from marked import WORKER
 from ports import free_port
 from ray_processes import RayRun
 from run_reading import journal, table
 from runs_to_kill import Run
-from waiting import HANGS_SECONDS, wait_until
+from waiting import HANGS_SECONDS
 
 SWEEP = """\
 name: killed
@@ -31,6 +39,7 @@ base:
 grid:
   stages.lr: [0.001, 0.002]
 """
+SHORT = SWEEP.replace(": 40", ": 2")
 NODES = """
 import sys
 from ray.cluster_utils import Cluster
@@ -151,35 +160,95 @@ def test_a_trial_whose_node_is_lost_too_often_is_recorded_with_its_name(short_fo
 def test_gpus_and_nodes_without_one_train_side_by_side_and_rays_metrics_have_the_course(
     short_folder: Path,
 ) -> None:
-    """What is placed on a GPU that is declared, not there, trains on its node's processor."""
-    run = Run(short_folder, SWEEP)
+    (short_folder / "sweep.yaml").write_text(SHORT)
+    run = RayRun(short_folder)
     with nodes(run) as cluster:
+        run.address = cluster.address
         for kind in ("plain", "gpu"):
             cluster.tell(f"add {kind} {short_folder / kind}")
-        process = start(run, cluster.address, "--set", "resources.device=any", "--set", "resources.gpus=0.5")
+        on_processor = partial(attempt_on_processor, run.gate)
+        child = run.start("resources.device=any", "resources.gpus=0.5", attempt=on_processor)
+        run.await_waiting(4, child)
         workers = dict[str, int]()
         gauges = dict[str, float]()
 
         def all_at_work() -> bool:
-            if sum(workers.values()) < 4:
+            if sum(workers.values()) < 4:  # Ray changes names at every call, and for a moment there is none
                 workers.update(workers_by_node(run))
             gauges.update(measured(cluster.metrics))
-            is_at_work = sum(workers.values()) >= 4 and gauges.get("trials running") == 4
-            return is_at_work or process.poll() is not None
+            return sum(workers.values()) == gauges.get("trials running") == 4
 
-        wait_until(all_at_work)
-        output = process.communicate(timeout=HANGS_SECONDS)[0]
-        assert process.returncode == 0, output
-    assert "Ray is up: 2 trials at a time on GPUs and 2 on nodes without one\n" in output
+        child.await_state(all_at_work)
+        run.open_gate()
+        done = child.end()
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "Ray is up: 2 trials at a time on GPUs and 2 on nodes without one\n" in done.stdout
     assert workers == {"gpu": 2, "plain": 2}
     states = {state: gauges[f"trials {state}"] for state in ("completed", "failed", "running", "waiting")}
     assert states == {"completed": 0, "failed": 0, "running": 4, "waiting": 0}
     assert {"stages made", "stages reused", "waited_seconds"} <= gauges.keys()
     run.await_silence()
-    assert run.table("trials").status.tolist() == ["completed"] * 4
+    assert table(short_folder, "trials").status.tolist() == ["completed"] * 4
 
 
-def workers_by_node(run: Run) -> dict[str, int]:
+@pytest.mark.slow
+class TestAGpu:
+    """One node declares a GPU, which is not there."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+        with tempfile.TemporaryDirectory(prefix="ls") as folder:
+            (Path(folder) / "tmp").mkdir()
+            run = RayRun(Path(folder))
+            with nodes(run) as cluster:
+                cluster.tell(f"add gpu {folder}")
+                yield cluster
+
+    @pytest.fixture
+    def run(self, cluster: Nodes, short_folder: Path) -> RayRun:
+        (short_folder / "sweep.yaml").write_text(SHORT)
+        return RayRun(short_folder, address=cluster.address)
+
+    def test_that_torch_cannot_use_ends_the_run_with_one_error(self, run: RayRun) -> None:
+        """It trained on the processor, under other keys, and said nothing."""
+        done = run.start_command("run", "sweep.yaml", "--address", str(run.address), "--insecure").end()
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert re.fullmatch(
+            r"error: \S+: Ray has a GPU for trials, but torch \S+ there is a build for processors only; "
+            r"install a torch for its driver on that node, or train on processors: resources.gpus = 0\n",
+            done.stderr,
+        ), done.stderr
+        assert not journal(run.folder)
+
+    def test_whose_memory_is_too_small_is_shared_less_and_the_trial_tried_again(self, run: RayRun) -> None:
+        done = run.start(attempt=attempt_in_half_a_gpu).end()
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "out of memory; it takes 0.5 of a GPU from now on; the trial is tried again" in done.stdout
+        assert table(run.folder, "trials").status.tolist() == ["completed"] * 4
+
+    def test_whose_share_the_user_has_set_fails_what_is_too_large_for_it(self, run: RayRun) -> None:
+        done = run.start("resources.gpus=0.25", attempt=attempt_in_half_a_gpu).end()
+        assert done.returncode == 1, done.stdout + done.stderr
+        errors = table(run.folder, "trials").error
+        assert errors.str.startswith("0.25 of a GPU's memory is too little for it (CUDA out of memory.").all()
+
+    def test_that_failed_ends_its_process_and_another_one_goes_on(self, run: RayRun) -> None:
+        attempt = partial(attempt_on_a_gpu_that_fails_once, run.folder / "failed")
+        done = run.start("resources.gpus=1", attempt=attempt).end()
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "its worker" in done.stdout
+        assert "was lost; the trial is tried again" in done.stdout
+        assert table(run.folder, "trials").status.tolist() == ["completed"] * 4
+
+    def test_or_a_processor_with_other_code_trains_nothing(self, run: RayRun) -> None:
+        done = run.start(attempt=attempt_in_half_a_gpu, prepare=pretend_another_torch).end()
+        assert "its workers have torch 2." in done.stderr, done.stdout + done.stderr
+        assert "not 0.1, so they would train other nets than those that are asked for" in done.stderr
+        assert not journal(run.folder)
+
+
+def workers_by_node(run: RayRun) -> dict[str, int]:
     """Count the workers of each node, told from one another by their folder of data sets."""
     found = Counter[str]()
     for number, command in run.processes().items():
@@ -248,7 +317,7 @@ from ray.experimental import get_object_locations
 from lightsweep import datasets
 from lightsweep.distributed.attach import cluster
 from lightsweep.distributed.launch import start_broker
-from lightsweep.spec import DatasetSpec
+from lightsweep.dataspec import DatasetSpec
 
 folder, address = Path(sys.argv[1]), sys.argv[2]
 spec = DatasetSpec(name="npz", path="images.npz", validation=2)

@@ -122,3 +122,59 @@ class TestPlacement:
         rooms.clear()
         assert not placed.is_full()
         placed.take(trials(1)[0])
+
+
+class TestMemoryThatIsTooSmall:
+    def test_doubles_the_share_of_all_trials_like_it_until_the_gpu_is_its_own(self) -> None:
+        placed = placement([GPU_NODE])
+        trial = trials(1)[0]
+        shares = [placed.take(trial)]
+        while (share := placed.grow(trial)) is not None:
+            placed.end(trial)
+            shares.append(placed.take(trial))
+            assert shares[-1] == share
+        assert shares == [0.25, 0.5, 1.0]
+
+    def test_of_trials_side_by_side_doubles_it_once(self) -> None:
+        placed = placement([GPU_NODE])
+        first, second = trials(2)
+        assert (placed.take(first), placed.take(second)) == (0.25, 0.25)
+        assert (placed.grow(first), placed.grow(second)) == (0.5, 0.5)
+
+    def test_of_a_share_that_the_user_has_set_cannot_grow(self) -> None:
+        placed = placement([GPU_NODE], gpus=0.25)
+        (trial,) = trials(1)
+        assert placed.take(trial) == 0.25
+        assert placed.grow(trial) is None
+        assert not placed.may_come_back()
+
+    def test_is_remembered_beside_what_is_measured(self) -> None:
+        placed = placement([GPU_NODE])
+        first, second = trials(2)
+        placed.take(first)
+        placed.grow(first)
+        placed.end(first)
+        placed.measure(first, GIB // 100, 64 * GIB)
+        assert placed.take(second) == 0.5
+
+    def test_may_bring_a_trial_back_while_one_is_on_a_gpu(self) -> None:
+        placed = placement([GPU_NODE])
+        (trial,) = trials(1)
+        placed.take(trial)
+        assert placed.may_come_back()
+        placed.end(trial)
+        assert not placed.may_come_back()
+
+
+def test_slots_follow_nodes_and_what_is_measured() -> None:
+    """A search asks for as many trials as there is room for now, not when it began."""
+    rooms, now = [Room(cpus=64, gpus=1)], [0.0]
+    placed = Placement(Resources(), lambda: rooms, lambda trial: 1.0, lambda: now[0])
+    assert placed.slots().total == 4
+    (trial,) = trials(1)
+    placed.take(trial)
+    placed.measure(trial, GIB // 100, 64 * GIB)
+    rooms.append(Room(cpus=64, gpus=1))
+    assert placed.slots().total == 4  # it has looked just now
+    now[0] = 3.0
+    assert placed.slots().total == 64

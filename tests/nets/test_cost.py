@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightsweep.cost import TIMED, Cost, cost, latency_ms
+from lightsweep.errors import InputError
 from lightsweep.models import FusedNet, build
-from lightsweep.spec import Compression, InputError, ModelSpec, ReferenceSpec
+from lightsweep.spec import Compression, ModelSpec, ReferenceSpec
 
 PAPER = ModelSpec()
 GREY = (1, 28, 28)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lightsweep.errors import InputError
 from lightsweep.models import (
     Block,
     FusedNet,
@@ -19,7 +20,7 @@ from lightsweep.models import (
     used_side,
 )  # fmt: skip
 from lightsweep.schedule import block_names
-from lightsweep.spec import InputError, ModelSpec
+from lightsweep.spec import ModelSpec
 
 PAPER = ModelSpec()
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)

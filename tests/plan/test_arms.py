@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from lightsweep.arms import BASE, Arm, arms
 from lightsweep.datasets import describe
+from lightsweep.errors import InputError
 from lightsweep.plan import Plan, design_tree, plan
-from lightsweep.spec import InputError
 from lightsweep.sweep import Sweep
 
 TABLE = [
@@ -690,6 +690,8 @@ def test_the_design_by_hand() -> None:
         "search": None,
         "test_images": {"mnist": 10_000},
         "classes": {"mnist": list("0123456789")},
+        "datasets": {},
+        "placebo": None,
     }
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from lightsweep.arms import arms
 from lightsweep.cost import cost
 from lightsweep.datasets import describe
+from lightsweep.dataspec import DatasetSpec
+from lightsweep.errors import InputError
 from lightsweep.plan import Plan, StageCount, count_stages, plan, plan_keys, stage_tree
-from lightsweep.spec import DatasetSpec, InputError
 from lightsweep.sweep import Sweep
 from lightsweep.trial import stage_keys
 
@@ -159,7 +160,7 @@ def test_the_order_loses_no_trial_and_opens_every_first_stage_before_it_shares_o
 def test_the_stage_tree_by_hand() -> None:
     """The last stage has two learning rates; the first two stages are shared."""
     result = planned(grid={"stages.finetune.lr": [0.1, 0.2]}, seeds=2)
-    keys = plan_keys(result, None, "cpu")
+    keys = plan_keys(result.trials, None, "cpu")
     (dual,) = stage_tree(result, keys)
     (fusion,) = dual.children
     assert [(node.name, node.epochs, len(set(node.keys)), node.arms) for node in (dual, fusion)] == [
@@ -175,7 +176,7 @@ def test_the_stage_tree_by_hand() -> None:
 
 
 def count(some: Plan) -> StageCount:
-    return count_stages(some, plan_keys(some, None, "cpu"), None)
+    return count_stages(some, plan_keys(some.trials, None, "cpu"), None)
 
 
 def is_none_stored(key: str) -> bool:
@@ -186,7 +187,9 @@ def test_stages_counted_by_hand() -> None:
     """Two learning rates of the last of three stages (5, 3 and 2 epochs), two seeds."""
     result = planned(grid={"stages.finetune.lr": [0.1, 0.2]}, seeds=2)
     (dataset,) = result.infos
-    assert count_stages(result, plan_keys(result, {dataset: "f"}, "cpu"), is_none_stored) == StageCount(
+    assert count_stages(
+        result, plan_keys(result.trials, {dataset: "f"}, "cpu"), is_none_stored
+    ) == StageCount(
         total=4 * 3,
         unique=2 + 2 + 4,
         stored=0,
@@ -201,7 +204,7 @@ def test_stored_stages_are_not_left() -> None:
     (dataset,) = result.infos
     trial = result.trials[0]
     stored = set(stage_keys(trial, "f", "cpu"))
-    found = count_stages(result, plan_keys(result, {dataset: "f"}, "cpu"), stored.__contains__)
+    found = count_stages(result, plan_keys(result.trials, {dataset: "f"}, "cpu"), stored.__contains__)
     assert (found.stored, found.epochs_left) == (3, 24 - 10)
 
 

@@ -1,19 +1,19 @@
 import re
-import subprocess
-import sys
 from dataclasses import fields as fields_of
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from lightsweep import trial as module
+from lightsweep.dataspec import DatasetSpec
+from lightsweep.models import build
 from lightsweep.searchspec import Axis, Budget, Confirmation, EarlyStopping, Search
+from lightsweep.sources import training_code
 from lightsweep.spec import (
+    Architecture,
     ArmSpec,
     Compression,
-    DatasetSpec,
     ModelSpec,
     PresetEpochs,
     ReferenceSpec,
@@ -21,9 +21,9 @@ from lightsweep.spec import (
     StagePreset,
     StageSpec,
     TransformSpec,
-)  # fmt: skip
+)
 from lightsweep.sweep import Ablation, Resources, Sweep
-from lightsweep.trial import Trial, source_fingerprint, stage_keys
+from lightsweep.trial import Trial, stage_keys
 
 FINGERPRINT = "f" * 64
 DATASET: dict[str, Any] = {"name": "npz", "path": "some.npz"}
@@ -130,6 +130,7 @@ IRRELEVANT: dict[tuple[type[Spec], str], tuple[Trial | None, str]] = {
     (DatasetSpec, "name"): (trial(dataset={"name": "digits", "path": None}), "the fingerprint stands for it"),
     (DatasetSpec, "path"): (trial(dataset={"path": "other.npz"}), "the fingerprint stands for it"),
     (DatasetSpec, "image_size"): (trial(dataset={"image_size": 8}), "the fingerprint is of resized images"),
+    (ArmSpec, "tf32"): (trial(tf32=True), "processors never do; on a GPU it changes every key, see below"),
     (ArmSpec, "model"): (None, "its fields stand here one by one"),
     (ArmSpec, "stages"): (None, "its fields stand here one by one"),
     (ArmSpec, "compression"): (None, "its fields stand here one by one"),
@@ -283,44 +284,38 @@ def test_with_folds_the_validation_share_is_not_used() -> None:
     assert changed(keys(one), keys(limited)) == STAGE_NAMES
 
 
-@pytest.mark.parametrize("name", module.TRAINING_SOURCES)
-def test_an_edit_of_the_training_code_changes_every_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """One more comment in a copy of each file."""
-    before = keys(trial())
-    folder = Path(module.__file__).parent
-    for file in folder.glob("*.py"):
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "trial.py"))
-    source_fingerprint.cache_clear()
-    assert keys(trial()) == before  # another folder changes none
-    with (tmp_path / f"{name}.py").open("a") as file:
-        file.write("# one more\n")
-    source_fingerprint.cache_clear()
-    assert changed(before, keys(trial())) == STAGE_NAMES
-    monkeypatch.undo()
-    source_fingerprint.cache_clear()
+@pytest.mark.parametrize("name", ["source", "torch", "numpy", "scikit-learn"])
+def test_another_source_or_version_of_what_computes_or_draws_changes_every_key(name: str) -> None:
+    code = training_code()
+    assert stage_keys(trial(), FINGERPRINT, "cpu", code) == keys(trial())
+    assert changed(keys(trial()), stage_keys(trial(), FINGERPRINT, "cpu", {**code, name: "0"})) == STAGE_NAMES
 
 
-def test_all_that_training_imports_is_training_code() -> None:
-    """Or it is named here, with the reason why its change changes no result."""
-    reasons = {
-        "datasets": "the data's fingerprint stands for it",
-        "torchvision_import": "the data's fingerprint stands for it",
-        "stagefile": "has a version of its own in each file",
-        "store": "keeps results as they are",
-    }
-    code = "import sys, lightsweep.pipeline; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    names = done.stdout.split()
-    loaded = {name.partition(".")[2] for name in names if name.startswith("lightsweep.")}
-    assert loaded == set(module.TRAINING_SOURCES) | set(reasons)
+def test_torchvisions_version_is_in_the_keys_of_its_nets_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(architecture: str) -> tuple[str, ...]:
+        stages = [{"name": "only", "epochs": 5}]
+        spec = ArmSpec.model_validate({"model": {"architecture": architecture}, "stages": stages})
+        return keys(Trial("base", DatasetSpec.model_validate(DATASET), spec, 0))
+
+    nets = get_args(Architecture)
+    before = {net: of(net) for net in nets}
+    monkeypatch.setattr(module, "version_of", lambda package: f"another {package}")
+    own = {net for net in nets if of(net) == before[net]}
+    assert own == {"lenet-5", "plain-cnn", "logistic-regression"}
+    for net in nets:
+        layers = build(ReferenceSpec(architecture=net), (3, 32, 32), 10, "fused", 0).modules()
+        assert any(type(layer).__module__.startswith("torchvision") for layer in layers) == (net not in own)
 
 
-def test_the_training_codes_fingerprint_is_of_files_that_are_there() -> None:
-    assert re.fullmatch(r"[0-9a-f]{64}", source_fingerprint())
-    assert {"train", "models", "augment", "schedule", "seeding", "splits"} <= set(module.TRAINING_SOURCES)
+def test_tf32_is_in_the_keys_of_gpus_alone() -> None:
+    assert keys(trial(tf32=True)) == keys(trial())
+    assert changed(keys(trial(), device="cuda"), keys(trial(tf32=True), device="cuda")) == STAGE_NAMES
+
+
+def test_ids_of_trials_are_those_that_older_runs_have_recorded() -> None:
+    """Else none of their records would be found again."""
+    assert trial().trial_id == "4abcffaff83c"
+    assert trial(tf32=True).trial_id != trial().trial_id
 
 
 def test_keys_are_distinct_sha256_digits() -> None:

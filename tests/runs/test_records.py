@@ -1,12 +1,20 @@
 """What a worker says of a trial, and the columns of its settings."""
 
 from lightsweep.cost import Cost
+from lightsweep.dataspec import DatasetSpec
 from lightsweep.pipeline import StageEntry
-from lightsweep.records import Outcome, config_columns, failed, outcome_of, record
-from lightsweep.spec import ArmSpec, DatasetSpec
+from lightsweep.records import DataIdentity, Outcome, config_columns, failed, outcome_of, record
+from lightsweep.spec import ArmSpec
 from lightsweep.trial import Trial
 
 STAGES = [{"name": "dual", "epochs": 2}, {"name": "fusion", "epochs": 1}]
+COST = Cost(1, 1, 1, 1, 1, 1)
+DIGITS = DataIdentity("digits", "f1")
+EPOCH = {
+    "epoch": 1, "learning_rate": 0.1, "train_loss": 3.0, "train_accuracy": 0.5, "val_loss": None,
+    "seconds": 0.1, "val_accuracy": 0.1, "val_accuracy_heads": (0.1,),
+    "stage_index": 0, "trial_epoch": 1, "is_kept": False,
+}  # fmt: skip
 TRIALS = [Trial("base", DatasetSpec(name="digits"), ArmSpec.model_validate({"stages": STAGES}), 0)]
 
 
@@ -22,7 +30,7 @@ def test_every_setting_is_a_config_column():
 def test_a_failed_trial_keeps_its_reason_in_one_line_and_the_stages_that_it_had():
     where = {"host": "box", "device": "cpu", "hardware": "CPU", "torch": "2", "started_at": "then"}
     entry = StageEntry(0, "k1", "trained", 2, 2, 3.0, 0.0, where, "something is discarded")
-    outcome = failed("a long\n  story" + "!" * 600, "now", 1.0, "box", "cpu", [entry])
+    outcome = failed("a long\n  story" + "!" * 600, "diverged", "now", 1.0, "box", "cpu", [entry], [EPOCH])
     assert outcome.status == "failed"
     assert outcome.error is not None
     assert outcome.error.startswith("a long story!!")
@@ -35,17 +43,26 @@ def test_a_failed_trial_keeps_its_reason_in_one_line_and_the_stages_that_it_had(
         }
     ]  # fmt: skip
     assert outcome.warnings == ["something is discarded"]
+    assert outcome.epochs_behind == 1
+    found = record(TRIALS[0], COST, outcome, "c0ffee", DIGITS)
+    assert (found.trial["failure"], found.trial["epochs_trained"]) == ("diverged", 1)
+    assert [row["val_loss"] for row in found.epochs] == [None]
+    again = outcome_of(found)
+    assert (again.failure, again.epochs_behind) == ("diverged", 1)
 
 
 def test_the_confusion_of_the_test_images_is_in_the_record_and_comes_back():
     confusion = [[5, 1], [0, 4]]
     stages = [{"stage_index": 2, "key": "k", "origin": "trained", "seconds": 1.0, "waited_seconds": 0.0}]
     outcome = Outcome(
-        "completed", None, "now", 1.0, "box", "cpu", {"test_accuracy": 0.9}, stages, test_confusion=confusion
-    )
-    found = record(TRIALS[0], Cost(1, 1, 1, 1, 1, 1), outcome, "c0ffee")
+        "completed", None, "now", 1.0, "box", "cpu", {"test_accuracy": 0.9}, stages,
+        test_confusion=confusion, test_hits="gA==",
+    )  # fmt: skip
+    found = record(TRIALS[0], COST, outcome, "c0ffee", DIGITS)
     assert found.trial["test_confusion"] == "[[5, 1], [0, 4]]"
     assert outcome_of(found).test_confusion == confusion
-    gone = record(TRIALS[0], Cost(1, 1, 1, 1, 1, 1), failed("x", "now", 1.0, "box", "cpu"), "c0ffee")
+    assert found.trial["test_hits"] == outcome_of(found).test_hits == "gA=="
+    assert (found.trial["dataset"], found.trial["data_fingerprint"]) == ("digits", "f1")
+    gone = record(TRIALS[0], COST, failed("x", "error", "now", 1.0, "box", "cpu"), "c0ffee", DIGITS)
     assert gone.trial["test_confusion"] is None
     assert outcome_of(gone).test_confusion is None

@@ -9,17 +9,18 @@ import pandas as pd
 import pytest
 
 from lightsweep.cost import Cost
+from lightsweep.errors import InputError, WriteError
 from lightsweep.pipeline import StageEntry, TrialResult
 from lightsweep.records import (
     EPOCH_COLUMNS,
     STAGE_COLUMNS,
     TRIAL_COLUMNS,
+    DataIdentity,
     completed,
     failed,
     record,
 )
 from lightsweep.runfolder import RAY_SESSION, RunFolder
-from lightsweep.spec import InputError, WriteError
 from lightsweep.stagefile import StageResult
 from lightsweep.sweep import Sweep
 from lightsweep.trial import Trial
@@ -34,6 +35,7 @@ SWEEP = Sweep.model_validate(
     }
 )
 TRIALS = [Trial("base", SWEEP.dataset, SWEEP.base, seed) for seed in (0, 1)]
+DIGITS = DataIdentity("digits", "f1")
 WHERE = ("2026-01-02T03:04:05+00:00", 1.5, "box", "cpu")
 
 
@@ -55,7 +57,7 @@ def outcome():
     dual = StageResult({}, [epoch(1, (0.2, 0.4)), epoch(2, (0.6, 0.8))], {"kept_epoch": 1}, seconds=3)
     fusion = StageResult({}, [epoch(1, (0.7,))], {"kept_epoch": 1}, seconds=4)
     accuracies = {"val_accuracy": 0.7, "test_accuracy": 0.6, "train_accuracy": 0.8}
-    metrics = {**accuracies, "test_confusion": [[3, 2], [2, 3]]}
+    metrics = {**accuracies, "test_confusion": [[3, 2], [2, 3]], "test_hits": "gA=="}
     assessment = StageResult({}, metrics=metrics, seconds=1)
     where = {"host": "box", "device": "cpu", "hardware": "CPU", "torch": "2", "started_at": WHERE[0]}
     entries = (
@@ -69,8 +71,8 @@ def outcome():
 
 def test_a_completed_trial_becomes_a_row_and_its_epochs(tmp_path, outcome):
     run = run_folder(tmp_path)
-    run.append(record(TRIALS[0], COST, outcome, "abc"))
-    run.append(record(TRIALS[1], COST, failed("NaN loss\nin epoch 3", *WHERE), "abc"))
+    run.append(record(TRIALS[0], COST, outcome, "abc", DIGITS))
+    run.append(record(TRIALS[1], COST, failed("NaN loss\nin epoch 3", "diverged", *WHERE), "abc", DIGITS))
     run.compact()
     trials, stages, epochs = (
         pd.read_parquet(run.folder / f"{name}.parquet") for name in ("trials", "stages", "epochs")
@@ -101,7 +103,7 @@ def test_a_completed_trial_becomes_a_row_and_its_epochs(tmp_path, outcome):
 def test_a_cut_last_line_is_passed_over_and_the_rest_kept(tmp_path, outcome):
     run = run_folder(tmp_path)
     for trial in TRIALS:
-        run.append(record(trial, COST, outcome, ""))
+        run.append(record(trial, COST, outcome, "", DIGITS))
     text = run.journal.read_text()
     run.journal.write_text(text[: len(text) - 40])
     with pytest.warns(UserWarning, match=r"line 2: not a whole record"):
@@ -111,9 +113,9 @@ def test_a_cut_last_line_is_passed_over_and_the_rest_kept(tmp_path, outcome):
 def test_a_record_after_a_cut_line_is_whole(tmp_path, outcome):
     """A killed run's cut line must not swallow the first record of the run that goes on."""
     run = run_folder(tmp_path)
-    run.append(record(TRIALS[0], COST, outcome, ""))
+    run.append(record(TRIALS[0], COST, outcome, "", DIGITS))
     run.journal.write_text(run.journal.read_text()[:-40])
-    run.append(record(TRIALS[1], COST, outcome, ""))
+    run.append(record(TRIALS[1], COST, outcome, "", DIGITS))
     with pytest.warns(UserWarning, match="line 1"):
         assert list(run.records()) == [TRIALS[1].trial_id]
     assert list(run.records()) == [TRIALS[1].trial_id]  # again, when the line has been warned of
@@ -121,9 +123,9 @@ def test_a_record_after_a_cut_line_is_whole(tmp_path, outcome):
 
 def test_the_newest_record_counts_and_only_the_plans_trials(tmp_path, outcome):
     run = run_folder(tmp_path, TRIALS[:1])
-    run.append(record(TRIALS[0], COST, failed("lost", *WHERE), ""))
-    run.append(record(TRIALS[1], COST, outcome, ""))
-    run.append(record(TRIALS[0], COST, outcome, ""))
+    run.append(record(TRIALS[0], COST, failed("lost", "lost", *WHERE), "", DIGITS))
+    run.append(record(TRIALS[1], COST, outcome, "", DIGITS))
+    run.append(record(TRIALS[0], COST, outcome, "", DIGITS))
     assert [r.trial["status"] for r in run.compact().values()] == ["completed"]
     assert len(pd.read_parquet(run.folder / "trials.parquet")) == 1
 
@@ -182,4 +184,4 @@ def test_a_journal_that_cannot_be_written_is_one_error(tmp_path, outcome):
     run = run_folder(tmp_path)
     run.journal.mkdir()
     with pytest.raises(WriteError, match=r"small: cannot be written \(Is a directory\)"):
-        run.append(record(TRIALS[0], COST, outcome, ""))
+        run.append(record(TRIALS[0], COST, outcome, "", DIGITS))

@@ -24,8 +24,8 @@ from runs_to_kill import PlainRun
 from waiting import wait_until
 
 from lightsweep import tracking
+from lightsweep.errors import InputError
 from lightsweep.records import Record
-from lightsweep.spec import InputError
 from lightsweep.tracking import EPOCH_METRICS, FINAL_METRICS, TAGS, open_trackers, without_secrets
 
 # flask, flask-cors and aiohttp: `mlflow server` needs them, and mlflow-skinny does not bring them

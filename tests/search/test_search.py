@@ -10,10 +10,10 @@ import pytest
 from optuna.trial import TrialState
 
 from lightsweep.datasets import describe
+from lightsweep.errors import InputError
 from lightsweep.plan import Plan, plan
 from lightsweep.records import Outcome
 from lightsweep.search import Draw, Study, survey
-from lightsweep.spec import InputError
 from lightsweep.sweep import Sweep
 
 SPACE: dict[str, Any] = {
@@ -387,3 +387,47 @@ def test_a_wrong_space_is_refused_before_anything_is_trained(search: dict[str, A
         survey(planned(**search))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_part_of_the_search_takes_none_of_its_minutes(tmp_path: Path) -> None:
+    now = [0.0]
+    study = begin(tmp_path, clock=lambda: now[0], trials=None, budget={"minutes": 2})
+    draw = draw_from(study)
+    now[0] = 30.0
+    with study.time_out():  # as while a cluster is waited for
+        now[0] = 1_000.0
+    now[0] += 30.0
+    study.tell(draw.trial.trial_id, ended(draw))
+    assert study.share_done() == pytest.approx(0.5)
+
+
+def test_a_failed_trials_epochs_count(tmp_path: Path) -> None:
+    study = begin(tmp_path, trials=None, budget={"epochs": 20})
+    draw = draw_from(study)
+    rows = [{"val_accuracy": 0.1}] * 3
+    lost = Outcome("failed", "NaN", "", 1.0, "host", "cpu", epochs=rows, failure="diverged")
+    study.tell(draw.trial.trial_id, lost)
+    assert study.share_done() == pytest.approx(3 / 20)
+    again = begin(tmp_path, {draw.trial.trial_id: lost}, trials=None, budget={"epochs": 20})
+    assert again.share_done() == pytest.approx(3 / 20)
+
+
+def test_a_nets_latency_is_measured_once_in_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the database was told holds for limits and rungs of all later runs."""
+    settings: dict[str, Any] = {
+        "space": {"model.hidden": {"low": 4, "high": 40}},
+        "objectives": {"val_accuracy": "maximise", "latency_ms": "minimise"},
+        "limits": {"latency_ms": 5.5},
+        "trials": 9,
+    }
+    measured = iter([3.0, 9.0, 4.0, 5.0, 6.0])
+    monkeypatch.setattr("lightsweep.search.latency_ms", lambda *_: next(measured))
+    study = begin(tmp_path, **settings)
+    first, second = draw_from(study), draw_from(study)  # between them one is above the limit
+    study.tell(first.trial.trial_id, ended(first))
+    monkeypatch.setattr("lightsweep.search.latency_ms", lambda *_: pytest.fail("measured anew"))
+    again = begin(tmp_path, {first.trial.trial_id: ended(first)}, **settings)
+    assert again.draws[first.trial.trial_id].costs == {"latency_ms": 3.0}
+    asked = again.ask()  # what was under way
+    assert isinstance(asked, Draw)
+    assert (asked.trial.trial_id, asked.costs) == (second.trial.trial_id, {"latency_ms": 4.0})

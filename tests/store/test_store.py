@@ -14,7 +14,7 @@ import pytest
 import torch
 from stage_results import some_result
 
-from lightsweep.spec import InputError, WriteError
+from lightsweep.errors import InputError, WriteError
 from lightsweep.stagefile import Checkpoint
 from lightsweep.store import (
     CHECKPOINT,

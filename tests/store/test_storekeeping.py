@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from stage_results import some_result
 
 from lightsweep import cli
+from lightsweep.errors import InputError
 from lightsweep.planview import size_text
 from lightsweep.records import Record
 from lightsweep.runfolder import RunFolder
-from lightsweep.spec import InputError
 from lightsweep.store import CHECKPOINT, RESULT, FolderStore
 from lightsweep.storekeeping import Amount, Share, cut_to_limit, parse_limit, prune, references, summarise
 

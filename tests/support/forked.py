@@ -98,6 +98,8 @@ class Setting:
     """Whether to train on Ray."""
     address: str | None = None
     """Of Ray's cluster; None starts one."""
+    attempt: Callable[..., Any] | None = None
+    """Runs trials; a function of a module, as below. None: lightsweep's own, or at the gate."""
     prepare: Callable[[], None] | None = None
     """Called at the start; a function of a module, since it is sent by its name."""
 
@@ -170,6 +172,7 @@ def _train(overrides: tuple[str, ...], setting: Setting) -> None:
     data_dir = Path("data")
     planned = plan(load_sweep(Path("sweep.yaml"), overrides), lambda spec: describe(spec, data_dir))
     through = partial(attempt_through, setting.gate) if setting.gate else attempt
+    through = setting.attempt or through
     cluster = OnRay(setting.address, insecure=True) if setting.ray else ThisProcess()
     try:
         done = run_sweep(planned, Path("runs"), data_dir, cluster, False, False, Console(), through)

@@ -1,10 +1,13 @@
 """A gate in a trial: an order that a test makes, in place of one that it hopes for."""
 
+import os
 import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from lightsweep.records import Outcome
 
@@ -38,3 +41,38 @@ def attempt_through(gate: Path, *arguments: Any) -> Generator[Outcome, None, Out
         time.sleep(0.02)
         yield so_far
     return (yield from steps)
+
+
+def attempt_on_processor(gate: Path, *arguments: Any) -> Generator[Outcome, None, Outcome]:
+    """Do the same on the processor, whatever Ray has declared: no GPU is there."""
+    return attempt_through(gate, *arguments[:3], torch.device("cpu"))
+
+
+def attempt_in_half_a_gpu(*arguments: Any) -> Generator[Outcome, None, Outcome]:
+    """Run a trial that runs out of memory on less than half a GPU; on a processor, since no GPU is there."""
+    import ray
+
+    from lightsweep.attempt import attempt
+
+    if ray.get_runtime_context().get_assigned_resources()["GPU"] < 0.5:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    return (yield from attempt(*arguments[:3], torch.device("cpu")))
+
+
+def attempt_on_a_gpu_that_fails_once(mark: Path, *arguments: Any) -> Generator[Outcome, None, Outcome]:
+    """Run a trial at whose first try the GPU fails for its whole process, which the mark's file names."""
+    from lightsweep.attempt import attempt
+
+    if not mark.exists():
+        mark.write_text(str(os.getpid()))
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    assert mark.read_text() != str(os.getpid()), "the process whose GPU failed is used again"
+    return (yield from attempt(*arguments[:3], torch.device("cpu")))
+
+
+def pretend_another_torch() -> None:
+    """Have the launching process make its keys with a torch that the workers do not have."""
+    from lightsweep.distributed import launch
+    from lightsweep.sources import training_code
+
+    launch.training_code = lambda: {**training_code(), "torch": "0.1"}

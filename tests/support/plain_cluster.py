@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
-from lightsweep.attempt import make_repeatable
 from lightsweep.broker import Broker, BrokerStore
 from lightsweep.distributed.cluster import GoesOn, Job, Listener, Source
 from lightsweep.distributed.placement import Placement, Room
+from lightsweep.errors import WriteError
+from lightsweep.machine import make_repeatable
 from lightsweep.records import Outcome
-from lightsweep.spec import WriteError
 from lightsweep.sweep import Resources
 from lightsweep.trial import Trial
 

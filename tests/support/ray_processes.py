@@ -2,7 +2,8 @@
 
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from forked import Child, Setting, start, start_training
 from marked import Marked
@@ -20,9 +21,9 @@ class RayRun(Marked):
         self.gate = self.folder / "gate"
         self.gate.mkdir(exist_ok=True)
 
-    def start(self, *overrides: str) -> Child:
-        """Start a run whose trials wait at the gate."""
-        return start_training(self.folder, *overrides, setting=self._setting())
+    def start(self, *overrides: str, **setting: Any) -> Child:
+        """Start a run whose trials wait at the gate, unless the setting has another `attempt`."""
+        return start_training(self.folder, *overrides, setting=replace(self._setting(), **setting))
 
     def start_command(self, *words: object) -> Child:
         """Start the command line, whose trials wait at the gate."""

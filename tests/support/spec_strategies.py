@@ -4,10 +4,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from lightsweep.dataspec import DatasetSpec
 from lightsweep.spec import (
     TRANSFORM_RANGES,
     ArmSpec,
-    DatasetSpec,
     ModelSpec,
     PresetEpochs,
     StagePreset,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from sweep_texts import load
 
+from lightsweep.errors import InputError
 from lightsweep.searchspec import Axis, Budget, Confirmation, EarlyStopping, Search
-from lightsweep.spec import InputError
 from lightsweep.sweep import Sweep
 from lightsweep.sweepfile import dump_sweep, load_sweep
 

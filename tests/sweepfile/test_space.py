@@ -17,9 +17,10 @@ from optuna.distributions import (
 )
 
 from lightsweep.arms import apply_changes
+from lightsweep.errors import InputError
 from lightsweep.searchspec import Axis
 from lightsweep.space import choose, parameters_of
-from lightsweep.spec import ArmSpec, InputError, canonical_json
+from lightsweep.spec import ArmSpec, canonical_json
 from lightsweep.sweep import Sweep
 
 TABLE = [{"name": "first", "epochs": 2, "lr": 0.01}, {"name": "train", "epochs": 3, "optimizer": "sgd"}]

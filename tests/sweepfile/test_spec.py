@@ -11,12 +11,12 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from lightsweep import spec, sweep
+from lightsweep.dataspec import DatasetSpec
 from lightsweep.spec import (
     TRANSFORM_RANGES,
     Architecture,
     ArmSpec,
     Compression,
-    DatasetSpec,
     ModelSpec,
     PresetEpochs,
     ReferenceSpec,

@@ -8,8 +8,8 @@ from jsonschema import Draft202012Validator
 from sweep_texts import load
 
 from lightsweep.datasets import describe
+from lightsweep.errors import InputError
 from lightsweep.plan import plan
-from lightsweep.spec import InputError
 from lightsweep.sweep import Ablation, Sweep
 from lightsweep.sweepfile import dump_sweep, load_sweep
 

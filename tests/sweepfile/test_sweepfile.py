@@ -8,9 +8,10 @@ from ruamel.yaml import YAML
 from sweep_texts import load
 
 from lightsweep.datasets import describe
+from lightsweep.errors import InputError
 from lightsweep.plan import plan
 from lightsweep.search import survey
-from lightsweep.spec import InputError, PresetEpochs, StagePreset
+from lightsweep.spec import PresetEpochs, StagePreset
 from lightsweep.sweep import Sweep
 from lightsweep.sweepfile import assign, dump_sweep, load_sweep
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightsweep.datasets import Dataset, describe, load
+from lightsweep.datasets import describe, load
+from lightsweep.imagedata import Dataset
 from lightsweep.images import Source
 from lightsweep.models import build
 from lightsweep.pipeline import TrialResult, run_trial

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from lightsweep import pipeline
-from lightsweep.datasets import Dataset, load
+from lightsweep.datasets import load
+from lightsweep.dataspec import DatasetSpec
 from lightsweep.export import some_images
-from lightsweep.imagefiles import DatasetInfo, Images
+from lightsweep.imagedata import Dataset, DatasetInfo, Images
 from lightsweep.images import Split
 from lightsweep.pipeline import TrialResult, channel_statistics, final_net, run_trial
-from lightsweep.spec import ArmSpec, DatasetSpec
+from lightsweep.spec import ArmSpec
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LocalStore
 from lightsweep.train import DivergedError
@@ -164,10 +165,10 @@ def test_a_stage_that_left_the_finite_numbers_is_stored_as_such(digits, tmp_path
         tables = [{"name": "dual", "loss": "heads"}, {"name": name, "optimizer": "sgd", "lr": 1e30}]
         return trial(stages=[{**table, "epochs": 1} for table in tables])
 
-    with pytest.raises(DivergedError, match="stage wild: NaN loss in epoch 1"):
+    with pytest.raises(DivergedError, match="stage wild: the training loss is NaN in epoch 1"):
         run_trial(arm("wild"), digits, store, CPU)
     monkeypatch.setattr(pipeline, "train_stage", lambda *_: pytest.fail("trained again"))
-    with pytest.raises(DivergedError, match="stage tame: NaN loss in epoch 1"):
+    with pytest.raises(DivergedError, match="stage tame: the training loss is NaN in epoch 1"):
         run_trial(arm("tame"), digits, store, CPU)
 
 

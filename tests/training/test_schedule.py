@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lightsweep.errors import InputError
 from lightsweep.schedule import (
     block_names,
     compressed,
@@ -18,7 +19,6 @@ from lightsweep.schedule import (
 )
 from lightsweep.spec import (
     ArmSpec,
-    InputError,
     ModelSpec,
     PresetEpochs,
     PruneStage,

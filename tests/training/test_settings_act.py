@@ -14,12 +14,12 @@ from ruamel.yaml import YAML
 from small_images import write_images
 
 from lightsweep.datasets import describe, load
+from lightsweep.dataspec import DatasetSpec
 from lightsweep.pipeline import TrialResult, run_trial
 from lightsweep.plan import plan
 from lightsweep.spec import (
     ArmSpec,
     Compression,
-    DatasetSpec,
     ModelSpec,
     PresetEpochs,
     ReferenceSpec,
@@ -104,6 +104,7 @@ CASES: dict[tuple[type[Spec], str], Case] = {
     (PresetEpochs, "finetune"): (PRESET, "stages.epochs.finetune", 2, 2),
 }
 NO_HYPERPARAMETERS = {
+    (ArmSpec, "tf32"): "processors never round so",
     (DatasetSpec, "name"): "another data set is no arm of an ablation",
     (DatasetSpec, "path"): "another data set is no arm of an ablation",
     (ArmSpec, "model"): "its fields stand here one by one",

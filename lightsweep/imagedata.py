@@ -1,0 +1,61 @@
+"""A data set in memory, wherever it was read from.
+
+Pixels are [n, height, width, channels], so that `permute(0, 3, 1, 2)` gives channels_last tensors
+without a copy.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lightsweep.splits import Integers
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images and their classes."""
+
+    pixels: Pixels
+    """uint8 [n, height, width, channels], C-contiguous."""
+    labels: Integers
+    """int64 [n], indices into the data set's classes."""
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What is known of a data set without its pixels; lengths in pixels, after any resizing."""
+
+    name: str
+    height: int
+    width: int
+    channels: int
+    classes: tuple[str, ...]
+    """Names of the classes, in the order of the labels."""
+    train_count: int
+    test_count: int
+
+
+def as_tensor(array: npt.NDArray[np.generic]) -> torch.Tensor:
+    """Return a tensor on the memory of an array, which may be read-only, as in Ray's object store.
+
+    Nobody may write into the tensor if the array is read-only.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(array)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in memory."""
+
+    info: DatasetInfo
+    train: Images
+    test: Images
+    fingerprint: str
+    """SHA-256 over shapes, pixels and labels as loaded, after any resizing; 64 hexadecimal digits."""

@@ -1,0 +1,56 @@
+"""The machine that trains: what decides how its numbers are rounded."""
+
+import platform
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from lightsweep.errors import MachineError
+
+
+def make_repeatable() -> None:
+    """Have this process train to the same bits each time; they depend on the order of sums."""
+    torch.set_num_threads(1)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
+def allow_tf32(is_allowed: bool) -> None:
+    """Say whether GPUs round what they multiply to TF32; torch's own default is in convolutions only."""
+    precision = "tf32" if is_allowed else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+
+
+def require_gpu() -> None:
+    """Check that this process can train on a GPU.
+
+    Raises:
+        MachineError: It cannot.
+
+    """
+    if torch.cuda.is_available():
+        return
+    why = "sees none" if torch.version.cuda else "is a build for processors only"
+    raise MachineError(
+        f"{platform.node()}: Ray has a GPU for trials, but torch {torch.__version__} there {why}; install a "
+        "torch for its driver on that node, or train on processors: resources.gpus = 0"
+    )
+
+
+def describe_machine(device: torch.device) -> dict[str, str]:
+    """Return what decides the rounding (device, hardware, torch), and the host."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+    return {"host": platform.node(), "device": device.type, "hardware": name, "torch": torch.__version__}
+
+
+@cache
+def cpu_name() -> str:
+    """Return the processor's model."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

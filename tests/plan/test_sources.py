@@ -1,0 +1,111 @@
+"""The fingerprint of the code that decides results: what can change one changes it, and nothing else."""
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lightsweep
+from lightsweep.sources import fingerprint_of, read_sources, source_fingerprint, training_sources
+
+PACKAGE = Path(lightsweep.__file__).parent
+KEPT_APART = {
+    "lightsweep.dataspec": "the data's fingerprint stands for it",
+    "lightsweep.errors": "says what is wrong",
+    "lightsweep.sources": "makes the fingerprint",
+    "lightsweep.stagefile": "has a version of its own in each file",
+    "lightsweep.store": "keeps results as they are",
+    "lightsweep.torchvision_import": "brings torchvision here as it is",
+}
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Copy the package, to be edited."""
+    return Path(shutil.copytree(PACKAGE, tmp_path / "lightsweep", ignore=shutil.ignore_patterns("*.pyc")))
+
+
+def fingerprint(package: Path) -> str:
+    return fingerprint_of(read_sources(package).values())
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def test_another_folder_and_comments_docstrings_and_messages_change_nothing(copy: Path) -> None:
+    assert fingerprint(copy) == source_fingerprint()
+    for name in training_sources():
+        file = copy / f"{name.partition('.')[2]}.py"
+        file.write_text(
+            '"""Another docstring."""\n' + file.read_text().partition('"""')[2].partition('"""')[2]
+        )
+        with file.open("a") as end:
+            end.write("\n\n\n# one more line")
+    edit(copy / "train.py", '"""One epoch of a stage.', '"""An epoch.')
+    edit(copy / "train.py", '"""From 1 within the stage."""', '"""From 1."""')
+    edit(copy / "train.py", "loss is {is_} in epoch", "loss is now {is_}, epoch")
+    assert fingerprint(copy) == source_fingerprint()
+
+
+def test_a_file_that_is_moved_changes_nothing(copy: Path) -> None:
+    room = copy / "training"
+    room.mkdir()
+    (room / "__init__.py").write_text('"""A room."""\n')
+    (copy / "train.py").rename(room / "loop.py")
+    for file in copy.rglob("*.py"):
+        text = file.read_text().replace(
+            "from lightsweep.train import", "from lightsweep.training.loop import"
+        )
+        file.write_text(text)
+    assert set(read_sources(copy)) == set(training_sources()) - {"lightsweep.train"} | {
+        "lightsweep.training.loop"
+    }
+    assert fingerprint(copy) == source_fingerprint()
+
+
+@pytest.mark.parametrize("name", training_sources())
+def test_an_edit_of_any_file_that_decides_results_is_another_code(copy: Path, name: str) -> None:
+    """A number that is one larger, or a name that is bound, where there is no number."""
+    file = copy / f"{name.partition('.')[2]}.py"
+    tree = ast.parse(file.read_text())
+    numbers = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and type(n.value) is int]
+    if numbers:
+        numbers[0].value += 1  # type: ignore[operator]
+        file.write_text(ast.unparse(tree))
+    else:
+        with file.open("a") as end:
+            end.write("\nNEW = None\n")
+    assert fingerprint(copy) != source_fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("dataspec.py", '"kmnist",', '"kmnist", "notmnist",'),
+        ("datasets.py", "import hashlib", "import hashlib as h"),
+        ("run.py", "PATIENCE_SECONDS, AT", "PATIENCE_SECONDS, AT_"),
+        ("stagefile.py", "import hashlib", "import hashlib as h"),
+    ],
+)
+def test_an_edit_of_what_decides_no_result_changes_nothing(copy: Path, file: str, old: str, new: str) -> None:
+    edit(copy / file, old, new)
+    assert fingerprint(copy) == source_fingerprint()
+
+
+def test_a_file_that_training_begins_to_import_is_one_of_them(copy: Path) -> None:
+    (copy / "new.py").write_text("FACTOR = 2\n")
+    edit(copy / "train.py", "import math\n", "import math\nfrom lightsweep import new\n")
+    assert set(read_sources(copy)) == {*training_sources(), "lightsweep.new"}
+
+
+def test_what_training_imports_decides_results_or_is_named_here_with_the_reason() -> None:
+    code = "import sys, lightsweep.pipeline; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name for name in done.stdout.split() if name.startswith("lightsweep.")}
+    assert loaded == {*training_sources(), *KEPT_APART}
