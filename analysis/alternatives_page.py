@@ -48,8 +48,8 @@ def _explain(found: Alternatives) -> str:
         sentences.append(
             "Difference: test accuracy of the net that dominates minus that of the other, in points, paired "
             "by the n seeds that both have, with its 95% interval over seeds "
-            f"({'; '.join(methods) or 'none'}), for each pair alone. Test accuracy took no part in saying "
-            "who dominates whom."
+            f"({'; '.join(methods) or 'none'}), for each pair alone and not corrected for their number: "
+            "these are no verdicts. Test accuracy took no part in saying who dominates whom."
         )
     if any(len(pair.seeds) < 2 for pair in pairs):
         sentences.append("Pairs with fewer than two seeds in common have no interval.")

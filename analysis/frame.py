@@ -397,6 +397,7 @@ def _check_trials(path: Path, trials: pd.DataFrame) -> None:
         ).any(axis=1),
         "status is completed, but val_accuracy is missing": completed & trials["val_accuracy"].isna(),
         "status is completed, but parameters is missing": completed & trials["parameters"].isna(),
+        "parameters is below 1": trials["parameters"].lt(1).fillna(value=False).astype(bool),
     }
     for wrong, rows in rules.items():
         if rows.any():

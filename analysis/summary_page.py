@@ -148,7 +148,9 @@ def _describe_plan(trials: pd.DataFrame) -> str:
     confirmation = trials[trials["phase"] == "confirmation"]
     searched = trials[trials["phase"] == "search"]
     if searched.empty:
-        return _count_cells(trials, "arm", "seed")
+        planned = trials[~trials["is_placebo"]]
+        placebo = " and a placebo of other seeds" if len(planned) < len(trials) else ""
+        return _count_cells(planned, "arm", "seed") + placebo
     text = f"a search ({notation.counted(len(searched), 'trial')})"
     return (
         text

@@ -91,6 +91,35 @@ class TestTwoFilesOfOneKind:
             assert decode_hits(trial.test_hits, images).mean() == pytest.approx(trial.test_accuracy)
 
 
+def test_a_folder_older_than_all_this_is_read(tmp_path: Path) -> None:
+    """As the commit before wrote it: what it lacks is null, and its stages are trained again."""
+    write_images(tmp_path / "data/images.npz")
+    train(tmp_path, SWEEP)
+    folder = tmp_path / "runs/killed"
+    record = journal(tmp_path)[0]
+    lines = json.loads((folder / "journal.jsonl").read_text())
+    for name in ("data_fingerprint", "failure", "test_hits", "config.tf32"):
+        del lines["trial"][name]
+    for stage in lines["stages"]:
+        del stage["source"]
+        stage["key"] = "0" * 64
+    lines["trial"]["result_key"] = "0" * 64
+    (folder / "journal.jsonl").write_text(json.dumps(lines) + "\n")
+    design = json.loads((folder / "design.json").read_text())
+    (folder / "design.json").write_text(
+        json.dumps({key: value for key, value in design.items() if key not in ("datasets", "placebo")})
+    )
+    shutil.rmtree(folder / "code")
+    for words in (("status", folder), ("show", folder, record["trial_id"]), ("report", folder)):
+        done = lightsweep(*words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    run = load_run(folder)
+    assert run.trials[["data_fingerprint", "failure", "test_hits"]].isna().all(axis=None)
+    assert run.trials["test_accuracy"].tolist() == [record["test_accuracy"]]
+    assert "0 of them done already" not in train(tmp_path, SWEEP)
+    assert journal(tmp_path)[-1]["result_key"] == record["result_key"]
+
+
 def test_a_diverged_trial_keeps_its_epochs_and_shows_how_it_diverged(tmp_path: Path) -> None:
     """Stored or not: the second run looks it up."""
     write_images(tmp_path / "data/images.npz")
