@@ -19,6 +19,8 @@ from waiting import HANGS_SECONDS, wait_until
 ROOT = Path(__file__).parents[2]
 HOSTS = range(1, 4)
 CPUS = os.cpu_count() or 1  # which each host believes to have for itself
+ASKS_SECONDS = 4.0
+"""Between questions to Ray, each of which takes seconds of a processor."""
 NOT_RAYS = ("unshare", "sshd", "/usr/sbin/sshd")
 
 METADATA_ADDRESS = "169.254.169.254"
@@ -225,7 +227,7 @@ class ThreeHosts:
             )
             return bool(ends)
 
-        wait_until(is_draining, lambda: said[0])
+        wait_until(is_draining, lambda: said[0], every=ASKS_SECONDS)
         wait_until(lambda: time.time() > ends[0])
 
     def await_hosts(self, count: int) -> None:
@@ -236,7 +238,8 @@ class ThreeHosts:
             found = re.search(r"Active:\s+(\d+) local", self.ssh(1, status, status=None))
             return found is not None and int(found[1]) == count
 
-        wait_until(take_part, lambda: self.ssh(1, "cat /tmp/ray/session_latest/logs/monitor*")[-5000:])
+        logs = "cat /tmp/ray/session_latest/logs/monitor*"
+        wait_until(take_part, lambda: self.ssh(1, logs)[-5000:], every=ASKS_SECONDS)
 
 
 @dataclass
