@@ -299,7 +299,7 @@ def design_tree(planned: Plan, fingerprints: Mapping[DatasetSpec, str] | None = 
                 "fingerprint": fingerprint,
                 **spec.model_dump(mode="json", include={"name", "path", "image_size"}),
             }
-            for spec, fingerprint in reversed((fingerprints or {}).items())  # the first gives the label
+            for spec, fingerprint in reversed(list((fingerprints or {}).items()))  # the first gives the label
         },
     }
 
