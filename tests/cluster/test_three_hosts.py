@@ -28,7 +28,7 @@ name: spread
 dataset: {{name: digits, validation: 288}}
 seeds: 2
 base:
-  stages: {{preset: paper, epochs: {{dual: 4, fusion: 2, finetune: 2}}, patience: null}}
+  stages: {{preset: paper, epochs: {{dual: 8, fusion: 3, finetune: 4}}, patience: null}}
 grid:
   model.filters: [[4, 8], [5, 10], [6, 12], [7, 14]]
 resources: {{cpus: {CPUS}}}

@@ -227,7 +227,7 @@ class ThreeHosts:
             )
             return bool(ends)
 
-        wait_until(is_draining, lambda: said[0], every=ASKS_SECONDS)
+        wait_until(is_draining, lambda: said[0])  # asked without pause: it lasts seconds
         wait_until(lambda: time.time() > ends[0])
 
     def await_hosts(self, count: int) -> None:
