@@ -207,7 +207,7 @@ class ThreeHosts:
         commands = YAML(typ="safe").load((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
         (listen,) = (c for c in commands["worker_start_ray_commands"] if METADATA_ADDRESS in c)
         assert listen.count("seconds=60") == 1
-        hasty = listen.replace("seconds=60", "seconds=1")
+        hasty = listen.replace("seconds=60", "seconds=5")  # more than a question takes
         self.ssh(host, f"export RAY_HEAD_IP={address(1)}; {hasty}")
 
     def await_draining(self, host: int) -> None:
