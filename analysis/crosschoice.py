@@ -9,11 +9,8 @@ cross-validated: Stone 1974, J. R. Stat. Soc. B 36:111).
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from analysis.pareto import ARM_DIRECTIONS, Floats, level, pareto_front
-
-Choice = npt.NDArray[np.bool_]
+from analysis.pareto import ARM_DIRECTIONS, Floats, means_of_draws, pareto_front
 
 
 @dataclass(frozen=True)
@@ -66,12 +63,6 @@ def cross_tested_best(sizes: Floats, validation: Floats, test: Floats, budget: f
     return CrossTested(float(np.mean(values)), len(values)) if values else None
 
 
-def _means_without(accuracies: Floats) -> list[Floats]:
-    """Return for each seed the arms' means over the other seeds, levelled; NaN where an arm has none."""
-    means = []
-    for seed in range(accuracies.shape[1]):
-        others = np.delete(accuracies, seed, axis=1)
-        numbers = (~np.isnan(others)).sum(axis=1)
-        sums = np.nansum(others, axis=1)
-        means.append(level(np.divide(sums, numbers, out=np.full_like(sums, np.nan), where=numbers > 0)))
-    return means
+def _means_without(accuracies: Floats) -> Floats:
+    """Return for each seed the arms' means over the other seeds, [seeds, arms]; NaN where an arm has none."""
+    return means_of_draws(accuracies, 1 - np.eye(accuracies.shape[1]))

@@ -129,7 +129,7 @@ def membership_probability(
         means = (
             _posterior_of_means(accuracies, block, random)
             if is_few
-            else _bootstrap_of_means(accuracies, len(block), random)
+            else means_of_draws(accuracies, _bootstrap(accuracies.shape[1], len(block), random))
         )
         times += _are_on_front(sizes, means).sum(axis=0)
     probabilities[order] = np.where(is_replicated | is_few, times / resamples, np.nan)
@@ -250,13 +250,17 @@ def _posterior_of_means(accuracies: Floats, chances: Floats, random: np.random.G
     return level(means + deviations * random.standard_normal((len(chances), len(means))))
 
 
-def _bootstrap_of_means(accuracies: Floats, resamples: int, random: np.random.Generator) -> Floats:
-    """Return levelled means [resamples, n arms] over seeds drawn with replacement.
+def _bootstrap(n_seeds: int, resamples: int, random: np.random.Generator) -> Floats:
+    """Return how often each seed is drawn, with replacement: float64 [resamples, n seeds]."""
+    draws = random.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=resamples)
+    return draws.astype(np.float64)
+
+
+def means_of_draws(accuracies: Floats, draws: Floats) -> Floats:
+    """Return levelled means [draws, n arms]; ``draws`` [draws, n seeds] says how often a seed is in.
 
     NaN where an arm has none of the drawn seeds.
     """
-    n_seeds = accuracies.shape[1]
-    draws = random.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=resamples).astype(np.float64)
     sums, numbers = draws @ np.nan_to_num(accuracies).T, draws @ (~np.isnan(accuracies)).T
     return level(np.divide(sums, numbers, out=np.full_like(sums, np.nan), where=numbers > 0))
 

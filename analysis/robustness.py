@@ -40,9 +40,10 @@ def verdicts_without_one(
     the whole family. Empty where one seed fewer can decide nothing, whatever the differences are.
     """
     found: list[set[Verdict]] = [set() for _ in family]
+    needed = fewest_seeds(significance, len(family)) if family else 0
     for seed in sorted(set().union(*map(set, seeds))) if seeds else ():
         kept = [values[[each != seed for each in its]] for values, its in zip(family, seeds, strict=True)]
         for place, decision in enumerate(verdicts(kept, significance, margin)):
-            if seed in seeds[place] and len(kept[place]) >= fewest_seeds(significance, len(family)):
+            if seed in seeds[place] and len(kept[place]) >= needed:
                 found[place].add(decision.verdict)
     return found

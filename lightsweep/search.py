@@ -172,11 +172,16 @@ class Study:
     @contextmanager
     def time_out(self) -> Iterator[None]:
         """Do what is no part of the search, such as waiting for a cluster: a budget of minutes stands."""
-        self._told.seconds += self._clock() - self._began
+        self._count_seconds()
         try:
             yield
         finally:
             self._began = self._clock()
+
+    def _count_seconds(self) -> None:
+        """Add the time since the last count to what the search has taken."""
+        now = self._clock()
+        self._told.seconds, self._began = self._told.seconds + now - self._began, now
 
     def _draw(self) -> Draw | None:
         """Ask the study once; None for what is not to be trained, of which it is told at once."""
@@ -272,8 +277,7 @@ class Study:
             self._tell(first, self.draws[trial_id], outcome)
             for number in same:
                 self._repeat(number, self.draws[trial_id])
-            self._told.seconds += self._clock() - self._began
-            self._began = self._clock()
+            self._count_seconds()
             self._study.set_user_attr("seconds", self._told.seconds)
 
     def _tell(self, number: int, draw: Draw, outcome: Outcome) -> None:
