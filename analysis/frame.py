@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet
 
 from analysis import notation
 from analysis.costs import ONE_IMAGE, Costs, parse_costs
@@ -28,7 +29,10 @@ from analysis.design import (
 )
 from analysis.identity import label_data, tell_apart
 from analysis.seeds import seed_effects, whole_seeds
+from lightsweep.errors import InputError
+from lightsweep.files import UnreadableError, open_plain, read_text
 
+MOST_CELLS = 500_000_000  # of a table: a hundred thousand trials of 250 epochs
 STATUSES = ("completed", "early_stopped", "failed")
 PHASES = ("search", "confirmation")
 
@@ -72,7 +76,7 @@ ARCHITECTURE = "config.model.architecture"
 OWN = "submodels"  # every other architecture is a reference net's
 
 
-class RunError(Exception):
+class RunError(InputError):
     """A run folder cannot be used: the message names the file, what is wrong, and the remedy."""
 
 
@@ -137,7 +141,7 @@ def load_run(folder: Path | str, name: str | None = None) -> Run:
     _check_trials(folder / "trials.parquet", trials)
     try:
         environment = json.loads(_read_text(folder / "environment.json"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(
             f"{folder / 'environment.json'}: not JSON ({error}); repeat the run to rewrite it"
         ) from error
@@ -204,26 +208,26 @@ def _with_latencies(trials: pd.DataFrame, costs: Costs | None) -> pd.DataFrame:
 
 def _parse_file(path: Path, parse: Callable[[Any], Parsed], what: str, remedy: str) -> Parsed | None:
     """Read and parse a JSON file; None where there is none, for not every folder has it."""
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
         return parse(json.loads(_read_text(path)))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise RunError(f"{path}: not {what} ({error!r}); {remedy}") from error
 
 
 def _count_planned(path: Path) -> int | None:
     """Count the trials of a plan; None where there is no plan."""
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
         planned = json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: not JSON ({error}); repeat the run to rewrite it") from error
     if not isinstance(planned, list):
         raise RunError(f"{path}: not a JSON list; repeat the run to rewrite it")
     drawn = path.with_suffix(".jsonl")  # by a search that is under way
-    return len(planned) + (len(_read_text(drawn).splitlines()) if drawn.is_file() else 0)
+    return len(planned) + (len(_read_text(drawn).splitlines()) if drawn.exists() else 0)
 
 
 def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
@@ -329,13 +333,13 @@ def _describe_configs(trials: pd.DataFrame) -> list[str]:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except FileNotFoundError as error:
         raise RunError(
             f"{path}: missing; repeat the run to rewrite it, or name another run folder"
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: unreadable ({error}); repeat the run to rewrite it") from error
+    except UnreadableError as error:
+        raise RunError(f"{error}; repeat the run to rewrite it") from error
 
 
 def _read_table(
@@ -343,8 +347,14 @@ def _read_table(
 ) -> pd.DataFrame:
     """Read a table and give its columns their dtypes; ``optional`` ones are null where there are none."""
     try:
-        with path.open("rb") as file:  # a path would be searched for partitions, such as a folder "lr=0.1"
+        with open_plain(path) as file:
+            size = pa.parquet.ParquetFile(file).metadata  # a small file can hold a table of any size
+            if size.num_rows * size.num_columns > MOST_CELLS:
+                raise ValueError(f"{size.num_rows:,} rows and {size.num_columns:,} columns are too many")
+            file.seek(0)
             table = pd.read_parquet(file)
+    except UnreadableError as error:
+        raise RunError(f"{error}; repeat the run to rewrite it") from error
     except FileNotFoundError as error:
         raise RunError(
             f"{path}: missing; repeat the run to rewrite it, or name another run folder"

@@ -6,7 +6,6 @@ runs but the page's own two, by their hashes (content security policy).
 
 import base64
 import hashlib
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +43,7 @@ from analysis.search_page import SearchPart, lay_out_search
 from analysis.signs import find_signs
 from analysis.summary_page import list_findings, list_warnings, summarise_run
 from analysis.timeuse_page import TimePart, lay_out_time
+from lightsweep.files import write_text
 
 SCRIPTS = ("report.js", "trial.js")
 FOLDER = Path(__file__).parent / "templates"
@@ -68,12 +68,7 @@ def write_report(runs: Sequence[Path], output: Path) -> Path:
     output = Path(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        draft = output.with_name(f"{output.name}.{os.getpid()}.tmp")
-        try:
-            draft.write_text(page, encoding="utf-8")
-            draft.replace(output)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_text(output, page)
     except OSError as error:
         raise RunError(
             f"{output}: cannot be written ({error.strerror}); name another file with -o"

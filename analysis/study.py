@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightsweep.files import UnreadableError, open_plain
+
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
@@ -38,7 +40,7 @@ class StudyCopy:
 def read_study(folder: Path) -> StudyCopy:
     """Read the study in the run folder ``folder``; what makes that impossible is in ``problem``."""
     path = folder / STUDY_FILE
-    if not path.is_file():
+    if not path.exists():
         return StudyCopy(problem=f"the run folder has no {STUDY_FILE}")
     try:
         import optuna  # takes half a second to import
@@ -48,12 +50,23 @@ def read_study(folder: Path) -> StudyCopy:
     with quiet_optuna(), tempfile.TemporaryDirectory() as place:
         storage = None
         try:
-            copy = shutil.copyfile(path, Path(place) / STUDY_FILE)
+            copy = Path(place) / STUDY_FILE
+            with open_plain(path) as source, copy.open("wb") as target:
+                shutil.copyfileobj(source, target)
             storage = optuna.storages.RDBStorage(f"sqlite:///{copy}")
             study = optuna.load_study(study_name=None, storage=storage)
             trials = tuple(study.get_trials(deepcopy=False))
             return StudyCopy(trials, tuple(study.metric_names or ()))
-        except (SQLAlchemyError, optuna.exceptions.OptunaError, OSError, KeyError, RuntimeError, ValueError):
+        except (
+            SQLAlchemyError,
+            optuna.exceptions.OptunaError,
+            UnreadableError,
+            OSError,
+            KeyError,
+            RuntimeError,
+            ValueError,
+            TypeError,
+        ):
             return StudyCopy(problem=f"{STUDY_FILE} cannot be read")
         finally:
             if storage is not None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 
 from lightsweep import cli
 
@@ -11,8 +12,10 @@ def main() -> None:
     try:
         cli.main()
     except SystemExit as end:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
+        with suppress(OSError):
+            sys.stderr.flush()
         os._exit(end.code if isinstance(end.code, int) else 1)
 
 

@@ -1,13 +1,15 @@
 """The store seen by many workers: each key is made by one of them, and the others wait for it.
 
 One broker stands beside each launching process and is the only one of its run that touches the store's
-folder. It knows nothing of Ray: `distributed.launch` makes an actor of it, and results pass it as bytes.
+folder. It knows nothing of Ray: `distributed.launch` makes an actor of it, and results pass it as bytes. What
+it has promised is written down before it is said, so that one that begins anew, after a kill, keeps it.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.store import CHECKPOINT, RESULT, Answer, FolderStore, unpack
 
 POLL_SECONDS = 0.1
+_OWNED, _ENDED, _MADE = "owned", "ended", "made"
+"""Lines of the broker's memory: ``owned KEY OWNER``, ``ended KEY``, ``made KEY``."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,13 @@ class Reply:
 class Broker:
     """Claims of one run's workers, and the store's folder."""
 
-    def __init__(self, folder: str, fresh: bool) -> None:
+    def __init__(self, folder: str, fresh: bool, memory: Path) -> None:
         """Open the store.
 
         Args:
             folder: Of the store.
             fresh: Pass over what was stored before now, but not what this broker's workers make.
+            memory: File of what a broker before this one, of the same run, has promised; it is written on.
 
         """
         self._warnings: list[str] = []
@@ -44,6 +49,11 @@ class Broker:
         self._fresh = fresh
         self._made: set[str] = set()
         self._owners: dict[str, str] = {}
+        self._memory = memory
+        for line in memory.read_text().split("\n")[:-1] if memory.exists() else ():  # the last one may be cut
+            self._remember(*line.split(" "))
+        for key in self._owners:
+            self._store.try_claim(key)  # the one before held it until it ended
 
     async def claim(self, key: str, owner: str) -> Reply:
         """Return a key's result, or claim it for the owner; waits while somebody else makes it."""
@@ -54,7 +64,7 @@ class Broker:
                 if result is None and self._store.try_claim(key):
                     result = self._read(key)  # another run may have put it just before the claim
                     if result is None:
-                        self._owners[key] = owner
+                        self._own(key, owner)
                         checkpoint = None if self._fresh else self._store.read(key, CHECKPOINT)
                         return self._reply(None, checkpoint, began)
                     self._store.give_back(key)
@@ -79,7 +89,7 @@ class Broker:
     def release(self, key: str, owner: str) -> None:
         """End a claim, if it is the owner's."""
         if self._owners.get(key) == owner:
-            del self._owners[key]
+            self._note(_ENDED, key)
             self._store.give_back(key)
 
     def drop(self, owner: str) -> None:
@@ -94,14 +104,32 @@ class Broker:
         """Write for an owner unless another has the claim by now; a broker that began anew knows none."""
         if self._owners.get(key, owner) != owner or not self._store.try_claim(key):
             return None
-        self._owners[key] = owner
+        self._own(key, owner)
         try:
             self._store.write(key, data, kind)
         except WriteError as error:
             return str(error)
         if kind == RESULT:
-            self._made.add(key)
+            self._note(_MADE, key)
         return None
+
+    def _own(self, key: str, owner: str) -> None:
+        if self._owners.get(key) != owner:
+            self._note(_OWNED, key, owner)
+
+    def _note(self, *words: str) -> None:
+        """Do something that a broker after this one must know of."""
+        with self._memory.open("a") as file:
+            file.write(" ".join(words) + "\n")
+        self._remember(*words)
+
+    def _remember(self, what: str, key: str = "", owner: str = "") -> None:
+        if what == _OWNED:
+            self._owners[key] = owner
+        elif what == _ENDED:
+            self._owners.pop(key, None)
+        elif what == _MADE:
+            self._made.add(key)
 
     def _reply(self, result: bytes | None, checkpoint: bytes | None, began: float) -> Reply:
         warning = "; ".join(self._warnings) or None
@@ -111,6 +139,8 @@ class Broker:
 
 class BrokerStore:
     """The launching process's stage store, as one trial in a worker sees it through the broker."""
+
+    gives_weights = True
 
     def __init__(self, ask: Callable[..., Any], owner: str, checkpoint_seconds: float) -> None:
         """Name a trial.
@@ -126,9 +156,7 @@ class BrokerStore:
     def claim(self, key: str) -> Answer:
         """Return a key's result or, without one, the right to make it; waits while another trial does."""
         reply: Reply = self.ask("claim", key, self.owner)
-        answer = unpack(
-            reply.result, reply.checkpoint, lambda kind, reason: self.ask("discard", key, kind, reason)
-        )
+        answer = unpack(key, reply.result, reply.checkpoint, partial(self.discard, key))
         if reply.result is not None and answer.result is None:
             return self.claim(key)  # it was no result: now the key is claimed
         return replace(answer, waited_seconds=reply.waited_seconds, warning=reply.warning)
@@ -140,7 +168,7 @@ class BrokerStore:
             WriteError: The store cannot be written.
 
         """
-        self._hand_over("put", key, result.to_bytes())
+        self._hand_over("put", key, result.to_bytes(key))
 
     def put_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
         """Keep what a claimed key's stage has made so far.
@@ -149,11 +177,15 @@ class BrokerStore:
             WriteError: The store cannot be written.
 
         """
-        self._hand_over("put_checkpoint", key, checkpoint.to_bytes())
+        self._hand_over("put_checkpoint", key, checkpoint.to_bytes(key))
 
     def release(self, key: str) -> None:
         """Give a claim back without a result."""
         self.ask("release", key, self.owner)
+
+    def discard(self, key: str, kind: str, reason: str) -> None:
+        """Remove what its key does not stand for."""
+        self.ask("discard", key, kind, reason)
 
     def _hand_over(self, call: str, key: str, data: bytes) -> None:
         fault = self.ask(call, key, self.owner, data)

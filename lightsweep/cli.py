@@ -1,5 +1,6 @@
 """The commands. Heavy imports stand inside them, so that --help answers at once."""
 
+import errno
 import itertools
 import json
 import sys
@@ -7,11 +8,12 @@ import warnings
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from lightsweep import __version__
+from lightsweep.echo import masked, one_line
 from lightsweep.errors import InputError
 from lightsweep.spec import nearest
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from lightsweep.plan import Plan
     from lightsweep.runfolder import RunFolder
 
-INPUT_IS_WRONG, INTERRUPTED = 2, 130
+TRIALS_FAILED, INPUT_IS_WRONG, LOST, INTERRUPTED = 1, 2, 3, 130
 VERIFY_SAYS_SECONDS = 10.0
 
 DATA_DIR = click.option(
@@ -53,7 +55,8 @@ SET = click.option(
 def cli() -> None:
     """Sweep and ablate tiny CNNs, and read the Pareto report: accuracy against parameters.
 
-    Exit status: 0 done, 1 done but trials failed, 2 the input is wrong, 130 interrupted.
+    Exit status: 0 done; 1 done, but trials failed; 2 the input is wrong; 3 what a run needs is gone (Ray, a
+    disk, a database), and the same command goes on; 130 interrupted.
     """
 
 
@@ -111,7 +114,7 @@ def run(
     if done.interrupted:
         _say(console, "interrupted; run the same command again to go on")
         return INTERRUPTED
-    return 1 if done.failed else 0
+    return TRIALS_FAILED if done.failed else 0
 
 
 @cli.command()
@@ -155,7 +158,8 @@ def report(runs: Sequence[Path], output: Path | None) -> None:
     for folder in runs:
         RunFolder.open(folder).compact()
     page = write_report(runs, output or runs[0] / "report.html")
-    click.echo(page)
+    console = _console()
+    _say(console, str(page))
     click.echo(f"one file of {page.stat().st_size / 1e6:.1f} MB, with the data inside", err=True)
 
 
@@ -166,7 +170,7 @@ def status(folder: Path) -> None:
     from lightsweep.runfolder import RunFolder
     from lightsweep.sweepfile import load_sweep
 
-    opened = RunFolder.open(folder)
+    console, opened = _console(), RunFolder.open(folder)
     sweep, records, planned = load_sweep(folder / "sweep.yaml"), opened.records(), opened.planned()
     found = [records[trial["trial_id"]] for trial in planned if trial["trial_id"] in records]
     rows, stages = [each.trial for each in found], [stage for each in found for stage in each.stages]
@@ -174,24 +178,26 @@ def status(folder: Path) -> None:
     stopped = sum(row["status"] == "early_stopped" for row in rows)
     made = sum(stage["origin"] != "stored" for stage in stages)
     waited = sum(row["waited_seconds"] for row in rows)
-    click.echo(
+    _say(
+        console,
         f"{folder.name}: {len(rows) - len(failed) - stopped} of {len(planned)} trials done, "
         f"{f'{stopped} stopped early, ' if stopped else ''}{len(failed)} failed, "
-        f"{len(planned) - len(rows)} left"
+        f"{len(planned) - len(rows)} left",
     )
     if sweep.search:
         from lightsweep.searchview import progress_of
 
-        click.echo(progress_of(sweep, records))
-    click.echo(
+        _say(console, progress_of(sweep, records))
+    _say(
+        console,
         f"stages and assessments: {made} made, {len(stages) - made} reused; "
-        f"{waited:.1f} worker-seconds spent waiting for one another"
+        f"{waited:.1f} worker-seconds spent waiting for one another",
     )
     for row in failed:
-        click.echo(f"failed: {row['trial_id']} {row['arm']} (seed {row['seed']}): {row['error']}")
+        _say(console, f"failed: {row['trial_id']} {row['arm']} (seed {row['seed']}): {row['error']}")
     for trial in planned:
         if trial["trial_id"] not in records:
-            click.echo(f"left: {trial['trial_id']} {trial['arm']} (seed {trial['seed']})")
+            _say(console, f"left: {trial['trial_id']} {trial['arm']} (seed {trial['seed']})")
 
 
 @cli.command()
@@ -233,7 +239,7 @@ def verify(folder: Path, trial: str, data_dir: Path) -> int:
     store = FolderStore(folder.parent / STORE) if (folder.parent / STORE).is_dir() else None
     found = train_again(run, store, _plan_of(run, data_dir), trial_id, data_dir, on_epoch)
     print_verification(found, console)
-    return 0 if found.is_confirmed else 1
+    return 0 if found.is_confirmed else TRIALS_FAILED
 
 
 @cli.command()
@@ -324,7 +330,8 @@ def dashboard(folder: Path, port: int) -> None:
     from lightsweep.sweepfile import load_sweep
 
     RunFolder.open(folder)
-    serve_dashboard(folder, load_sweep(folder / "sweep.yaml"), port, click.echo)
+    console = _console()
+    serve_dashboard(folder, load_sweep(folder / "sweep.yaml"), port, lambda text: _say(console, text))
 
 
 @cli.command()
@@ -358,10 +365,20 @@ def store(out: Path, prune: bool, limit: str | None) -> None:
 
 
 @cli.command()
+@click.argument("path", required=False, type=click.Path(path_type=Path))
 @DATA_DIR
 @click.option("--download", metavar="NAME", help="Fetch a data set into the folder first.")
-def datasets(data_dir: Path, download: str | None) -> None:
-    """Show which data sets are here or missing, and where they are looked for."""
+@click.option("--image-size", type=click.IntRange(4, 512), help="Of PATH: side that images are resized to.")
+def datasets(path: Path | None, data_dir: Path, download: str | None, image_size: int | None) -> None:
+    """Show which data sets are here or missing, and where they are looked for.
+
+    With PATH, a folder of pictures or an npz file: what would be read of it, and what is odd about it.
+    """
+    if path is not None:
+        from lightsweep.datasetview import print_path
+
+        print_path(path, image_size, _console())
+        return
     from pydantic import ValidationError
 
     from lightsweep.datasets import available, load
@@ -402,25 +419,31 @@ def main() -> None:
     warnings.showwarning = _show_warning
     try:
         result: Any = cli(standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(result if isinstance(result, int) else 0)
     except InputError as error:
-        _fail(str(error))
+        _fail(str(error), error.status)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "")
         sys.exit(INPUT_IS_WRONG)
     except click.ClickException as error:
-        _fail(error.format_message())
+        _fail(one_line(masked(error.format_message())))
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        sys.exit(1)
-    except Exception as error:
-        from analysis.frame import RunError
-
-        if not isinstance(error, RunError):
+    except MemoryError:
+        _fail("this machine's memory is too little for that (or a limit of it, ulimit -v)", LOST)
+    except OSError as error:
+        if error.filename is not None or error.errno not in (
+            errno.EPIPE,
+            errno.ENOSPC,
+            errno.EBADF,
+            errno.EIO,
+        ):
             raise
-        _fail(str(error))
+        if error.errno != errno.EPIPE:  # who closed the pipe knows
+            _fail(f"standard output cannot be written ({error.strerror})", LOST)
+        sys.exit(LOST)
 
 
 def _plan(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Plan":
@@ -479,20 +502,23 @@ def _find_trial(folder: Path, trial: str, records: Collection[str]) -> str:
     raise InputError(f"{folder}: trial {trial} {fault}")
 
 
-def _fail(message: str) -> None:
-    click.echo(f"error: {message}", err=True)
-    sys.exit(INPUT_IS_WRONG)
+def _fail(message: str, status: int = INPUT_IS_WRONG) -> NoReturn:
+    with suppress(OSError):
+        click.echo(f"error: {message}", err=True)
+    sys.exit(status)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    click.echo(f"warning: {message}", err=True)
+    click.echo(f"warning: {one_line(masked(str(message)))}", err=True)
 
 
 def _console() -> "Console":
-    from rich.console import Console
+    from lightsweep.terminal import open_console
 
-    return Console()
+    return open_console()
 
 
 def _say(console: "Console", text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    from lightsweep.terminal import say
+
+    say(console, text)

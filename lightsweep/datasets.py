@@ -9,15 +9,9 @@ import numpy as np
 from lightsweep.dataspec import DatasetSpec
 from lightsweep.errors import InputError
 from lightsweep.imagedata import Dataset, DatasetInfo, Images
-from lightsweep.imagefiles import (
-    describe_npz,
-    read_images,
-    read_npz,
-    read_tiny_imagenet,
-    resize,
-    scan_folder,
-    tiny_imagenet_classes,
-)
+from lightsweep.imagefiles import read_images, read_tiny_imagenet, resize, tiny_imagenet_classes
+from lightsweep.imagefolder import scan_folder
+from lightsweep.npzfile import describe_npz, passed_over, read_npz
 from lightsweep.splits import hold_out_test
 from lightsweep.torchvision_import import download_files, missing_files, read_files
 
@@ -73,7 +67,7 @@ def describe(spec: DatasetSpec, data_dir: Path) -> DatasetInfo:
     if spec.name == "npz":
         info = describe_npz(_find_path(spec, data_dir))
     elif spec.name == "imagefolder":
-        info = scan_folder(_find_path(spec, data_dir), spec.image_size).info
+        info = scan_folder(_find_path(spec, data_dir)).describe(spec.image_size)
     else:
         info = _NAMED[spec.name]
         if spec.name == "tiny-imagenet" and not missing_files(spec.name, data_dir):
@@ -94,23 +88,33 @@ def load(spec: DatasetSpec, data_dir: Path, download: bool) -> Dataset:
             folder is not in the form that is needed.
 
     """
+    notes: list[str] = []
+    parts: tuple[Images | None, ...]
     if spec.name == "npz":
         path = _find_path(spec, data_dir)
-        info, (train, test) = describe_npz(path), read_npz(path)
+        info, parts = describe_npz(path), read_npz(path)
+        notes += [f"passed over: the array {name}" for name in passed_over(path)]
     elif spec.name == "imagefolder":
-        folder = scan_folder(_find_path(spec, data_dir), spec.image_size)
-        info = folder.info
-        train = read_images(folder.train, info.channels, spec.image_size)
-        test = read_images(folder.test, info.channels, spec.image_size)
+        folder = scan_folder(_find_path(spec, data_dir))
+        info, notes = folder.describe(spec.image_size), folder.notes()
+        listed = (folder.files.get(part) for part in ("train", "test", "validation"))
+        parts = tuple(
+            read_images(files, info.channels, spec.image_size) if files else None for files in listed
+        )
     else:
-        train, test = _read_named(spec, data_dir, download)
+        parts = (*_read_named(spec, data_dir, download), None)
         info = describe(spec, data_dir)
     info = _resized(info, spec.image_size)
-    if spec.image_size is not None:
-        train, test = (Images(resize(part.pixels, spec.image_size), part.labels) for part in (train, test))
-    for part, count in ((train, info.train_count), (test, info.test_count)):
-        _check_shape(info, part, count)
-    return Dataset(info, train, test, _fingerprint(train, test))
+    counts = info.train_count, info.test_count, info.validation_count
+    found = []
+    for images, count in zip(parts, counts, strict=True):
+        if images is not None:
+            if spec.image_size is not None:
+                images = Images(resize(images.pixels, spec.image_size), images.labels)
+            _check_shape(info, images, count)
+            found.append(images)
+    train, test, *own = found
+    return Dataset(info, train, test, _fingerprint(*found), own[0] if own else None, tuple(notes))
 
 
 def available(data_dir: Path) -> list[Availability]:
@@ -148,9 +152,9 @@ def _check_shape(info: DatasetInfo, images: Images, count: int) -> None:
     )
 
 
-def _fingerprint(train: Images, test: Images) -> str:
+def _fingerprint(*parts: Images) -> str:
     digest = hashlib.sha256()
-    for part in (train, test):
+    for part in parts:
         digest.update(repr(part.pixels.shape).encode())
         digest.update(part.pixels.data)
         digest.update(part.labels.data)
@@ -183,7 +187,7 @@ def _read_named(spec: DatasetSpec, data_dir: Path, download: bool) -> tuple[Imag
     if name == "digits":
         return _read_digits(spec.image_size or 28)
     if name == "cifar10" and (data_dir / "cifar10.npz").is_file():
-        return read_npz(data_dir / "cifar10.npz")
+        return read_npz(data_dir / "cifar10.npz")[:2]
     missing, reason = missing_files(name, data_dir), None
     if missing and download:
         reason = download_files(name, data_dir)

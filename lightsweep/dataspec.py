@@ -29,9 +29,10 @@ class DatasetSpec(Spec):
     path: str | None = None
     """The file (npz) or folder (imagefolder); other data sets have a place of their own."""
     validation: (
-        Annotated[int, Field(strict=True, ge=1)] | Annotated[float, Field(strict=True, gt=0, lt=1)]
-    ) = 0.1
-    """Training images held out for validation, stratified: a number of images, or a fraction."""
+        Annotated[int, Field(strict=True, ge=1)] | Annotated[float, Field(strict=True, gt=0, lt=1)] | None
+    ) = None
+    """Training images held out for validation, stratified: a number of images, or a fraction; null: the
+    validation images that the data brings along (val/, val_images), else a tenth."""
     image_size: Annotated[int, Field(strict=True, ge=4, le=512)] | None = None
     """Side in pixels that images are resized to; null keeps their own size."""
     train_limit: Count | None = None

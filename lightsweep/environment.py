@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from lightsweep.echo import masked
 from lightsweep.machine import cpu_name
 
 
@@ -27,7 +28,7 @@ def describe_environment() -> dict[str, Any]:
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["lightsweep", *sys.argv[1:]]),
+        "command": masked(" ".join(["lightsweep", *sys.argv[1:]])),
         "commit": commit(),
         "versions": {"python": platform.python_version(), **{name: version_of(name) for name in packages}},
         "hardware": {

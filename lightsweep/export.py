@@ -8,7 +8,7 @@ import difflib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -22,13 +22,14 @@ from torch import Tensor
 
 from lightsweep import __version__, datasets
 from lightsweep.errors import InputError, WriteError
+from lightsweep.files import UnreadableError, read_bytes, write_whole
 from lightsweep.imagedata import Dataset, DatasetInfo, Images, as_tensor
 from lightsweep.models import Net
 from lightsweep.netfile import SUFFIXES, Agreement, compare, first_line, make_file
 from lightsweep.pipeline import final_net
 from lightsweep.plan import Plan
 from lightsweep.records import Record
-from lightsweep.runfolder import RunFolder, write_whole
+from lightsweep.runfolder import RunFolder
 from lightsweep.spec import canonical_json, nearest
 from lightsweep.stagefile import DamagedResultError, StageResult
 from lightsweep.store import stage_file
@@ -159,7 +160,7 @@ def find_completed(run: RunFolder, trial: str) -> str:
 
     """
     records = run.records()
-    known: dict[str, dict[str, Any]] = {entry["trial_id"]: entry for entry in run.planned()}
+    known: dict[str, Mapping[str, Any]] = {entry["trial_id"]: entry for entry in run.planned()}
     known |= {trial_id: found.trial for trial_id, found in records.items()}
     completed = [row for row in known.values() if row.get("status") == "completed"]
     matches = [trial_id for trial_id in known if trial_id.startswith(trial)]
@@ -182,7 +183,7 @@ def find_completed(run: RunFolder, trial: str) -> str:
     )
 
 
-def _near(trial: str, rows: Sequence[dict[str, Any]]) -> str:
+def _near(trial: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """Name the completed trial with the nearest id, else the best by validation, as the end of a message."""
     if not rows:
         return "none is completed yet"
@@ -266,11 +267,11 @@ def last_stage(run: RunFolder, found: Record, store: Path) -> tuple[str, StageRe
     key: str = found.stages[-2]["key"]  # the last one is the assessment's
     path = stage_file(store, key)
     try:
-        return key, StageResult.from_bytes(path.read_bytes())
+        return key, StageResult.from_bytes(read_bytes(path), key)
     except FileNotFoundError:
         fault = "are no longer stored"
-    except OSError as error:
-        fault = f"cannot be read ({path}: {error.strerror})"
+    except UnreadableError as error:
+        fault = f"cannot be read ({error})"
     except DamagedResultError as error:
         fault = f"are damaged ({path}: {error})"
     raise InputError(

@@ -38,6 +38,13 @@ class DatasetInfo:
     """Names of the classes, in the order of the labels."""
     train_count: int
     test_count: int
+    validation_count: int = 0
+    """Validation images that the data set brings along, beside its training images."""
+
+    @property
+    def size_text(self) -> str:
+        """The images' size in words: 20×28 pixels, 1 channel."""
+        return f"{self.width}×{self.height} pixels, {self.channels} channel{'s' if self.channels > 1 else ''}"
 
 
 def as_tensor(array: npt.NDArray[np.generic]) -> torch.Tensor:
@@ -59,3 +66,14 @@ class Dataset:
     test: Images
     fingerprint: str
     """SHA-256 over shapes, pixels and labels as loaded, after any resizing; 64 hexadecimal digits."""
+    validation: Images | None = None
+    """Validation images of the data set's own."""
+    notes: tuple[str, ...] = ()
+    """What was passed over or changed when it was read, a line each."""
+
+    def shared_with_test(self) -> int:
+        """Count the test images that are among the training or validation images, pixel for pixel."""
+        seen = {pixels.tobytes() for pixels in self.train.pixels}
+        if self.validation is not None:
+            seen |= {pixels.tobytes() for pixels in self.validation.pixels}
+        return sum(pixels.tobytes() in seen for pixels in self.test.pixels)

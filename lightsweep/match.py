@@ -13,6 +13,7 @@ from lightsweep.dataspec import DatasetSpec
 from lightsweep.errors import InputError
 from lightsweep.imagedata import DatasetInfo
 from lightsweep.spec import ArmSpec, ModelSpec, ReferenceSpec, StagePreset
+from lightsweep.splits import held_out
 from lightsweep.sweepfile import describe_validation
 
 FARTHEST = 1.3  # how far the first block's filters may lie from where the arm's own shape has them, a factor
@@ -35,12 +36,8 @@ class Task:
 
 def task_of(dataset: DatasetSpec, info: DatasetInfo, folds: int | None) -> Task:
     """Return what costs depend on; the number of training images is that of `splits.split`, within one."""
-    held_out = dataset.validation
-    if folds:
-        held_out = info.train_count // folds
-    elif isinstance(held_out, float):
-        held_out = round(held_out * info.train_count)
-    images = max(1, info.train_count - held_out)  # what cannot be split is refused where it is split
+    left_out = held_out(dataset, info.train_count, info.validation_count, folds)
+    images = max(1, info.train_count - left_out)  # what cannot be split is refused where it is split
     return Task(
         shape=(info.channels, info.height, info.width),
         classes=len(info.classes),

@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from lightsweep.errors import InputError, WriteError
+from lightsweep.files import write_text
 from lightsweep.machine import cpu_name
 from lightsweep.netfile import make_file
 from lightsweep.pipeline import final_net
 from lightsweep.plan import Plan
 from lightsweep.records import Record
-from lightsweep.runfolder import RunFolder, write_text
+from lightsweep.runfolder import RunFolder
 from lightsweep.spec import canonical_json
 from lightsweep.stagefile import StageResult
 from lightsweep.trial import Trial

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lightsweep.augment import transforms
 from lightsweep.compress import prune_filters, prune_weights, quantise, shape_as_quantised
+from lightsweep.errors import WriteError
 from lightsweep.imagedata import Dataset, DatasetInfo, Images, as_tensor
 from lightsweep.images import EVALUATION_BATCH, Source, Split
 from lightsweep.machine import allow_tf32, describe_machine
@@ -26,12 +27,14 @@ from lightsweep.seeding import derive
 from lightsweep.sources import source_fingerprint
 from lightsweep.spec import ModelSpec, NetSpec, Network, PruneStage, QuantiseStage, StageSpec
 from lightsweep.splits import split
+from lightsweep.stagecheck import fault_of_checkpoint, fault_of_result
 from lightsweep.stagefile import Checkpoint, StageResult
-from lightsweep.store import StageStore
+from lightsweep.store import CHECKPOINT, RESULT, Answer, StageStore
 from lightsweep.train import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
 from lightsweep.trial import Trial, stage_keys
 
 CALIBRATION_IMAGES = 1024
+MOST_DISCARDED = 4  # of one stage, in a row: a result and a checkpoint, and what others put there meanwhile
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def trial_steps(
     results: list[StageResult] = []
     entries: list[StageEntry] = []
     for index, key in enumerate(keys):
-        answer = store.claim(key)
+        answer = chain.claim(index, store)
         result, trained = answer.result, 0
         for known in (answer.result, answer.checkpoint):
             yield from map(EpochRecord.from_plain, known.epochs if known else ())
@@ -139,12 +142,51 @@ class _Chain:
         self.trial, self.dataset, self.device, self.keys = trial, dataset, device, keys
         self._splits: tuple[Split, Split] | None = None
 
+    def claim(self, index: int, store: StageStore) -> Answer:
+        """Claim a stage, or the assessment; what is stored for it and cannot be of it is discarded.
+
+        Raises:
+            WriteError: It cannot be discarded.
+
+        """
+        key, warnings = self.keys[index], list[str]()
+        for _ in range(MOST_DISCARDED):
+            answer = store.claim(key)
+            warnings += [answer.warning] if answer.warning else []
+            kind = RESULT if answer.result is not None else CHECKPOINT
+            fault = self._fault(index, answer, store.gives_weights)
+            if fault is None:
+                return replace(answer, warning="; ".join(warnings) or None)
+            store.discard(key, kind, fault)
+            if kind == CHECKPOINT:
+                store.release(key)
+        raise WriteError(f"stage {key}: what is stored for it is of no use and cannot be removed ({fault})")
+
+    def _fault(self, index: int, answer: Answer, with_weights: bool) -> str | None:
+        """Say why what is stored for a stage cannot be of it; None if it can, or nothing is stored."""
+        info, stages = self.dataset.info, self.trial.stages
+        stage = stages[index] if index < len(stages) else None
+        if answer.result is not None:
+            expected = _blank(self.trial, info, stage).state_dict() if stage and with_weights else None
+            return fault_of_result(answer.result, stage, info, expected)
+        if answer.checkpoint is None:
+            return None
+        if stage is None or isinstance(stage, QuantiseStage):
+            return "it is of a stage that has no epochs"
+        net, model = _blank(self.trial, info, stage), _model_of(self.trial, stage)
+        parameters = StageState.begin(net, model, stage).count
+        return fault_of_checkpoint(answer.checkpoint, stage, net, parameters)
+
     def splits(self) -> tuple[Split, Split]:
         """Return the training and the validation split."""
         if self._splits is None:
             trial = self.trial
-            parts = split(self.dataset.train.labels, trial.dataset, trial.seed, trial.fold, trial.folds)
-            training, validation = (_split(self.dataset.train, part, self.device) for part in parts)
+            own, images = self.dataset.validation, self.dataset.train
+            own_count = 0 if own is None else len(own.labels)
+            parts = split(images.labels, trial.dataset, trial.seed, trial.fold, trial.folds, own_count)
+            training, validation = (_split(images, part, self.device) for part in parts)
+            if own is not None and not len(validation):
+                validation = _split(own, np.arange(own_count), self.device)
             self._splits = training, validation
         return self._splits
 
@@ -276,6 +318,15 @@ def _build(trial: Trial, info: DatasetInfo, model: NetSpec, network: Network) ->
     return build(model, (info.channels, info.height, info.width), len(info.classes), network, trial.seed)
 
 
+def _blank(trial: Trial, info: DatasetInfo, stage: StageSpec) -> Net:
+    """Return a stage's net without numbers, which takes no memory."""
+    with torch.device("meta"):
+        net = _build(trial, info, _model_of(trial, stage), network_of(stage))
+        if isinstance(stage, QuantiseStage):
+            shape_as_quantised(net)
+    return net
+
+
 def _model_of(trial: Trial, stage: StageSpec | None) -> NetSpec:
     """Return the settings of the net in a stage, or at the end: narrower once filters were pruned."""
     is_compressing = stage is None or isinstance(stage, PruneStage | QuantiseStage)
@@ -322,7 +373,7 @@ def _split(images: Images, index: np.ndarray, device: torch.device) -> Split:
     return Split(*_on_device(images, device), torch.from_numpy(index).to(device))
 
 
-@lru_cache(maxsize=4)  # of two data sets, training and test images
+@lru_cache(maxsize=6)  # of two data sets, training, validation and test images
 def _on_device(images: Images, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return pixels and labels on a device: the one copy there, of which splits are indices."""
     return as_tensor(images.pixels).to(device), as_tensor(images.labels).to(device)

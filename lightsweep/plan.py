@@ -16,6 +16,7 @@ from lightsweep.match import matched, task_of
 from lightsweep.schedule import stage_table
 from lightsweep.searchspec import Search
 from lightsweep.spec import canonical_json
+from lightsweep.splits import Integers, held_out, split
 from lightsweep.sweep import Sweep
 from lightsweep.trial import Trial, stage_keys
 
@@ -83,7 +84,7 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
     infos: dict[DatasetSpec, DatasetInfo] = {}
     if sweep.search:
         infos[sweep.dataset] = describe(sweep.dataset)
-        _check_split(sweep.dataset, infos[sweep.dataset], "")
+        _check_split(sweep.dataset, infos[sweep.dataset], "", has_folds=False)
         return Plan(sweep, (), (), costs, infos)
     for arm in arms(sweep):
         if arm.dataset not in infos:
@@ -91,7 +92,7 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
         info = infos[arm.dataset]
         task = task_of(arm.dataset, info, sweep.folds)
         place = f"{arm.place}: " if arm.place else ""
-        _check_split(arm.dataset, info, place)
+        _check_split(arm.dataset, info, place, has_folds=sweep.folds is not None)
         try:
             if arm.name == BASE:
                 base, base_task = arm.spec, task
@@ -118,7 +119,7 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
     return Plan(sweep, tuple(planned), tuple(_apart(keys)), costs, infos)
 
 
-def with_trials(planned: Plan, entries: Iterable[dict[str, Any]]) -> Plan:
+def with_trials(planned: Plan, entries: Iterable[Mapping[str, Any]]) -> Plan:
     """Return a search's plan with the trials that it had before.
 
     Args:
@@ -136,12 +137,34 @@ def with_trials(planned: Plan, entries: Iterable[dict[str, Any]]) -> Plan:
     return replace(planned, trials=tuple(trials), costs=costs)
 
 
-def _check_split(dataset: DatasetSpec, info: DatasetInfo, place: str) -> None:
-    held_out = dataset.validation if isinstance(dataset.validation, int) else 0
-    if held_out + len(info.classes) > info.train_count:
+def check_splits(planned: Plan, labels: Mapping[DatasetSpec, Integers]) -> None:
+    """Try to divide each data set as its trials do, each fold once; whether it can be is no matter of seeds.
+
+    Args:
+        planned: The plan.
+        labels: int64 [n], the training images' classes of each data set.
+
+    Raises:
+        InputError: One cannot be divided so.
+
+    """
+    folds = planned.sweep.folds
+    for spec, classes in labels.items():
+        for fold in range(folds) if folds else (None,):
+            own_count = planned.infos[spec].validation_count
+            split(classes, spec, planned.sweep.seed_list[0], fold, folds, own_count)
+
+
+def _check_split(dataset: DatasetSpec, info: DatasetInfo, place: str, has_folds: bool) -> None:
+    total, classes = info.train_count, len(info.classes)
+    count = held_out(dataset, total, info.validation_count, None)
+    is_own = info.validation_count and dataset.validation is None
+    if not has_folds and not is_own and not classes <= count <= total - classes:
+        number = "" if isinstance(dataset.validation, int) else f", {count} images,"
         raise InputError(
-            f"{place}dataset.validation = {held_out}: {info.name} has {info.train_count} training images "
-            f"of {len(info.classes)} classes"
+            f"{place}dataset.validation = {dataset.validation}{number}: {info.name} has {total} training "
+            f"images of {classes} classes; of each at least one must be held out and one be left: set "
+            f"{classes} to {total - classes}, or a share of that"
         )
     if dataset.train_limit is not None and dataset.train_limit < len(info.classes):
         raise InputError(

@@ -13,11 +13,22 @@ from rich.tree import Tree
 
 from lightsweep import datasets
 from lightsweep.errors import InputError
-from lightsweep.plan import Plan, StageNode, count_stages, dataset_labels, design_tree, plan_keys, stage_tree
+from lightsweep.imagedata import DatasetInfo
+from lightsweep.plan import (
+    Plan,
+    StageNode,
+    check_splits,
+    count_stages,
+    dataset_labels,
+    design_tree,
+    plan_keys,
+    stage_tree,
+)
 from lightsweep.records import Record
 from lightsweep.run import STORE, likely_device, load_all
 from lightsweep.store import stage_file
 from lightsweep.storekeeping import Amount, Summary
+from lightsweep.terminal import say
 from lightsweep.verify import Verification
 
 TREE_LINES = 200  # of a plan's stages in a terminal
@@ -33,13 +44,15 @@ def plan_tree(planned: Plan, out: Path, data_dir: Path) -> dict[str, Any]:
         loaded = load_all(planned, data_dir, download=False)
         fingerprints = {spec: data.fingerprint for spec, data in loaded.items()}
     except InputError as error:
-        fingerprints, missing = None, str(error)
+        loaded, fingerprints, missing = {}, None, str(error)
+    check_splits(planned, {spec: data.train.labels for spec, data in loaded.items()})
     keys = plan_keys(planned.trials, fingerprints, likely_device(planned.sweep.resources))
     labels = dataset_labels(planned, fingerprints)
     is_stored = partial(_is_stored, out / STORE) if fingerprints else None
     stages = count_stages(planned, keys, is_stored)
     return {
         "name": planned.sweep.name,
+        "data": {labels[spec]: _data_text(info) for spec, info in planned.infos.items()},
         "design": design_tree(planned, fingerprints),
         "trials": [
             {
@@ -66,6 +79,14 @@ def plan_tree(planned: Plan, out: Path, data_dir: Path) -> dict[str, Any]:
         "tree": [_plain_node(node, is_stored) for node in stage_tree(planned, keys)],
         "stages": {**asdict(stages), "stored_unknown_because": missing},
     }
+
+
+def _data_text(info: DatasetInfo) -> str:
+    own = f", {info.validation_count:,} validation" if info.validation_count else ""
+    return (
+        f"{info.train_count:,} training{own} and {info.test_count:,} test images of {len(info.classes)} "
+        f"classes, {info.size_text}"
+    )
 
 
 def _is_stored(store: Path, key: str) -> bool:
@@ -106,6 +127,8 @@ def print_plan(tree: dict[str, Any], console: Console) -> None:
         )
     console.print(table)
     _print_tree(tree["tree"], console)
+    for label, data in tree["data"].items():
+        say(console, f"{label}: {data}")
     stages = tree["stages"]
     stored = "unknown" if stages["stored"] is None else str(stages["stored"])
     console.print(
@@ -188,7 +211,8 @@ def print_trial(record: Record, console: Console) -> None:
         kept = next((epoch for epoch in epochs if epoch["is_kept"]), None)
         shown = kept or epochs[-1]  # nothing is kept of a trial that was stopped early
         curves.add_row(
-            escape(name), str(len(epochs)), str(kept["epoch"]) if kept else "–", f"{shown['train_loss']:.4f}",
+            escape(name), str(len(epochs)), str(kept["epoch"]) if kept else "–",
+            _show("loss", shown["train_loss"]),
             *(_show("accuracy", shown[key]) for key in ("val_accuracy", "val_accuracy_a", "val_accuracy_b")),
             f"{sum(epoch['seconds'] for epoch in epochs):.1f}",
         )  # fmt: skip
@@ -253,5 +277,5 @@ def _show(key: str, value: Any) -> str:
     if "accuracy" in key:
         return f"{value:.2%}"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.4f}" if key == "loss" else f"{value:.6g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 
+from lightsweep.echo import masked, one_line
+from lightsweep.files import open_to_append
 from lightsweep.records import Outcome
+from lightsweep.terminal import say
 from lightsweep.trial import Trial
 
 QUIET_SECONDS = 60.0  # at most without a line, where there is no terminal
@@ -50,7 +53,7 @@ class Progress:
         self.running: dict[str, tuple[Trial, int]] = {}
         self._clock = clock
         self.started = self.said = clock()
-        self._log: TextIO = log.open("a", encoding="utf-8")
+        self._log = open_to_append(log)
         self._bar: Bar | None = None
         self._task: TaskID | None = None
         if console.is_terminal:
@@ -99,10 +102,11 @@ class Progress:
         self.epochs[trial.trial_id] = sum(stage.epochs for stage in trial.stages)
 
     def say(self, text: str) -> None:
-        """Show a line and log it."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """Show a line and log it; where nobody can see it any more, as in a pipe that was closed, log it."""
+        with suppress(OSError):
+            say(self.console, text)
         self.said = self._clock()
-        self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {one_line(masked(text))}\n".encode())
         self._log.flush()
 
     def advance(self, trial: Trial, epochs: int) -> None:

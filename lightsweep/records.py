@@ -1,9 +1,11 @@
 """What became of a trial: its outcome as a worker says it, and its rows of the three tables."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_schema
 
 from lightsweep.cost import Cost
 from lightsweep.pipeline import StageEntry, TrialResult
@@ -151,6 +153,96 @@ class Record:
     trial: dict[str, Any]
     stages: list[dict[str, Any]]
     epochs: list[dict[str, Any]]
+
+
+_NEEDED = {
+    "trial": (
+        "trial_id",
+        "arm",
+        "seed",
+        "dataset",
+        "status",
+        "error",
+        "started_at",
+        "seconds",
+        "host",
+        "device",
+    ),
+    "stages": ("trial_id", "stage", "stage_index", "origin", "epochs", "seconds", "waited_seconds"),
+    "epochs": (
+        "trial_id",
+        "stage",
+        "stage_index",
+        "epoch",
+        "trial_epoch",
+        "seconds",
+        "val_accuracy",
+        "is_kept",
+    ),
+}
+"""Columns of a journal's rows that no version ever left out."""
+_STATUSES = ["completed", "early_stopped", "failed"]
+
+
+def _row(columns: Mapping[str, str], needed: Collection[str], is_open: bool = False) -> CoreSchema:
+    """Return the schema of a table's row as plain content; an open one has config.* columns, too."""
+    whole = core_schema.int_schema(ge=-(2**63), lt=2**63, strict=True)
+    kinds: dict[str, CoreSchema] = {
+        "str": core_schema.str_schema(strict=True),
+        "int64": whole,
+        "Int64": whole,
+        "float64": core_schema.float_schema(allow_inf_nan=False, strict=True),
+        "bool": core_schema.bool_schema(strict=True),
+    }
+    plain: list[CoreSchema | tuple[CoreSchema, str]] = [
+        kinds[kind] for kind in ("bool", "int64", "float64", "str")
+    ]
+    fields = {}
+    for name, kind in columns.items():
+        schema = core_schema.literal_schema(_STATUSES) if name == "status" else kinds[kind]
+        is_sure = kind in ("int64", "bool") or name in (
+            "trial_id",
+            "arm",
+            "stage",
+            "status",
+            "dataset",
+            "origin",
+        )
+        if not is_sure:
+            schema = core_schema.nullable_schema(schema)
+        fields[name] = core_schema.typed_dict_field(schema, required=name in needed)
+    return core_schema.typed_dict_schema(
+        fields,
+        extra_behavior="allow" if is_open else "ignore",
+        extras_schema=core_schema.nullable_schema(core_schema.union_schema(plain)) if is_open else None,
+    )
+
+
+_RECORD = SchemaValidator(
+    core_schema.typed_dict_schema(
+        {
+            "trial": core_schema.typed_dict_field(_row(TRIAL_COLUMNS, _NEEDED["trial"], is_open=True)),
+            "stages": core_schema.typed_dict_field(
+                core_schema.list_schema(_row(STAGE_COLUMNS, _NEEDED["stages"]))
+            ),
+            "epochs": core_schema.typed_dict_field(
+                core_schema.list_schema(_row(EPOCH_COLUMNS, _NEEDED["epochs"]))
+            ),
+        }
+    )
+)
+
+
+def read_record(line: bytes) -> Record | None:
+    """Return the record of a journal's line; None if it is no whole record."""
+    try:
+        found = Record(**_RECORD.validate_json(line))
+    except ValidationError:
+        return None
+    row = found.trial
+    is_whole = row["status"] != "completed" or (row.get("val_accuracy") is not None and found.stages)
+    is_one = all(each["trial_id"] == row["trial_id"] for each in (*found.stages, *found.epochs))
+    return found if is_whole and is_one else None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The whole job of `lightsweep run`: plan, load, train what is not done yet, record."""
 
 import itertools
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +16,13 @@ from lightsweep.dataspec import DatasetSpec
 from lightsweep.distributed.cluster import Cluster, GoesOn, Job, Listener
 from lightsweep.distributed.placement import Placement, Slots, slots
 from lightsweep.environment import commit
-from lightsweep.errors import InputError, WriteError
+from lightsweep.errors import InputError, LostError, WriteError
+from lightsweep.files import UnreadableError
 from lightsweep.imagedata import Dataset
-from lightsweep.plan import Plan, dataset_labels, design_tree, plan_keys, with_trials
+from lightsweep.plan import Plan, check_splits, dataset_labels, design_tree, plan_keys, with_trials
 from lightsweep.progress import Progress
 from lightsweep.records import DataIdentity, Outcome, Record, SearchPart, outcome_of, record
-from lightsweep.runfolder import RunFolder
+from lightsweep.runfolder import PlannedTrial, RunFolder
 from lightsweep.searchspec import ACCURACY
 from lightsweep.sources import source_fingerprint, training_sources
 from lightsweep.stagefile import StageResult
@@ -78,9 +79,11 @@ def run_sweep(
 
     Raises:
         InputError: Data is missing, a folder cannot be written, or the cluster cannot be used.
+        LostError: The cluster, the disk or the study's database is gone; what was recorded stays.
 
     """
     loaded = load_all(planned, data_dir, download)
+    check_splits(planned, {spec: data.train.labels for spec, data in loaded.items()})
     store = FolderStore(out / STORE)  # a folder that cannot be written is said before Ray starts
     run = RunFolder.create(out, planned.sweep)
 
@@ -96,8 +99,14 @@ def run_sweep(
 
             outcomes = {trial_id: outcome_of(found) for trial_id, found in run.records().items()}
             study = Study(planned, run.folder, outcomes)
-            planned = with_trials(planned, run.planned() if run.is_planned() else ())
-        job = Job(loaded, out / STORE, data_dir, run.scratch, planned.sweep.resources, fresh, attempt)
+            before: Sequence[PlannedTrial] = ()
+            if run.is_planned():
+                try:
+                    before = run.planned()
+                except UnreadableError as error:  # the study and the journal know the same trials
+                    console.print(f"warning: {error}", markup=False, highlight=False, soft_wrap=True)
+            planned = with_trials(planned, before)
+        job = Job(loaded, out / STORE, data_dir, planned.sweep.resources, fresh, attempt)
         work = _Work(planned, job, run, store, cluster)
         run.describe(planned.sweep, design_tree(planned, work.fingerprints), work.trials, work.keys)
         run.keep_sources(training_sources(), source_fingerprint())
@@ -109,6 +118,8 @@ def run_sweep(
         with Progress([] if study else left, run.folder / "log.txt", console, share_done) as progress:
             work.progress = progress
             progress.say(_headline(planned, len(done), study))
+            for line in data_notes(planned, loaded):
+                progress.say(line)
             interrupted = False
             try:
                 _keep_to_limit(store, out, work.all_keys(), progress)
@@ -119,24 +130,53 @@ def run_sweep(
                 _keep_to_limit(store, out, (), progress)
             except KeyboardInterrupt:
                 interrupted = True
-            except WriteError as error:
-                with suppress(WriteError):
+            except (WriteError, LostError) as error:
+                with suppress(InputError):
                     run.compact()
-                raise WriteError(f"{error}; what was recorded stays, and the same command goes on") from None
+                raise _goes_on(error) from None
             finally:
-                run.clear_scratch()
-                if study:
-                    study.leave(run.folder)
                 if work.trackers:
                     work.trackers.close(AT_CTRL_C_SECONDS if interrupted else PATIENCE_SECONDS)
+                if study:
+                    with suppress(WriteError):  # the next run mends what is not left in order
+                        study.leave(run.folder)
             if progress.done:
                 progress.say(progress.ledger())
-            run.write_plan(work.trials, work.keys)
-            final = run.compact()
+            try:
+                run.write_plan(work.trials, work.keys)
+                final = run.compact()
+            except (WriteError, UnreadableError) as error:
+                raise _goes_on(error) from None
     statuses = [found.trial["status"] for found in final.values()]
     failures = tuple(found for found in final.values() if found.trial["status"] == "failed")
     completed, stopped = (statuses.count(status) for status in ("completed", "early_stopped"))
     return RunSummary(run.folder, len(work.trials), completed, stopped, failures, interrupted)
+
+
+def data_notes(planned: Plan, loaded: Mapping[DatasetSpec, Dataset]) -> list[str]:
+    """Say of each data set what was passed over when it was read, and what makes its test images too easy."""
+    found = []
+    labels = dataset_labels(planned, {spec: data.fingerprint for spec, data in loaded.items()})
+    for spec, data in loaded.items():
+        found += [f"{labels[spec]}: {note}" for note in data.notes]
+        if data.validation is not None and (planned.sweep.folds or spec.validation is not None):
+            why = "folds are" if planned.sweep.folds else "dataset.validation is"
+            found.append(f"{labels[spec]}: its own validation images are not used, for {why} set")
+        if shared := data.shared_with_test():
+            found.append(f"warning: {labels[spec]}: {shared_text(shared, len(data.test.labels))}")
+    return list(dict.fromkeys(found))
+
+
+def shared_text(shared: int, total: int) -> str:
+    """Say that so many of a data set's test images are not new to a net."""
+    return (
+        f"{shared:,} of {total:,} test images are among the training or validation images, pixel for pixel: "
+        "test accuracy is too high"
+    )
+
+
+def _goes_on(error: InputError) -> LostError:
+    return LostError(f"{error}; what was recorded stays, and the same command goes on")
 
 
 def likely_device(resources: Resources) -> str:
@@ -381,7 +421,9 @@ class _Work:
     def _ends_chain(self, key: str) -> bool:
         """Whether a stage's result is that it diverged."""
         data = self.store.read(key)
-        return data is not None and "diverged" in StageResult.from_bytes(data, with_weights=False).metrics
+        return (
+            data is not None and "diverged" in StageResult.from_bytes(data, key, with_weights=False).metrics
+        )
 
     def _end(self, trial: Trial, outcome: Outcome) -> None:
         self._record(trial, outcome)
@@ -421,7 +463,7 @@ class _Work:
         if self._slots is not None:
             return self._slots
         resources = self.job.resources
-        self._stack.enter_context(self.cluster.attached(self.run.scratch, resources, self.progress.say))
+        self._stack.enter_context(self.cluster.attached(resources, self.progress.say))
         rooms = self.cluster.rooms()
         found = slots(resources, rooms)
         device_type = "cuda" if found.on_gpus else "cpu"

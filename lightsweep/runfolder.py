@@ -12,21 +12,46 @@ import shutil
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from lightsweep.environment import describe_environment
 from lightsweep.errors import InputError, WriteError
-from lightsweep.records import EPOCH_COLUMNS, STAGE_COLUMNS, TRIAL_COLUMNS, Record
+from lightsweep.files import (
+    UnreadableError,
+    append_line,
+    read_bytes,
+    read_lines,
+    refuse_link,
+    write_together,
+    write_whole,
+)
+from lightsweep.records import EPOCH_COLUMNS, STAGE_COLUMNS, TRIAL_COLUMNS, Record, read_record
 from lightsweep.sweep import Sweep
 from lightsweep.sweepfile import dump_sweep
 from lightsweep.trial import Trial
 
-RAY_SESSION = "ray-session"
+
+class PlannedTrial(TypedDict):
+    """A trial of `plan.json` and `plan.jsonl`."""
+
+    trial_id: Annotated[str, Field(min_length=1, max_length=100)]
+    arm: Annotated[str, Field(max_length=1_000)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    fold: Annotated[int, Field(ge=0, lt=2**31)] | None
+    changes: dict[str, Any]
+    keys: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
+    """Of its stages and its assessment."""
+
+
+_PLAN = TypeAdapter(list[PlannedTrial])
+_PLANNED = TypeAdapter(PlannedTrial)
 
 
 class RunFolder:
@@ -37,9 +62,7 @@ class RunFolder:
         self.journal = folder / "journal.jsonl"
         self._drawn = folder / "plan.jsonl"
         """Trials that a search added to `plan.json` since that was written, a JSON line each."""
-        self._warned: set[int] = set()
-        self.scratch = folder / ".tune"
-        """What Tune writes and nobody needs, and in `RAY_SESSION` where a Ray of our own does so."""
+        self._warned = 0
 
     @staticmethod
     def create(out: Path, sweep: Sweep) -> "RunFolder":
@@ -92,16 +115,16 @@ class RunFolder:
             InputError: The folder cannot be written.
 
         """
-        try:
-            self.clear_scratch()
-            self._remove_drafts()
-            write_text(self.folder / "sweep.yaml", dump_sweep(sweep))
-            write_text(self.folder / "design.json", json.dumps(design, indent=1))
-            self.write_plan(trials, keys)
-            environment = json.dumps(describe_environment(), indent=1)
-            write_text(self.folder / "environment.json", environment)
-        except OSError as error:
-            raise self._not_writable(error) from None
+        shutil.rmtree(self.folder / ".tune", ignore_errors=True)  # of older versions; follows no link
+        self._remove_drafts()
+        self._write(
+            {
+                "sweep.yaml": dump_sweep(sweep),
+                "design.json": json.dumps(design, indent=1),
+                "environment.json": json.dumps(describe_environment(), indent=1),
+                "plan.json": _plan_text(trials, keys),
+            }
+        )
 
     def write_plan(self, trials: Sequence[Trial], keys: Mapping[str, tuple[str, ...]]) -> None:
         """Write plan.json, whole (see `describe`).
@@ -110,9 +133,12 @@ class RunFolder:
             WriteError: The folder cannot be written.
 
         """
-        planned = [_planned(trial, keys) for trial in trials]
+        self._write({"plan.json": _plan_text(trials, keys)})
+
+    def _write(self, texts: Mapping[str, str]) -> None:
+        """Write files together, the plan among them: what was added to it since is in it."""
         try:
-            write_text(self.folder / "plan.json", json.dumps(planned, indent=0))
+            write_together({self.folder / name: partial(_write_text, text) for name, text in texts.items()})
             self._drawn.unlink(missing_ok=True)
         except OSError as error:
             raise self._not_writable(error) from None
@@ -145,19 +171,14 @@ class RunFolder:
                 for module, text in sources.items():
                     archive.writestr(f"{module}.py", text)
 
-        if path.is_file():
+        if path.is_file() and not path.is_symlink():
             return
         try:
+            refuse_link(path.parent)
             path.parent.mkdir(exist_ok=True)
             write_whole(path, write)
         except OSError as error:
             raise self._not_writable(error) from None
-
-    def clear_scratch(self) -> None:
-        """Remove what Ray and Tune left behind, be it just now or when they were killed."""
-        with suppress(OSError):
-            shutil.rmtree((self.scratch / RAY_SESSION).read_text(), ignore_errors=True)
-        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _remove_drafts(self) -> None:
         """Remove drafts of processes that were killed while writing, NAME.PID.tmp."""
@@ -195,47 +216,63 @@ class RunFolder:
         """
         self._append(self.journal, {"trial": new.trial, "stages": new.stages, "epochs": new.epochs})
 
-    def _append(self, path: Path, content: dict[str, Any]) -> None:
-        line = json.dumps(content, allow_nan=False)
+    def _append(self, path: Path, content: Mapping[str, Any]) -> None:
         try:
-            with path.open("a+b") as file:
-                file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
-                cut = file.read(1) not in (b"", b"\n")
-                file.write(("\n" * cut + line + "\n").encode())
-                file.flush()
-                os.fsync(file.fileno())
+            append_line(path, json.dumps(content, allow_nan=False).encode())
         except OSError as error:
             raise self._not_writable(error) from None
 
     def records(self) -> dict[str, Record]:
-        """Return the newest record of each trial by its id; lines that are not whole are warned of."""
+        """Return the newest record of each trial by its id; lines that are none are passed over and counted.
+
+        Raises:
+            UnreadableError: The journal is no plain file.
+
+        """
         found: dict[str, Record] = {}
-        for number, line in enumerate(_lines(self.journal), 1):
-            try:
-                new = Record(**json.loads(line))
+        damaged: list[int] = []
+        for number, line in enumerate(read_lines(self.journal), 1):
+            new = read_record(line) if line else None
+            if new is None:
+                damaged.append(number)
+            else:
                 found[new.trial["trial_id"]] = new
-            except (ValueError, TypeError, KeyError):
-                if number in self._warned:
-                    continue
-                self._warned.add(number)
-                warnings.warn(f"{self.journal}, line {number}: not a whole record, passed over", stacklevel=2)
+        if len(damaged) > self._warned:
+            self._warned = len(damaged)
+            lines = f"line {damaged[0]} is" if len(damaged) == 1 else f"{len(damaged):,} lines are"
+            first = "" if len(damaged) == 1 else f" (the first is line {damaged[0]})"
+            warnings.warn(f"{self.journal}: {lines} not a whole record, passed over{first}", stacklevel=2)
         return found
 
     def is_planned(self) -> bool:
         """Whether the run was ever begun."""
         return (self.folder / "plan.json").is_file()
 
-    def planned(self) -> list[dict[str, Any]]:
-        """Return trial_id, arm, seed, fold, changes and stage keys of each trial of the plan."""
-        plan: list[dict[str, Any]] = json.loads((self.folder / "plan.json").read_text(encoding="utf-8"))
-        lines = _lines(self._drawn)
-        ids = {entry["trial_id"] for entry in plan} if lines else set()
-        for line in lines:
-            with suppress(ValueError, TypeError, KeyError):  # a killed search may have left the last one cut
-                drawn = json.loads(line)
-                if drawn["trial_id"] not in ids:
-                    plan.append(drawn)
-                    ids.add(drawn["trial_id"])
+    def planned(self) -> list[PlannedTrial]:
+        """Return the trials of the plan, those among them that a search has added.
+
+        Raises:
+            UnreadableError: The plan is not there, no plain file, or not what a run writes.
+
+        """
+        path = self.folder / "plan.json"
+        try:
+            plan = _PLAN.validate_json(read_bytes(path), strict=True)
+        except FileNotFoundError:
+            raise UnreadableError(f"{path}: is gone; {_REWRITE}") from None
+        except ValidationError as error:
+            raise UnreadableError(f"{path}: not a run's plan ({first_fault(error)}); {_REWRITE}") from None
+        ids = {entry["trial_id"] for entry in plan}
+        if len(ids) < len(plan):
+            raise UnreadableError(f"{path}: not a run's plan (a trial stands in it twice); {_REWRITE}")
+        for line in read_lines(self._drawn):
+            try:
+                drawn = _PLANNED.validate_json(line or b"", strict=True)
+            except ValidationError:  # a killed search may have left the last one cut
+                continue
+            if drawn["trial_id"] not in ids:
+                plan.append(drawn)
+                ids.add(drawn["trial_id"])
         return plan
 
     def compact(self) -> dict[str, Record]:
@@ -248,26 +285,42 @@ class RunFolder:
             "stages": ([row for record in kept.values() for row in record.stages], STAGE_COLUMNS),
             "epochs": ([row for record in kept.values() for row in record.epochs], EPOCH_COLUMNS),
         }
+        frames = {name: _table(rows, columns) for name, (rows, columns) in tables.items()}
         try:
-            for name, (rows, columns) in tables.items():
-                table = _table(rows, columns)
-                write_whole(self.folder / f"{name}.parquet", partial(table.to_parquet, index=False))
+            write_together(
+                {
+                    self.folder / f"{name}.parquet": partial(table.to_parquet, index=False)
+                    for name, table in frames.items()
+                }
+            )
         except OSError as error:
             raise self._not_writable(error) from None
         return kept
 
 
-def _planned(trial: Trial, keys: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
-    identity = {"trial_id": trial.trial_id, "arm": trial.arm, "seed": trial.seed, "fold": trial.fold}
-    return {**identity, "changes": trial.changes, "keys": keys[trial.trial_id]}
+_REWRITE = "run that sweep again, which writes it anew"
 
 
-def _lines(path: Path) -> list[str]:
-    """Return a file's lines; none where there is no file."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
+def first_fault(error: ValidationError) -> str:
+    """Return where and why plain content breaks its schema, in a few words."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else first["msg"]
+
+
+def _plan_text(trials: Sequence[Trial], keys: Mapping[str, tuple[str, ...]]) -> str:
+    return json.dumps([_planned(trial, keys) for trial in trials], indent=0)
+
+
+def _planned(trial: Trial, keys: Mapping[str, tuple[str, ...]]) -> PlannedTrial:
+    return {
+        "trial_id": trial.trial_id, "arm": trial.arm, "seed": trial.seed, "fold": trial.fold,
+        "changes": trial.changes, "keys": list(keys[trial.trial_id]),
+    }  # fmt: skip
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def _is_alive(process: int) -> bool:
@@ -294,18 +347,3 @@ def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
         else:
             frame[key] = frame[key].astype("boolean" if kinds == {bool} else "str")
     return frame
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file whole or not at all."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        write(draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -11,10 +11,10 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import optuna
@@ -26,11 +26,15 @@ from optuna.distributions import (
 )
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import Field, TypeAdapter
 from sqlalchemy.exc import SQLAlchemyError
+from typing_extensions import TypedDict
 
 from lightsweep.arms import apply_changes
 from lightsweep.cost import Cost, cost, latency_ms
+from lightsweep.echo import one_line
 from lightsweep.errors import InputError, WriteError
+from lightsweep.files import open_plain
 from lightsweep.imagedata import DatasetInfo
 from lightsweep.plan import Plan
 from lightsweep.records import Outcome
@@ -186,18 +190,16 @@ class Study:
     def _draw(self) -> Draw | None:
         """Ask the study once; None for what is not to be trained, of which it is told at once."""
         count = len(self._study.get_trials(deepcopy=False, states=(*_ENDED, TrialState.RUNNING)))
-        self._study.sampler = _sampler(self.search, count)
+        self._study.sampler = _Sampler(self.search, count)
         asked = self._study.ask()
         made = self._make(asked)
         if made is None:
             return None
         arm, trial, its_cost, costs = made
-        # a transaction each: a trial without the last one was never handed out
-        attributes = {"arm": arm, "seed": trial.seed}
         if "latency_ms" in costs:
-            attributes["latency_ms"] = costs["latency_ms"]
-        for key, value in {**attributes, "trial_id": trial.trial_id}.items():
-            asked.set_user_attr(key, value)
+            asked.set_user_attr("latency_ms", costs["latency_ms"])
+        # one transaction: a trial without it was never handed out
+        asked.set_user_attr(DRAWN, {"trial_id": trial.trial_id, "arm": arm, "seed": trial.seed})
         known = self.draws.get(trial.trial_id)
         if known is None:
             draw = Draw(asked.number, trial, its_cost, costs, self._lows(costs))
@@ -238,8 +240,9 @@ class Study:
 
     def _seed(self, asked: optuna.Trial, settings: str) -> int:
         """Return the seed to train with: the search's; for a repetition the next one if it is to be new."""
-        if "seed" in asked.user_attrs:  # it was under way when the search was killed
-            return int(asked.user_attrs["seed"])
+        drawn = _drawn_as(asked.user_attrs)
+        if drawn is not None:  # it was under way when the search was killed
+            return drawn["seed"]
         if self.search.repeats == "reuse":
             return self.search.seed
         taken, seed = self._seeds.get(settings, set()), self.search.seed
@@ -363,29 +366,40 @@ class Study:
 
     def _take_over(self, outcomes: Mapping[str, Outcome]) -> None:
         """Take over the study's trials: tell it of those that have a record, ask again what has none."""
-        self._told.seconds = self._study.user_attrs.get("seconds", 0.0)
+        self._told.seconds = max(float(self._study.user_attrs.get("seconds", 0.0)), 0.0)
         for frozen in self._study.get_trials(deepcopy=False):
-            status = frozen.user_attrs.get("status")
-            if "latency_ms" in frozen.user_attrs:
-                self._costs(*self._configured(frozen), frozen.user_attrs["latency_ms"])
-            if frozen.state == TrialState.WAITING and frozen.user_attrs.get("trial_id") in outcomes:
-                # recorded, then interrupted before the study was told
-                self._study._storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
-                frozen = self._study._storage.get_trial(frozen._trial_id)
-            if frozen.state == TrialState.RUNNING and "trial_id" not in frozen.user_attrs:
-                self._requeue(frozen)
-            elif frozen.state != TrialState.WAITING and status != "infeasible":
-                self._recall(frozen, outcomes)
-            if frozen.state in _ENDED and status != "infeasible":
-                self._told.trials += 1
-                self._told.epochs += frozen.user_attrs.get("epochs", 0)
+            try:
+                self._take_over_one(frozen, outcomes)
+            except (InputError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+                why = str(error) if isinstance(error, InputError) else repr(error)
+                raise InputError(
+                    f"{_where(self.sweep)}: its trial {frozen.number} is none of this search ({why}); give "
+                    "this search another name, or remove the folder"
+                ) from None
 
-    def _recall(self, frozen: FrozenTrial, outcomes: Mapping[str, Outcome]) -> None:
+    def _take_over_one(self, frozen: FrozenTrial, outcomes: Mapping[str, Outcome]) -> None:
+        status, drawn = frozen.user_attrs.get("status"), _drawn_as(frozen.user_attrs)
+        if "latency_ms" in frozen.user_attrs:
+            self._costs(*self._configured(frozen), float(frozen.user_attrs["latency_ms"]))
+        if frozen.state == TrialState.WAITING and drawn is not None and drawn["trial_id"] in outcomes:
+            # recorded, then interrupted before the study was told
+            self._study._storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
+            frozen = self._study._storage.get_trial(frozen._trial_id)
+        if frozen.state == TrialState.RUNNING and drawn is None:
+            self._requeue(frozen)
+        elif frozen.state != TrialState.WAITING and status != "infeasible":
+            if drawn is None:
+                raise ValueError("it ended and was never handed out")
+            self._recall(frozen, drawn, outcomes)
+        if frozen.state in _ENDED and status != "infeasible":
+            self._told.trials += 1
+            self._told.epochs += max(int(frozen.user_attrs.get("epochs", 0)), 0)
+
+    def _recall(self, frozen: FrozenTrial, drawn: "Drawn", outcomes: Mapping[str, Outcome]) -> None:
         """Take over a trial that was once handed out."""
-        attributes = frozen.user_attrs
         spec, its_cost = self._configured(frozen)
         changes = self._changes_of(frozen)
-        trial = Trial(attributes["arm"], self.dataset, spec, attributes["seed"], changes=changes)
+        trial = Trial(drawn["arm"], self.dataset, spec, drawn["seed"], changes=changes)
         draw = self.draws.get(trial.trial_id)
         if draw is None:
             costs = self._costs(spec, its_cost)
@@ -460,6 +474,34 @@ class Study:
             near = [index for index in ranked if misses[index] <= confirmation.margin]
             chosen = near[: confirmation.at_most]
         return [draws[index] for index in sorted(chosen)]
+
+
+DRAWN = "drawn"
+
+
+class Drawn(TypedDict):
+    """What was handed out for a trial of the study: its one attribute that counts, `DRAWN`."""
+
+    trial_id: str
+    arm: str
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+
+
+_DRAWN = TypeAdapter(Drawn)
+
+
+def _drawn_as(attributes: Mapping[str, Any]) -> Drawn | None:
+    """Return what was handed out for a trial with these attributes; None if it never was.
+
+    Studies of older versions have an attribute for each.
+
+    Raises:
+        ValueError: They are none that a search writes.
+
+    """
+    older = {key: attributes[key] for key in ("trial_id", "arm", "seed") if key in attributes}
+    found = attributes.get(DRAWN, older if len(older) == 3 else None)
+    return None if found is None else _DRAWN.validate_python(found)
 
 
 _ENDED = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
@@ -572,12 +614,52 @@ def _search_of(sweep: Sweep) -> Search:
     return sweep.search
 
 
-def _sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
-    """Return the sampler for one draw, with a stream of its own: a search that goes on repeats no draws.
+class _Sampler(optuna.samplers.BaseSampler):
+    """The sampler for one draw, with a stream of its own: a search that goes on repeats no draws.
+
+    What it draws parameter by parameter has a stream for each: where a search was killed between two of
+    them, the others are drawn as they would have been.
+    """
+
+    def __init__(self, search: Search, number: int) -> None:
+        self.search, self.number = search, number
+        self.whole = _sampler(search, derive(search.seed, "sampler", number) % 2**32)
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self.whole.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self.whole.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        stream = derive(self.search.seed, "sampler", self.number, param_name) % 2**32
+        one = _sampler(self.search, stream)
+        return one.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self.whole.before_trial(study, trial)
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        self.whole.after_trial(study, trial, state, values)
+
+
+def _sampler(search: Search, stream: int) -> optuna.samplers.BaseSampler:
+    """Return Optuna's sampler with a stream.
 
     Quasi-random points are a sequence, whose place the study keeps: its seed stays.
     """
-    stream = derive(search.seed, "sampler", number) % 2**32
     with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
         match search.sampler:
             case "tpe":
@@ -625,10 +707,10 @@ def _open(sweep: Sweep, search: Search, folder: Path) -> optuna.Study:
         if before is None:
             study.set_user_attr("search", content)
             study.set_user_attr("run_folder", where)
-        elif search.storage is not None and study.user_attrs["run_folder"] != where:
+        elif search.storage is not None and study.user_attrs.get("run_folder") != where:
             raise InputError(
                 f"search.storage = {search.storage}: has a study {sweep.name} already, of "
-                f"{study.user_attrs['run_folder']}; give this sweep another name"
+                f"{study.user_attrs.get('run_folder')}; give this sweep another name"
             )
         elif before != content:
             raise InputError(
@@ -640,7 +722,10 @@ def _open(sweep: Sweep, search: Search, folder: Path) -> optuna.Study:
 
 def _storage(search: Search, folder: Path) -> optuna.storages.RDBStorage:
     if search.storage is None:
-        return optuna.storages.RDBStorage(f"sqlite:///{(folder / STUDY_FILE).absolute()}")
+        path = (folder / STUDY_FILE).absolute()
+        with suppress(FileNotFoundError):
+            open_plain(path).close()
+        return optuna.storages.RDBStorage(f"sqlite:///{path}")
     url = search.storage.replace("postgresql://", "postgresql+psycopg://", 1)
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
@@ -656,10 +741,14 @@ def _database(sweep: Sweep):  # type: ignore[no-untyped-def]
     try:
         with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
             yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        where = f"search.storage = {sweep.search.storage}" if sweep.search.storage else STUDY_FILE  # type: ignore[union-attr]
-        cause = " ".join(str(error.__cause__ or error).split())[:200]
-        raise WriteError(f"{where}: the study's database cannot be used ({cause})") from None
+    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        cause = one_line(error.__cause__ or error, 200)
+        raise WriteError(f"{_where(sweep)}: the study's database cannot be used ({cause})") from None
+
+
+def _where(sweep: Sweep) -> str:
+    storage = _search_of(sweep).storage
+    return f"search.storage = {storage}" if storage else STUDY_FILE
 
 
 def copy_study(sweep: Sweep, folder: Path, path: Path) -> None:

@@ -6,7 +6,7 @@ file counts its syntax tree: no comments, docstrings or messages of errors, nor 
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +17,15 @@ _DECIDES_NOTHING = {
     "lightsweep.dataspec": "the data's fingerprint and the settings of the split are in the key",
     "lightsweep.errors": "says what is wrong",
     "lightsweep.sources": "this file: another rule gives another hash",
+    "lightsweep.stagecheck": "refuses what is stored, and makes nothing",
     "lightsweep.stagefile": "has a version of its own in each file",
     "lightsweep.store": "keeps results as they are",
     "lightsweep.torchvision_import": "brings torchvision here as it is",
 }
 PACKAGE = ROOT.partition(".")[0]
+PACKAGE_FOLDER = Path(__file__).parent.parent
+"""In which `import lightsweep` found this one."""
+WORKER = "lightsweep.distributed.worker"
 
 
 @cache
@@ -36,19 +40,23 @@ def source_fingerprint() -> str:
     return fingerprint_of(training_sources().values())
 
 
-def read_sources(package: Path) -> dict[str, str]:
-    """Return the text of each file of a package that decides results, by its module's name, in their order.
+def read_sources(
+    package: Path, root: str = ROOT, without: Collection[str] = _DECIDES_NOTHING
+) -> dict[str, str]:
+    """Return the text of each file of a package that decides results, by its module's name, in order.
 
     Args:
         package: The folder `lightsweep`, here or anywhere else.
+        root: The module that counts, with all that it imports.
+        without: Modules that do not count.
 
     """
     found: dict[str, str] = {}
-    left = [ROOT]
+    left = [root]
     while left:
         name = left.pop()
         file = _file_of(name, package)
-        if file is not None and name not in found and name not in _DECIDES_NOTHING:
+        if file is not None and name not in found and name not in without:
             found[name] = file.read_text(encoding="utf-8")
             left += _imports(ast.parse(found[name]))
     return dict(sorted(found.items()))
@@ -68,6 +76,13 @@ def training_code() -> dict[str, str]:
     """
     packages = ("torch", "numpy", "scikit-learn")
     return {"source": source_fingerprint(), **{package: version_of(package) for package in packages}}
+
+
+@cache
+def worker_code() -> dict[str, str]:
+    """Return what a worker runs: `training_code`, and fingerprint and place of what its module imports."""
+    texts = read_sources(Path(__file__).parent, WORKER, without=())
+    return {**training_code(), "worker": fingerprint_of(texts.values()), "folder": str(PACKAGE_FOLDER)}
 
 
 @cache

@@ -8,10 +8,12 @@ field says otherwise.
 import difflib
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -74,6 +76,16 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
+def _is_seen(name: str) -> str:
+    if all(unicodedata.category(character) in ("Cc", "Cf", "Zs", "Zl", "Zp") for character in name):
+        raise complain("must have a character that can be seen")
+    return name
+
+
+Named = AfterValidator(_is_seen)
+MOST_SEED = 2**53 - 1 - 1_000_000
+"""Seeds above it are other numbers in the page (JavaScript's are doubles); a placebo adds a million."""
+Seed = Annotated[int, Field(strict=True, ge=0, le=MOST_SEED)]
 Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Width = Annotated[int, Field(strict=True, ge=1, le=65_536)]
 Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_bool)]
@@ -324,7 +336,7 @@ Schedule = Literal["constant", "cosine", "linear"]
 class StageSpec(Spec):
     """One training stage: which blocks train, on which loss, how, and for how long."""
 
-    name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
+    name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$"), Named]
     """For tables and figures; no two stages share one."""
     train: str | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
     """Blocks that train; all others are frozen whole: `all`, `last-N`, or a list of names such as

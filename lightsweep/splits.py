@@ -8,15 +8,36 @@ from lightsweep.errors import InputError
 from lightsweep.seeding import derive
 
 Integers = npt.NDArray[np.int64]
+DEFAULT_VALIDATION = 0.1
+"""Of the training images, where neither the sweep file nor the data says otherwise."""
 _TEST_SHARE = 5  # one image of so many is a test image, where a data set has no test images of its own
 
 
+def held_out(spec: DatasetSpec, train_count: int, own_count: int, folds: int | None) -> int:
+    """Return how many of the training images are validation images.
+
+    Args:
+        spec: How to split.
+        train_count: Number of training images.
+        own_count: Number of validation images that the data brings along.
+        folds: Number of parts, or None.
+
+    """
+    if folds is not None:
+        return train_count // folds
+    if spec.validation is None and own_count:
+        return 0
+    share = DEFAULT_VALIDATION if spec.validation is None else spec.validation
+    return share if isinstance(share, int) else round(share * train_count)
+
+
 def split(
-    labels: Integers, spec: DatasetSpec, seed: int, fold: int | None, folds: int | None
+    labels: Integers, spec: DatasetSpec, seed: int, fold: int | None, folds: int | None, own_count: int = 0
 ) -> tuple[Integers, Integers]:
     """Split the training images, stratified, into training and validation images.
 
-    Validation images are spec.validation of them or, with folds, the fold-th (from 0) of so many parts.
+    Validation images are spec.validation of them or, with folds, the fold-th (from 0) of so many parts; none
+    where the data brings validation images along and spec.validation is null.
     Then at most spec.train_limit training images are kept; a smaller limit's are among a larger one's.
     A class's share of each part is within one image of its share of all images.
 
@@ -26,6 +47,7 @@ def split(
         seed: Any integer from 0; the same arguments give the same split.
         fold: Which part validates, or None without folds.
         folds: Number of parts, or None.
+        own_count: Number of validation images that the data brings along.
 
     Returns:
         Indices of the training and of the validation images, int64, sorted.
@@ -35,8 +57,11 @@ def split(
 
     """
     if fold is None or folds is None:
-        count = spec.validation if isinstance(spec.validation, int) else round(spec.validation * len(labels))
-        train, validation = _hold_out(labels, count, derive(seed, "validation"), "dataset.validation")
+        count = held_out(spec, len(labels), own_count, None)
+        if own_count and spec.validation is None:
+            train, validation = np.arange(len(labels)), np.empty(0, np.int64)
+        else:
+            train, validation = _hold_out(labels, count, derive(seed, "validation"), "dataset.validation")
     else:
         smallest = int(np.unique(labels, return_counts=True)[1].min())
         if smallest < folds:

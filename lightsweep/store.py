@@ -7,11 +7,13 @@ written by nobody else.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import math
 import os
 import re
+import shutil
 import warnings
 import weakref
 from collections.abc import Callable, Collection, Iterator
@@ -21,11 +23,14 @@ from pathlib import Path
 from typing import Protocol
 
 from lightsweep.errors import WriteError
+from lightsweep.files import UnreadableError, read_bytes, read_text, write_text
 from lightsweep.stagefile import Checkpoint, DamagedResultError, StageResult
 
 RESULT, CHECKPOINT, TEMPORARY = ".stage", ".checkpoint", ".tmp"
 _KEY = re.compile(r"[0-9a-f]{64}")
 _PROBE = "0" * 64  # no SHA-256 that anybody has seen
+MOST_BYTES = 4 * 2**30  # of a stage file: nets of half a billion parameters with their optimizer's state
+SETTINGS_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class StageStore(Protocol):
 
     checkpoint_seconds: float
     """How often a stage under way hands over what it has, between epochs."""
+    gives_weights: bool
+    """Whether results come with their weights."""
 
     def claim(self, key: str) -> Answer:
         """Return a key's result or, without one, make the caller the only one who makes it."""
@@ -59,11 +66,15 @@ class StageStore(Protocol):
     def release(self, key: str) -> None:
         """Give a claim back without a result."""
 
+    def discard(self, key: str, kind: str, reason: str) -> None:
+        """Remove what is whole and yet not what its key stands for; `kind` is RESULT or CHECKPOINT."""
+
 
 class NoStore:
     """Keeps nothing and knows nothing: every stage is trained."""
 
     checkpoint_seconds = math.inf
+    gives_weights = True
 
     def claim(self, key: str) -> Answer:
         """Return that there is nothing."""
@@ -76,6 +87,9 @@ class NoStore:
         """Forget it."""
 
     def release(self, key: str) -> None:
+        """Do nothing."""
+
+    def discard(self, key: str, kind: str, reason: str) -> None:
         """Do nothing."""
 
 
@@ -116,7 +130,8 @@ class FolderStore:
         self.folder, self.warn = folder, warn
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._claims = os.open(folder / "claims", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            self._claims = os.open(folder / "claims", flags, 0o666)
         except OSError as error:
             raise _not_writable(folder, error) from None
         weakref.finalize(self, os.close, self._claims)
@@ -143,27 +158,36 @@ class FolderStore:
         Tensors are read by who needs them; what is wrong with them beyond the checksum is found there.
         """
         try:
-            data = self.path(key, kind).read_bytes()
-            if kind == RESULT:
-                StageResult.from_bytes(data, with_weights=False)
-            else:
-                Checkpoint.from_bytes(data, with_tensors=False)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            self.discard(key, kind, error.strerror or str(error))
+            return self.look(key, kind)
         except DamagedResultError as error:
             self.discard(key, kind, str(error))
-        else:
-            return data
         return None
+
+    def look(self, key: str, kind: str = RESULT) -> bytes | None:
+        """Return a file's bytes, and change nothing.
+
+        Raises:
+            DamagedResultError: The file is there and not whole, or cannot be read.
+
+        """
+        try:
+            data = read_bytes(self.path(key, kind), MOST_BYTES)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except UnreadableError as error:
+            raise DamagedResultError(str(error)) from None
+        if kind == RESULT:
+            StageResult.from_bytes(data, key, with_weights=False)
+        else:
+            Checkpoint.from_bytes(data, key, with_tensors=False)
+        return data
 
     def discard(self, key: str, kind: str, reason: str) -> None:
         """Remove a file that cannot be used, with a warning."""
         path, what = self.path(key, kind), "stage result" if kind == RESULT else "checkpoint"
         self.warn(f"{what} {path} is discarded and trained again: {reason}")
         with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+            _remove_whatever(path)
 
     def write(self, key: str, data: bytes, kind: str = RESULT) -> None:
         """Write a file of a claimed key, whole or not at all; a result takes its checkpoint's place.
@@ -175,7 +199,10 @@ class FolderStore:
         path, temporary = self.path(key, kind), self.path(key, TEMPORARY)
         try:
             path.parent.mkdir(exist_ok=True)
+            if path.parent.is_symlink():
+                raise OSError(errno.ELOOP, f"{path.parent.name} is a link")
             try:
+                _remove_whatever(temporary)
                 temporary.write_bytes(data)
                 temporary.replace(path)
             finally:
@@ -202,7 +229,7 @@ class FolderStore:
         for path in self._files():
             if path.suffix in (RESULT, CHECKPOINT):
                 with contextlib.suppress(OSError):
-                    stat = path.stat()
+                    stat = path.lstat()
                     yield Entry(path.stem, path, stat.st_size, stat.st_mtime)
 
     def remove(self, entries: Collection[Entry]) -> list[Entry]:
@@ -218,10 +245,10 @@ class FolderStore:
     def limit_bytes(self) -> int | None:
         """Return the size that the store is cut down to before and after a run; None is any size."""
         try:
-            limit = json.loads((self.folder / "settings.json").read_text(encoding="utf-8"))["limit_bytes"]
-        except (OSError, ValueError, LookupError, TypeError):
+            limit = json.loads(read_text(self.folder / "settings.json", SETTINGS_BYTES))["limit_bytes"]
+        except (OSError, UnreadableError, ValueError, LookupError, TypeError, RecursionError):
             return None
-        return limit if isinstance(limit, int) else None
+        return limit if type(limit) is int and limit >= 0 else None
 
     def set_limit(self, limit_bytes: int | None) -> None:
         """Set that size.
@@ -232,9 +259,7 @@ class FolderStore:
         """
         path = self.folder / "settings.json"
         try:
-            temporary = path.with_suffix(TEMPORARY)
-            temporary.write_text(json.dumps({"limit_bytes": limit_bytes}), encoding="utf-8")
-            temporary.replace(path)
+            write_text(path, json.dumps({"limit_bytes": limit_bytes}))
         except OSError as error:
             raise _not_writable(path, error) from None
 
@@ -250,7 +275,7 @@ class FolderStore:
         if not self.try_claim(path.stem):
             return False
         try:
-            path.unlink(missing_ok=True)
+            _remove_whatever(path)
         except OSError as error:
             raise _not_writable(path, error) from None
         finally:
@@ -264,16 +289,26 @@ def stage_file(folder: Path, key: str) -> Path:
     return folder / key[:2] / f"{key}{RESULT}"
 
 
-def unpack(result: bytes | None, checkpoint: bytes | None, discard: Callable[[str, str], None]) -> Answer:
+def _remove_whatever(path: Path) -> None:
+    """Remove what stands in an entry's place: a file, a link (not what it leads to), a pipe, a folder."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def unpack(
+    key: str, result: bytes | None, checkpoint: bytes | None, discard: Callable[[str, str], None]
+) -> Answer:
     """Return an answer from bytes; what cannot be read is not in it, but discarded by its kind and why."""
     if result is not None:
         try:
-            return Answer(StageResult.from_bytes(result))
+            return Answer(StageResult.from_bytes(result, key))
         except DamagedResultError as error:
             discard(RESULT, str(error))
     if checkpoint is not None:
         try:
-            return Answer(checkpoint=Checkpoint.from_bytes(checkpoint))
+            return Answer(checkpoint=Checkpoint.from_bytes(checkpoint, key))
         except DamagedResultError as error:
             discard(CHECKPOINT, str(error))
     return Answer()
@@ -282,25 +317,30 @@ def unpack(result: bytes | None, checkpoint: bytes | None, discard: Callable[[st
 class LocalStore:
     """A store's folder for trials that run in this process, one after the other."""
 
+    gives_weights = True
+
     def __init__(self, folder: FolderStore, checkpoint_seconds: float = 10.0) -> None:
         self.folder, self.checkpoint_seconds = folder, checkpoint_seconds
 
     def claim(self, key: str) -> Answer:
         """Return a key's result; no other process is waited for."""
-        return unpack(
-            self.folder.read(key), self.folder.read(key, CHECKPOINT), partial(self.folder.discard, key)
-        )
+        stored = self.folder.read(key), self.folder.read(key, CHECKPOINT)
+        return unpack(key, *stored, partial(self.folder.discard, key))
 
     def put(self, key: str, result: StageResult) -> None:
         """Keep a result."""
-        self.folder.write(key, result.to_bytes())
+        self.folder.write(key, result.to_bytes(key))
 
     def put_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint."""
-        self.folder.write(key, checkpoint.to_bytes(), CHECKPOINT)
+        self.folder.write(key, checkpoint.to_bytes(key), CHECKPOINT)
 
     def release(self, key: str) -> None:
         """Do nothing: nothing is claimed."""
+
+    def discard(self, key: str, kind: str, reason: str) -> None:
+        """Remove what its key does not stand for."""
+        self.folder.discard(key, kind, reason)
 
 
 class NotStoredError(Exception):
@@ -311,6 +351,7 @@ class LookUps:
     """A store's folder that only answers, without weights, and has nobody train."""
 
     checkpoint_seconds = math.inf
+    gives_weights = False
 
     def __init__(self, folder: FolderStore) -> None:
         self.folder = folder
@@ -325,7 +366,7 @@ class LookUps:
         data = self.folder.read(key)
         if data is None:
             raise NotStoredError(key)
-        return Answer(StageResult.from_bytes(data, with_weights=False))
+        return Answer(StageResult.from_bytes(data, key, with_weights=False))
 
     def put(self, key: str, result: StageResult) -> None:
         """Never called."""
@@ -338,6 +379,10 @@ class LookUps:
     def release(self, key: str) -> None:
         """Never called."""
         raise AssertionError(key)
+
+    def discard(self, key: str, kind: str, reason: str) -> None:
+        """Remove what its key does not stand for."""
+        self.folder.discard(key, kind, reason)
 
 
 def _offset(key: str) -> int:

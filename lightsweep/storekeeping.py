@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from pydantic import TypeAdapter
-
 from lightsweep.errors import InputError
+from lightsweep.files import UnreadableError
 from lightsweep.runfolder import RunFolder
 from lightsweep.store import Entry, FolderStore
 
@@ -55,17 +54,6 @@ class Summary:
     unreferenced: Amount
 
 
-@dataclass(frozen=True)
-class _Planned:
-    """What counts here of a trial in plan.json."""
-
-    trial_id: str
-    keys: tuple[str, ...]
-
-
-_PLAN = TypeAdapter(list[_Planned])
-
-
 def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=3)
 
@@ -84,17 +72,12 @@ def references(out: Path, on_unknown: Callable[[str], None] = _warn) -> dict[str
     """
     found: dict[str, list[str]] = {}
     for folder in sorted(out.iterdir()):
-        plan = folder / "plan.json"
+        if not (folder / "plan.json").exists():
+            continue  # no run's folder
         try:
             keys = _keys(RunFolder(folder))
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # no run's folder
-        except (OSError, ValueError) as error:
-            fault = error.strerror if isinstance(error, OSError) else "damaged, or of an older lightsweep"
-            on_unknown(
-                f"{plan}: cannot be read ({fault}), so what its run refers to is unknown; run that sweep "
-                "again or delete the folder"
-            )
+        except UnreadableError as error:
+            on_unknown(f"{error}; until then what its run refers to is unknown")
             continue
         for key in keys:
             found.setdefault(key, []).append(folder.name)
@@ -102,10 +85,9 @@ def references(out: Path, on_unknown: Callable[[str], None] = _warn) -> dict[str
 
 
 def _keys(run: RunFolder) -> set[str]:
-    planned = _PLAN.validate_python(run.planned())
-    records = run.records()
-    kept = [records[trial.trial_id] for trial in planned if trial.trial_id in records]
-    return {key for trial in planned for key in trial.keys} | {
+    planned, records = run.planned(), run.records()
+    kept = [records[trial["trial_id"]] for trial in planned if trial["trial_id"] in records]
+    return {key for trial in planned for key in trial["keys"]} | {
         row["key"] for record in kept for row in record.stages if "key" in row
     }
 

@@ -8,7 +8,18 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from lightsweep.dataspec import DatasetName, DatasetSpec
 from lightsweep.searchspec import Search
-from lightsweep.spec import ArmSpec, Count, Fraction, Number, Spec, canonical_json, complain, nearest
+from lightsweep.spec import (
+    ArmSpec,
+    Count,
+    Fraction,
+    Named,
+    Number,
+    Seed,
+    Spec,
+    canonical_json,
+    complain,
+    nearest,
+)
 
 TrackerName = Literal["tensorboard", "mlflow"]
 
@@ -71,7 +82,7 @@ def _check_plain(values: Any, name: str) -> None:
         ) from None
 
 
-ArmName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,80}$")]
+ArmName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,80}$"), Named]
 Values = Annotated[list[Any], Field(min_length=1)]
 # A key below base (or of the data set) -> its value. `match: parameters`, `macs` or `compute` among them
 # makes filters (for compute: epochs) grow or shrink until the arm costs what base costs, `within` a share.
@@ -157,8 +168,7 @@ class Sweep(Spec):
     dataset: DatasetSpec
     """The images."""
     seeds: (
-        Annotated[int, Field(strict=True, ge=1, le=10_000)]
-        | Annotated[tuple[Annotated[int, Field(strict=True, ge=0)], ...], Field(min_length=1)]
+        Annotated[int, Field(strict=True, ge=1, le=10_000)] | Annotated[tuple[Seed, ...], Field(min_length=1)]
     ) = 3
     """Number of seeds (0, 1, …), or the seeds themselves. Seeds are paired over the arms. With a search they
     are what its front is confirmed with."""

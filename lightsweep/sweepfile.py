@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+from lightsweep.echo import masked
 from lightsweep.errors import InputError
 from lightsweep.spec import nearest
 from lightsweep.sweep import Sweep
@@ -156,7 +157,12 @@ class _Places:
 def _describe(error: ValidationError, tree: Any, places: _Places | None) -> str:
     first, *others = error.errors(include_url=False)
     key, value = _locate(first, tree)
-    if first["type"].endswith("_type"):  # of a union's branches, the one whose type fitted tells more
+    deeper = [other for other in others if len(_locate(other, tree)[0]) > len(key)]
+    if first["type"].endswith("_type") and deeper and _locate(deeper[0], tree)[0][: len(key)] == key:
+        first = deeper[0]  # of a union's branches, the one that came into a list or mapping tells more
+        key, value = _locate(first, tree)
+        others = [other for other in others if other is not first]
+    if first["type"].endswith("_type"):  # likewise the one whose type fitted
         branches = (other for other in others if _locate(other, tree)[0] == key)
         first = next((other for other in branches if not other["type"].endswith("_type")), first)
     rule = _rule(first)
@@ -238,7 +244,7 @@ def _kind(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = (
-        {None: "null", True: "true", False: "false"}[value] if isinstance(value, bool | None) else repr(value)
-    )
+    if isinstance(value, bool | None):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = masked(repr(value))
     return text if len(text) <= 60 else text[:57] + "…"

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lightsweep.errors import InputError
+from lightsweep.files import read_text, refuse_link, write_text
 from lightsweep.records import Record
-from lightsweep.runfolder import write_text
 from lightsweep.sweep import TrackerName
 
 EPOCH_METRICS = ("val_accuracy", "train_accuracy", "val_loss", "train_loss", "learning_rate")
@@ -211,6 +211,7 @@ class _TensorBoard:
         self.summary = _import("torch.utils.tensorboard.summary", "tensorboard")
         self.writer = _import("torch.utils.tensorboard", "tensorboard").SummaryWriter
         self.folder, self.name, self.text = run_folder / "tensorboard", sweep_name, sweep_text
+        refuse_link(self.folder)
         self.label, self.is_remote = f"TensorBoard ({self.folder})", False
         self.sweep: Any = None
 
@@ -223,7 +224,7 @@ class _TensorBoard:
         folder = self.folder / record.trial["trial_id"]
         marker = folder / "shown"  # written last: a folder without it was left by a killed run
         version = _version(record.trial)
-        if marker.is_file() and marker.read_text(encoding="utf-8") == version:
+        if marker.exists() and read_text(marker) == version:
             return
         shutil.rmtree(folder, ignore_errors=True)
         writer = self.writer(str(folder))
@@ -269,6 +270,7 @@ class _MLflow:
         os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
         self.mlflow = _import("mlflow", "mlflow")
         self.entities = _import("mlflow.entities", "mlflow")
+        refuse_link(run_folder / "mlflow.db")
         local = f"sqlite:///{_quoted(run_folder.resolve() / 'mlflow.db')}"
         self.uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or local
         self.is_remote = self.uri != local
@@ -420,9 +422,9 @@ def _quoted(path: Path) -> str:
 def _folder_id(run_folder: Path) -> str:
     """Return what tells this run folder's trials from another's, wherever the folder goes."""
     path = run_folder / "tracking-id"
-    if not path.is_file():
+    if not path.exists():
         write_text(path, uuid.uuid4().hex)
-    return path.read_text(encoding="utf-8").strip()
+    return read_text(path).strip()
 
 
 def without_secrets(text: str) -> str:

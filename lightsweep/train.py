@@ -113,6 +113,11 @@ class StageState:
         self.net.load_state_dict(net)
         self.records = [EpochRecord.from_plain(record) for record in checkpoint.epochs]
 
+    @property
+    def count(self) -> int:
+        """Number of tensors that the optimizer trains."""
+        return len(self._parameters())
+
     def _parameters(self) -> list[nn.Parameter]:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 

@@ -10,6 +10,7 @@ from lightsweep.dataspec import DatasetSpec
 from lightsweep.schedule import network_of, stage_table
 from lightsweep.sources import training_code, version_of
 from lightsweep.spec import ArmSpec, ModelSpec, NetSpec, Network, QuantiseStage, StageSpec, content_hash
+from lightsweep.splits import DEFAULT_VALIDATION
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +36,12 @@ class Trial:
     @cached_property
     def spec_hash(self) -> str:
         """Hash of the arm's settings: equal for its seeds and folds, whatever the arm is called."""
-        settings = _plain(self.spec)
+        settings, images = _plain(self.spec), _plain(self.dataset)
+        if images["validation"] is None:
+            images["validation"] = DEFAULT_VALIDATION  # what null meant before data could bring its own
         if not self.spec.tf32:
             del settings["tf32"]  # younger than the ids of trials that runs have recorded
-        return content_hash({**_plain(self.dataset), **settings, "stages": _plain_stages(self.stages)})
+        return content_hash({**images, **settings, "stages": _plain_stages(self.stages)})
 
     @cached_property
     def trial_id(self) -> str:

@@ -16,6 +16,7 @@ from lightsweep.machine import describe_machine, make_repeatable
 from lightsweep.plan import Plan
 from lightsweep.records import DataIdentity, Outcome, Record, record
 from lightsweep.runfolder import RunFolder
+from lightsweep.splits import held_out
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, NoStore
 from lightsweep.trial import Trial, stage_keys
@@ -177,7 +178,7 @@ def _compare_weights(
         if data is None or key not in results:
             continue
         compared += 1
-        stored, made = StageResult.from_bytes(data).weights, results[key].weights
+        stored, made = StageResult.from_bytes(data, key).weights, results[key].weights
         if stored.keys() != made.keys() or not all(torch.equal(stored[name], made[name]) for name in made):
             unequal.append(f"stage {stage.name}: its weights are not the stored ones")
     return compared, unequal
@@ -201,8 +202,5 @@ def _is_close(before: float, after: float, count: int) -> bool:
 
 
 def _validation_count(trial: Trial, dataset: Dataset) -> int:
-    images = len(dataset.train.labels)
-    if trial.folds is not None:
-        return images // trial.folds
-    share = trial.dataset.validation
-    return share if isinstance(share, int) else round(share * images)
+    own = 0 if dataset.validation is None else len(dataset.validation.labels)
+    return held_out(trial.dataset, len(dataset.train.labels), own, trial.folds) or own

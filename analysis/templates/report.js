@@ -340,7 +340,7 @@ function save(name, text, type) {
 function saveTrials() {
   const columns = Object.entries(data.trials);
   const lines = [columns.map(([name]) => inCsv(name)), ...data.rows.map((row) => columns.map(([, column]) => inCsv(cell(column, row))))];
-  save("trials.csv", lines.map((line) => `${line.join(",")}\r\n`).join(""), "text/csv");
+  save("trials.csv", "\ufeff" + lines.map((line) => `${line.join(",")}\r\n`).join(""), "text/csv"); // Excel takes it for UTF-8 by its mark
 }
 
 // ---------------------------------------------------------------- all together

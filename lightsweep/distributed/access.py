@@ -9,10 +9,12 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import psutil
 
 from lightsweep.errors import InputError
 
@@ -83,7 +85,7 @@ def check_access(place: str, environment: Mapping[str, str], insecure: bool) -> 
 
     """
     answer = ask(place, {**environment, MODE: "disabled"})
-    if answer.kind == "yes" and not insecure and not _is_loopback(place):
+    if answer.kind == "yes" and not insecure and _is_open_to_others(place, answer.nodes):
         raise InputError(
             f"--address {place}: this cluster lets in whoever reaches it, and runs any code for them; start "
             "it with a token (ray get-auth-token --generate; RAY_AUTH_MODE=token at each ray start), or say "
@@ -142,10 +144,21 @@ def _token_path(environment: Mapping[str, str]) -> Path:
     return Path(given) if given else Path(environment.get("HOME", "/")) / ".ray" / "auth_token"
 
 
-def _is_loopback(place: str) -> bool:
-    host = place.rpartition(":")[0].strip("[]")
-    try:
-        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
-    except OSError:
-        return False
-    return all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found)
+def _is_open_to_others(place: str, nodes: Sequence[str]) -> bool:
+    """Whether others than this machine can reach a cluster, by whatever name it is reached here.
+
+    They can if a node of it has an address other than this machine's loopback, or its head listens at one.
+    """
+    port = int(place.rpartition(":")[2])
+    heard_at = [
+        connection.laddr.ip
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+    ]
+    return not heard_at or not all(map(_is_loopback, [*nodes, *heard_at]))
+
+
+def _is_loopback(address: str) -> bool:
+    found = ipaddress.ip_address(address.partition("%")[0])
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback

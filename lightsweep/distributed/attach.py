@@ -8,20 +8,23 @@ import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import ray
 from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray._raylet import Config  # type: ignore[attr-defined]
 from ray.autoscaler.sdk import request_resources
+from ray.job_config import JobConfig
 
 from lightsweep.distributed.access import MODE, check_access, use_own_token
 from lightsweep.distributed.placement import Room, first_share
+from lightsweep.distributed.watch import RayIsGoneError, Watch
+from lightsweep.echo import one_line
 from lightsweep.errors import InputError
-from lightsweep.runfolder import RAY_SESSION
+from lightsweep.sources import PACKAGE_FOLDER
 from lightsweep.sweep import Resources
 
 WAITING_SAYS_SECONDS = 30.0
@@ -33,11 +36,12 @@ def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[None
 
     Args:
         address: Of a cluster; None starts one.
-        scratch: Folder that notes where a cluster of our own keeps its temporary files.
+        scratch: Folder of a cluster of our own.
         insecure: Attach also to a cluster that lets in everybody who can reach it.
 
     Raises:
         InputError: There is no cluster at the address, or none that may be used.
+        LostError: The cluster was gone before the body had ended.
 
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong reaches the user as records
@@ -46,31 +50,74 @@ def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[None
             if address is None:
                 use_own_token(os.environ)
                 Config.initialize("")  # Ray read its mode when it was imported
-                context: Any = ray.init(
+                ray.init(
                     address="local",
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level=logging.CRITICAL,
+                    job_config=_Job(),
+                    _temp_dir=str(scratch),
                 )
-                scratch.mkdir(exist_ok=True)
-                (scratch / RAY_SESSION).write_text(context.address_info["session_dir"])
             else:
                 place = _find(address)
                 os.environ[MODE] = check_access(place, os.environ, insecure)
                 Config.initialize("")
-                ray.init(address=place, log_to_driver=False, logging_level=logging.CRITICAL)
-    except (OSError, ValueError, RuntimeError) as error:
+                ray.init(
+                    address=place, log_to_driver=False, logging_level=logging.CRITICAL, job_config=_Job()
+                )
+    except InputError:
+        raise
+    except Exception as error:  # Ray raises bare ones, too
+        ray.shutdown()
         name = f"--address {address}: no Ray cluster answers there" if address else "Ray does not start here"
-        raise InputError(f"{name} ({_one_line(error)})") from None
+        raise InputError(f"{name} ({type(error).__name__}: {one_line(error, 200)})") from None
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # as Ctrl-C; Ray's own ends us with a stack trace
+    watch = Watch(_listeners())
     try:
-        yield
+        with watch.watching():
+            yield
+    except BaseException as error:
+        if watch.gone is None:
+            raise
+        end_processes()
+        raise watch.error() from (None if isinstance(error, RayIsGoneError) else error)
     finally:
         with _unstoppable():  # half shut down, Ray's own threads would end this process without a word
-            ray.shutdown()
+            if watch.gone is None:  # else Ray would wait for it
+                ray.shutdown()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class _Job(JobConfig):
+    """Has workers import what this process has imported, and nothing of the folder that it was called in."""
+
+    def __init__(self) -> None:
+        paths = [] if PACKAGE_FOLDER.name in ("site-packages", "dist-packages") else [str(PACKAGE_FOLDER)]
+        super().__init__(_py_driver_sys_path=paths)
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        """Say so, for then Ray adds neither the current folder nor the script's to the workers' path."""
+        return True
+
+
+def _listeners() -> dict[str, tuple[str, int]]:
+    """Return what must answer as long as a run is attached: the cluster's head, and this node's raylet."""
+    context = ray.get_runtime_context()
+    head = urlsplit(f"//{context.gcs_address}")
+    here = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
+    return {
+        "its head (GCS)": (head.hostname or "", head.port or 0),
+        "this node's raylet": (here["NodeManagerAddress"], here["NodeManagerPort"]),
+    }
+
+
+def end_processes() -> None:
+    """Kill what this process has started, with all that it has started in turn: half of Ray is of no use."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def rooms() -> list[Room]:
@@ -141,7 +188,3 @@ def _unstoppable() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:200]

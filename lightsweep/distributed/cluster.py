@@ -48,8 +48,6 @@ class Job:
     """The stage store of the launching process."""
     data_dir: Path
     """Folder in which nodes look for the data sets' files, too, if their environment names none."""
-    scratch: Path
-    """Folder for files of which none is needed afterwards."""
     resources: Resources
     """What one trial takes."""
     fresh: bool
@@ -64,18 +62,16 @@ class Cluster(Protocol):
     name: str
     """In words."""
 
-    def attached(
-        self, scratch: Path, resources: Resources, say: Callable[[str], None]
-    ) -> AbstractContextManager[None]:
+    def attached(self, resources: Resources, say: Callable[[str], None]) -> AbstractContextManager[None]:
         """Start it or attach to it, and wait until it has room for a trial.
 
         Args:
-            scratch: Folder that notes where temporary files are.
             resources: What one trial takes.
             say: Called with a line when something is worth one.
 
         Raises:
             InputError: It cannot be used.
+            LostError: It was gone before the body had ended.
 
         """
 

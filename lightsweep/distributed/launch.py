@@ -23,12 +23,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from lightsweep.broker import Broker
 from lightsweep.dataspec import DatasetSpec
 from lightsweep.distributed.cluster import GoesOn, Job, Listener, Source
+from lightsweep.distributed.code import refuse_other_code
 from lightsweep.distributed.data import NodesData, send
 from lightsweep.distributed.placement import Placement
 from lightsweep.distributed.worker import Worker
 from lightsweep.errors import InputError, WriteError
 from lightsweep.records import Outcome, failed
-from lightsweep.sources import training_code
+from lightsweep.sources import worker_code
 from lightsweep.spec import ArmSpec
 from lightsweep.trial import Trial
 
@@ -37,18 +38,31 @@ MOST_WAITING = 1_000_000  # calls
 
 def run_trials(
     job: Job,
+    scratch: Path,
     source: Source,
     placement: Placement,
     listener: Listener,
     rungs: Sequence[int] = (),
     goes_on: GoesOn | None = None,
 ) -> None:
-    """Run trials in parallel on the attached cluster (see `cluster.Cluster.run_trials`)."""
-    broker = start_broker(job.store_folder, job.fresh, job.data_dir)
+    """Run trials in parallel on the attached cluster (see `cluster.Cluster.run_trials`).
+
+    Args:
+        job: What is the same for all trials.
+        scratch: Folder on this machine for files of which none is needed afterwards.
+        source: What to train.
+        placement: Where.
+        listener: Hears of the trials.
+        rungs: Numbers of epochs after which a trial asks whether it goes on.
+        goes_on: Answers.
+
+    """
+    refuse_other_code()
+    broker = start_broker(job, scratch)
     trainable = tune.with_parameters(
         Worker, sent=send(job.datasets), broker=broker,
         checkpoint_seconds=job.resources.checkpoint_seconds, attempt=job.attempt,
-        rungs=frozenset(rungs), code=training_code(),
+        rungs=frozenset(rungs), code=worker_code(),
     )  # fmt: skip
     reporter = _Reporter(broker, listener, placement)
 
@@ -66,7 +80,7 @@ def run_trials(
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=str(job.scratch.absolute()),
+                storage_path=str(scratch / "tune"),
                 verbose=0,
                 callbacks=[reporter],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -171,12 +185,12 @@ class _Scheduler(FIFOScheduler):
 class _Home(Broker, NodesData):
     """What workers ask of the launching node: stage results, and to have data sets read."""
 
-    def __init__(self, folder: str, fresh: bool, data_dir: str) -> None:
-        Broker.__init__(self, folder, fresh)
+    def __init__(self, folder: str, fresh: bool, memory: Path, data_dir: str) -> None:
+        Broker.__init__(self, folder, fresh, memory)
         NodesData.__init__(self, data_dir)
 
 
-def start_broker(store_folder: Path, fresh: bool, data_dir: Path) -> Any:
+def start_broker(job: Job, scratch: Path) -> Any:
     """Start the stage store's actor beside this process, which is attached to a cluster.
 
     Every trial that waits for another's stage holds a call open; past Ray's own limit of 1,000 the result
@@ -186,7 +200,8 @@ def start_broker(store_folder: Path, fresh: bool, data_dir: Path) -> Any:
     options = ray.remote(num_cpus=0)(_Home).options(
         scheduling_strategy=here, max_restarts=-1, max_task_retries=-1, max_concurrency=MOST_WAITING
     )
-    return options.remote(str(store_folder.absolute()), fresh, str(data_dir.absolute()))
+    folders = str(job.store_folder.absolute()), str(job.data_dir.absolute())
+    return options.remote(folders[0], job.fresh, scratch / "broker", folders[1])
 
 
 class _Reporter(Callback):

@@ -28,14 +28,19 @@ class OnRay:
 
         """
         self.address, self.insecure = address, insecure
+        self._scratch: Path | None = None
         self._metrics: SweepMetrics | None = None
 
     @contextmanager
-    def attached(self, scratch: Path, resources: Resources, say: Callable[[str], None]) -> Iterator[None]:
+    def attached(self, resources: Resources, say: Callable[[str], None]) -> Iterator[None]:
         """Start the cluster or attach to it (see `cluster.Cluster.attached`)."""
         from lightsweep.distributed import access, attach
+        from lightsweep.distributed.session import temporary_folder
 
-        with attach.cluster(self.address, scratch, self.insecure):
+        with (
+            temporary_folder() as self._scratch,
+            attach.cluster(self.address, self._scratch, self.insecure),
+        ):
             if self.address is not None:  # a cluster may grow, this machine does not
                 if warning := access.warn_of_readable_token(os.environ):
                     say(f"warning: {warning}")
@@ -68,4 +73,5 @@ class OnRay:
         """Run trials in parallel with Ray Tune."""
         from lightsweep.distributed.launch import run_trials
 
-        run_trials(job, source, placement, listener, rungs, goes_on)
+        assert self._scratch is not None  # it is attached
+        run_trials(job, self._scratch, source, placement, listener, rungs, goes_on)

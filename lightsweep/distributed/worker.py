@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import asdict
 from typing import Any
 
@@ -15,12 +15,13 @@ from ray import tune
 from lightsweep.attempt import Attempt
 from lightsweep.broker import BrokerStore
 from lightsweep.dataspec import DatasetSpec
+from lightsweep.distributed.code import refusal
 from lightsweep.distributed.data import Sent
 from lightsweep.errors import MachineError, WriteError
 from lightsweep.imagedata import Dataset
 from lightsweep.machine import make_repeatable
 from lightsweep.records import Outcome
-from lightsweep.sources import training_code
+from lightsweep.sources import worker_code
 from lightsweep.trial import Trial
 
 REPORT_SECONDS = 2.0  # between a worker's words on a trial under way
@@ -41,7 +42,7 @@ class Worker(tune.Trainable):
     ) -> None:
         """Begin with a first trial; Tune calls this once in each worker."""
         self.sent, self.attempt, self.rungs = sent, attempt, rungs
-        self.refusal = refuse_other_code(code, training_code())
+        self.refusal = refusal(code, worker_code(), platform.node())
         self.datasets: dict[str, Dataset] = {}
         """By fingerprint."""
         self.steps: Generator[Outcome, None, Outcome] | None = None
@@ -117,21 +118,3 @@ class Worker(tune.Trainable):
             "gpu_used_bytes": torch.cuda.max_memory_reserved(),
             "gpu_bytes": torch.cuda.get_device_properties(self.device).total_memory,
         }
-
-
-def refuse_other_code(wanted: Mapping[str, str], here: Mapping[str, str]) -> str | None:
-    """Say in a line why this worker must not train, if what it would train by is not what was asked for.
-
-    Args:
-        wanted: `sources.training_code` of the launching process, which has made the trials' keys.
-        here: The same of this process.
-
-    """
-    for name, value in wanted.items():
-        if here.get(name) != value:
-            its = "another lightsweep" if name == "source" else f"{name} {here.get(name)}, not {value}"
-            return (
-                f"{platform.node()}: its workers have {its}, so they would train other nets than those that "
-                "are asked for; install the same versions on all nodes"
-            )
-    return None

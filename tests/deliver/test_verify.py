@@ -93,9 +93,9 @@ def test_one_bit_of_one_epoch_is_noticed(recorded: Recorded) -> None:
 
 
 def test_other_weights_in_the_store_are_noticed(recorded: Recorded) -> None:
-    result = StageResult.from_bytes(recorded.store.read(recorded.keys[1]) or b"")
+    result = StageResult.from_bytes(recorded.store.read(recorded.keys[1]) or b"", recorded.keys[1])
     result.weights["a.conv1.convolution.weight"][0, 0, 0, 0] += 1e-6
-    recorded.store.write(recorded.keys[1], result.to_bytes())
+    recorded.store.write(recorded.keys[1], result.to_bytes(recorded.keys[1]))
     found = recorded.verify()
     assert found.differences == ("stage fusion: its weights are not the stored ones",)
     assert not found.is_confirmed

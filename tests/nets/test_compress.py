@@ -417,7 +417,7 @@ def test_every_net_is_rounded_and_read_back_from_its_bytes(model: ModelSpec, see
     rounded = {name for name, module in net.named_modules() if isinstance(module, Quantised)}
     assert rounded == layers
     assert not matrix_layers(net)
-    state = StageResult.from_bytes(StageResult(weights=net.state_dict()).to_bytes()).weights
+    state = StageResult.from_bytes(StageResult(weights=net.state_dict()).to_bytes("key"), "key").weights
     int8 = {name for name, tensor in state.items() if tensor.dtype == torch.int8}
     assert int8 == {f"{name}.weight" for name in layers}
     kept = [name for name in before if name.removesuffix(".weight") not in layers]

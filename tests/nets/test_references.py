@@ -420,7 +420,7 @@ def test_a_stage_that_goes_on_from_a_checkpoint_ends_like_an_undisturbed_one(arc
     spec, row = small(architecture), stage(epochs=3)
     killed, again = (StageState.begin(build(spec, SHAPE, CLASSES, "heads", 0), spec, row) for _ in range(2))
     list(itertools.islice(steps(killed, spec, row), 2))
-    again.go_on_from(Checkpoint.from_bytes(killed.to_checkpoint(seconds=1.0).to_bytes()))
+    again.go_on_from(Checkpoint.from_bytes(killed.to_checkpoint(seconds=1.0).to_bytes("key"), "key"))
     assert len(list(steps(again, spec, row))) == 1
     assert not differing(trained(spec, row), weights(again.net))
 

@@ -14,8 +14,11 @@ from lightsweep.sources import fingerprint_of, read_sources, source_fingerprint,
 PACKAGE = Path(lightsweep.__file__).parent
 KEPT_APART = {
     "lightsweep.dataspec": "the data's fingerprint stands for it",
+    "lightsweep.echo": "says it",
     "lightsweep.errors": "says what is wrong",
+    "lightsweep.files": "reads what is checked afterwards",
     "lightsweep.sources": "makes the fingerprint",
+    "lightsweep.stagecheck": "refuses what is stored, and makes nothing",
     "lightsweep.stagefile": "has a version of its own in each file",
     "lightsweep.store": "keeps results as they are",
     "lightsweep.torchvision_import": "brings torchvision here as it is",

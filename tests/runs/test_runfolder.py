@@ -170,14 +170,45 @@ def test_drafts_of_killed_writers_go_and_those_of_living_ones_stay(tmp_path):
     assert [draft.exists() for draft in (killed, living, foreign)] == [False, True, True]
 
 
-def test_what_a_killed_run_left_of_ray_goes(tmp_path):
-    run, session = RunFolder.create(tmp_path, SWEEP), tmp_path / "session"
-    for folder in (session / "logs", run.scratch):
-        folder.mkdir(parents=True)
-    (run.scratch / RAY_SESSION).write_text(str(session))
+def test_no_path_in_a_received_run_folder_is_followed(tmp_path):
+    """Older versions kept in .tune/ray-session which folder to remove: whoever made the run folder chose it."""
+    run, mine = RunFolder.create(tmp_path, SWEEP), tmp_path / "mine"
+    (mine / "letters").mkdir(parents=True)
+    (run.folder / ".tune").mkdir()
+    (run.folder / ".tune" / "ray-session").write_text(str(mine))
+    (run.folder / ".tune" / "link").symlink_to(mine)
     run.describe(SWEEP, {}, [], {})
-    assert not session.exists()
-    assert not run.scratch.exists()
+    assert (mine / "letters").is_dir()
+    assert not (run.folder / ".tune").exists()
+    (run.folder / ".tune").symlink_to(mine)
+    run.describe(SWEEP, {}, [], {})
+    assert (mine / "letters").is_dir()
+
+
+NAMES = ["plan.json", "plan.jsonl", "journal.jsonl", "sweep.yaml", "design.json", "environment.json"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "trials.parquet", "log.txt", "code", "study.db", "tensorboard"])
+def test_nothing_is_written_through_a_link(tmp_path, outcome, name):
+    run, mine = RunFolder.create(tmp_path, SWEEP), tmp_path / "mine"
+    (mine if name in ("code", "tensorboard") else mine.parent).mkdir(exist_ok=True)
+    mine.is_dir() or mine.write_text("letters\n")
+    run.write_plan(TRIALS, KEYS)
+    (run.folder / name).unlink(missing_ok=True)
+    (run.folder / name).symlink_to(mine)
+    sweep = Sweep.model_validate({**SWEEP.model_dump(), "search": SEARCH}) if name == "study.db" else SWEEP
+    with suppress(UnreadableError):
+        run.keep_sources({}, "0" * 64)
+        run.append(record(TRIALS[0], COST, outcome, "", DIGITS))
+        run.add_to_plan(TRIALS[:1], KEYS)
+        Progress([], run.folder / "log.txt", Console(file=io.StringIO())).say("a line")
+        if name == "study.db":
+            Study(plan(sweep, lambda spec: describe(spec, tmp_path)), run.folder, {})
+        if name == "tensorboard":
+            open_trackers(("tensorboard",), run.folder, "small", "").close(HANGS_SECONDS)
+        run.describe(SWEEP, {}, TRIALS, KEYS)
+        run.compact()
+    assert list(mine.iterdir()) == [] if mine.is_dir() else mine.read_text() == "letters\n"
 
 
 def test_a_journal_that_cannot_be_written_is_one_error(tmp_path, outcome):

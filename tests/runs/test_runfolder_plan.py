@@ -13,7 +13,7 @@ from lightsweep.trial import Trial
 
 SWEEP = Sweep.model_validate({"name": "small", "dataset": {"name": "digits"}})
 TRIALS = [Trial(f"net {seed}", DatasetSpec(name="digits"), ArmSpec(), seed) for seed in range(4)]
-KEYS = {trial.trial_id: ("k1", "k2") for trial in TRIALS}
+KEYS = {trial.trial_id: ("1" * 64, "2" * 64) for trial in TRIALS}
 
 
 def test_a_plan_is_added_to_without_being_written_again(tmp_path):
@@ -26,7 +26,7 @@ def test_a_plan_is_added_to_without_being_written_again(tmp_path):
     assert [entry["trial_id"] for entry in run.planned()] == [trial.trial_id for trial in TRIALS]
     assert run.planned()[3] == {
         "trial_id": TRIALS[3].trial_id, "arm": "net 3", "seed": 3, "fold": None, "changes": {},
-        "keys": ["k1", "k2"],
+        "keys": ["1" * 64, "2" * 64],
     }  # fmt: skip
 
 

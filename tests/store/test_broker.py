@@ -17,8 +17,8 @@ from lightsweep.stagefile import Checkpoint
 from lightsweep.store import FolderStore, stage_file
 
 KEY, OTHER_KEY = "ab" * 32, "cd" * 32
-DATA = some_result().to_bytes()
-CHECKPOINT_DATA = Checkpoint({}, [{"epoch": 1}], 1.0).to_bytes()
+DATA = some_result().to_bytes(KEY)
+CHECKPOINT_DATA = Checkpoint({}, [{"epoch": 1}], 1.0).to_bytes(KEY)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,8 @@ def _polls_at_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def broker(folder: Path, fresh: bool = False) -> Broker:
-    return Broker(str(folder), fresh)
+    """Return a broker on a store; one after another has the first one's memory."""
+    return Broker(str(folder), fresh, folder / "memory")
 
 
 async def waiting(some: Broker, owner: str, key: str = KEY) -> asyncio.Task[Reply]:
@@ -116,10 +117,53 @@ def test_a_broker_that_began_anew_takes_what_its_workers_bring(tmp_path: Path) -
     asyncio.run(play())
 
 
+def test_a_broker_that_began_anew_lets_nobody_else_make_what_is_being_made(tmp_path: Path) -> None:
+    """The owner trains on and asks nothing for a while; who waited asks the new broker first."""
+
+    async def play() -> None:
+        await broker(tmp_path).claim(KEY, "one")
+        again = broker(tmp_path)
+        waits = await waiting(again, "two")
+        assert not waits.done()
+        assert (await again.claim(KEY, "one")).result is None  # it is the owner's, who may ask again
+        assert again.put(KEY, "one", DATA) is None
+        assert (await waits).result == DATA
+
+    asyncio.run(play())
+
+
+def test_a_broker_that_began_anew_knows_which_claims_had_ended(tmp_path: Path) -> None:
+    async def play() -> None:
+        first = broker(tmp_path)
+        for key, end in ((KEY, first.release), (OTHER_KEY, lambda _, owner: first.drop(owner))):
+            await first.claim(key, "one")
+            end(key, "one")
+        with (tmp_path / "memory").open("a") as file:
+            file.write(f"owned {'ef' * 32} o")  # the broker was killed here
+        again = broker(tmp_path)
+        for key in (KEY, OTHER_KEY, "ef" * 32):
+            assert (await again.claim(key, "two")).result is None
+
+    asyncio.run(play())
+
+
+def test_a_fresh_runs_broker_that_began_anew_knows_what_it_had_made(tmp_path: Path) -> None:
+    async def play() -> None:
+        FolderStore(tmp_path).write(OTHER_KEY, some_result().to_bytes(OTHER_KEY))
+        first = broker(tmp_path, fresh=True)
+        await first.claim(KEY, "one")
+        first.put(KEY, "one", DATA)
+        again = broker(tmp_path, fresh=True)
+        assert (await again.claim(KEY, "two")).result == DATA
+        assert (await again.claim(OTHER_KEY, "two")).result is None
+
+    asyncio.run(play())
+
+
 def test_fresh_passes_over_what_was_stored_but_shares_what_it_makes(tmp_path: Path) -> None:
     async def play() -> None:
         store = FolderStore(tmp_path)
-        store.write(KEY, some_result(9).to_bytes())
+        store.write(KEY, some_result(9).to_bytes(KEY))
         some = broker(tmp_path, fresh=True)
         assert (await some.claim(KEY, "one")).result is None
         some.put(KEY, "one", DATA)

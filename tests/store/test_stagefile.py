@@ -15,9 +15,10 @@ from torch import Tensor
 
 from lightsweep.models import build
 from lightsweep.spec import ModelSpec
-from lightsweep.stagefile import DamagedResultError, StageResult
+from lightsweep.stagefile import Checkpoint, DamagedResultError, StageResult
 
-MAGIC = b"lightsweep stage 2\n"
+MAGIC = b"lightsweep stage 3\n"
+KEY, OTHER_KEY = "ab" * 32, "cd" * 32
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.uint8, torch.bool]
 
 
@@ -53,54 +54,63 @@ results = st.builds(
 @given(results)
 @settings(max_examples=50)
 def test_bytes_give_the_result_back_bit_for_bit(result: StageResult) -> None:
-    assert_same(StageResult.from_bytes(result.to_bytes()), result)
+    assert_same(StageResult.from_bytes(result.to_bytes(KEY), KEY), result)
 
 
 def test_a_nets_weights_survive() -> None:
     net = build(ModelSpec(batch_norm=True), (1, 28, 28), 10, "fused", seed=0)
     result = StageResult(weights={name: t.contiguous() for name, t in net.state_dict().items()})
-    data = result.to_bytes()
-    assert_same(StageResult.from_bytes(data), result)
+    data = result.to_bytes(KEY)
+    assert_same(StageResult.from_bytes(data, KEY), result)
     assert len(data) < 100_000
-    net.load_state_dict(StageResult.from_bytes(data).weights)
+    net.load_state_dict(StageResult.from_bytes(data, KEY).weights)
 
 
 def test_every_truncation_is_noticed() -> None:
-    data = some_result().to_bytes()
+    data = some_result().to_bytes(KEY)
     for length in range(len(data)):
         with pytest.raises(DamagedResultError):
-            StageResult.from_bytes(data[:length])
+            StageResult.from_bytes(data[:length], KEY)
 
 
 def test_every_flipped_bit_is_noticed() -> None:
     """In the first and last kilobyte each bit, in between each byte."""
-    data = bytearray(some_result().to_bytes())
+    data = bytearray(some_result().to_bytes(KEY))
     for index in range(len(data)):
         edge = index < 1024 or index >= len(data) - 1024
         for bit in range(8) if edge else [index % 8]:
             data[index] ^= 1 << bit
             with pytest.raises(DamagedResultError):
-                StageResult.from_bytes(bytes(data))
+                StageResult.from_bytes(bytes(data), KEY)
             data[index] ^= 1 << bit
-    assert_same(StageResult.from_bytes(bytes(data)), some_result())
+    assert_same(StageResult.from_bytes(bytes(data), KEY), some_result())
 
 
-@pytest.mark.parametrize("more", [b"\0", b"\n", MAGIC, some_result().to_bytes()])
+@pytest.mark.parametrize("more", [b"\0", b"\n", MAGIC, some_result().to_bytes(KEY)])
 def test_bytes_too_many_are_noticed(more: bytes) -> None:
     with pytest.raises(DamagedResultError):
-        StageResult.from_bytes(some_result().to_bytes() + more)
+        StageResult.from_bytes(some_result().to_bytes(KEY) + more, KEY)
+
+
+def test_another_keys_result_is_noticed() -> None:
+    """Two files of a store that were exchanged: each is whole, and neither is what its name says."""
+    with pytest.raises(DamagedResultError, match="its checksum does not fit its content and its key"):
+        StageResult.from_bytes(some_result().to_bytes(OTHER_KEY), KEY)
+    checkpoint = Checkpoint({}, [], 1.0).to_bytes(OTHER_KEY)
+    with pytest.raises(DamagedResultError, match="and its key"):
+        Checkpoint.from_bytes(checkpoint, KEY)
 
 
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_no_result(data: bytes) -> None:
     for some in (data, MAGIC + data, signed(data)):
         with pytest.raises(DamagedResultError):
-            StageResult.from_bytes(some)
+            StageResult.from_bytes(some, KEY)
 
 
 def signed(payload: bytes) -> bytes:
     """Give foreign content the header that a result has."""
-    return MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload
+    return MAGIC + hashlib.sha256(KEY.encode() + payload).hexdigest().encode() + b"\n" + payload
 
 
 def saved(tree: Any) -> bytes:
@@ -129,7 +139,7 @@ def test_a_foreign_pickle_is_refused_and_its_code_not_run(tmp_path: Path, where:
         "inside": lambda: saved({"weights": {"w": torch.zeros(1)}, "json": "{}", "more": bomb}),
     }[where]()
     with pytest.raises(DamagedResultError, match=r"it cannot be read \("):
-        StageResult.from_bytes(signed(payload))
+        StageResult.from_bytes(signed(payload), KEY)
     assert not ran.exists()
     if where == "pickle":
         pickle.loads(payload)
@@ -144,4 +154,4 @@ def test_a_foreign_pickle_is_refused_and_its_code_not_run(tmp_path: Path, where:
 )  # fmt: skip
 def test_whole_files_of_something_else_are_refused(tree: Any) -> None:
     with pytest.raises(DamagedResultError):
-        StageResult.from_bytes(signed(saved(tree)))
+        StageResult.from_bytes(signed(saved(tree)), KEY)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -31,9 +32,10 @@ class ThisProcess:
     name = "this process"
 
     @contextmanager
-    def attached(self, scratch: Path, resources: Resources, say: Callable[[str], None]) -> Iterator[None]:
+    def attached(self, resources: Resources, say: Callable[[str], None]) -> Iterator[None]:
         make_repeatable()
-        yield
+        with TemporaryDirectory() as self.scratch:
+            yield
 
     def rooms(self) -> list[Room]:
         return [Room(cpus=2, gpus=0)]
@@ -50,7 +52,7 @@ class ThisProcess:
         rungs: Sequence[int] = (),
         goes_on: GoesOn | None = None,
     ) -> None:
-        broker = Broker(str(job.store_folder), job.fresh)
+        broker = Broker(str(job.store_folder), job.fresh, Path(self.scratch) / "broker")
         under_way: list[Trial] = []
         while True:
             while len(under_way) < 2 and isinstance(given := source(), Trial):

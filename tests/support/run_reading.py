@@ -35,7 +35,7 @@ def weights(folder: Path) -> dict[str, bytes]:
     """Each stage's weights, as bytes, by key."""
     found = {}
     for key, path in results(folder).items():
-        result = StageResult.from_bytes(path.read_bytes())
+        result = StageResult.from_bytes(path.read_bytes(), path.stem)
         found[key] = b"".join(tensor.numpy().tobytes() for tensor in result.weights.values())
     return found
 

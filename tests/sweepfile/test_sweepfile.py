@@ -243,7 +243,8 @@ WRONG_FILES = {
         "base.stages.0.train (stage a) = 'last-²': matches no block of the net; did you mean last-5?"
     ),
     HEAD.replace("digits}", "digits, validation: 100000}"): (
-        "dataset.validation = 100000: digits has 1438 training images of 10 classes"
+        "dataset.validation = 100000: digits has 1438 training images of 10 classes; "
+        "of each at least one must be held out and one be left: set 10 to 1428, or a share of that"
     ),
     HEAD.replace("digits}", "digits, train_limit: 5}"): (
         "dataset.train_limit = 5: must be at least one image of each of the 10 classes"

@@ -438,9 +438,9 @@ def test_a_stage_that_goes_on_from_a_checkpoint_ends_bit_for_bit_like_an_undistu
     cut = min(cut, len(records))
     killed = begin()
     list(itertools.islice(steps(killed), cut))
-    data = killed.to_checkpoint(seconds=7.0).to_bytes()
+    data = killed.to_checkpoint(seconds=7.0).to_bytes("key")
     again = begin()
-    again.go_on_from(Checkpoint.from_bytes(data))
+    again.go_on_from(Checkpoint.from_bytes(data, "key"))
     went_on = list(steps(again))
     assert len(went_on) == len(records) - cut
     assert without_seconds(again.records) == without_seconds(records)

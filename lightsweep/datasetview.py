@@ -1,0 +1,115 @@
+"""A data set of the user's own as text in a terminal: what would be read of a path, and what is odd there."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lightsweep import datasets
+from lightsweep.dataspec import DatasetSpec
+from lightsweep.errors import InputError
+from lightsweep.imagedata import Dataset
+from lightsweep.imagefolder import ImageFolder, scan_folder
+from lightsweep.run import shared_text
+from lightsweep.terminal import say
+
+SHOWN = 200  # classes
+FEW = 10
+"""Training images of a class with fewer of them are worth a warning."""
+UNEQUAL = 10
+"""The largest class may have so many times the images of the smallest."""
+PARTS = ("train", "validation", "test")
+
+
+def print_path(path: Path, image_size: int | None, console: Console) -> None:
+    """Print what would be read of a folder of pictures or an npz file: counts, sizes, channels, warnings.
+
+    Raises:
+        InputError: There is nothing, or it cannot be read.
+
+    """
+    if path.is_dir():
+        folder = scan_folder(path)
+        size = image_size or (32 if len(folder.looks.sizes) > 1 else None)  # only to look at the pixels
+        spec = DatasetSpec(name="imagefolder", path=str(path), image_size=size)
+    elif path.is_file():
+        folder, spec = None, DatasetSpec(name="npz", path=str(path), image_size=image_size)
+    else:
+        raise InputError(f"{path}: there is no such folder or file; name a folder of pictures or an npz file")
+    data = datasets.load(spec, Path(), download=False)
+    counts = class_counts(data)
+    _print_counts(data, counts, console)
+    if folder is not None:
+        sizes = _listed({f"{width}×{height}": n for (width, height), n in folder.looks.sizes.items()})
+        lines = [f"sizes: {sizes}", f"channels: {data.info.channels} ({_listed(folder.looks.modes)})"]
+        if not folder.has_test:
+            lines.append("no folder is called test: a fixed fifth of the images, stratified, are test images")
+    else:
+        lines = [f"size: {data.info.size_text}"]
+    validation = "its own" if data.validation is not None else "a tenth of the training images by default"
+    lines.append(f"validation images: {validation}")
+    lines += [*data.notes, *(f"warning: {text}" for text in warnings_of(data, counts, folder, image_size))]
+    lines.append(f"in a sweep file: {_sweep_line(spec, folder, image_size)}")
+    for line in lines:
+        say(console, line)
+
+
+def class_counts(data: Dataset) -> dict[str, Counter[int]]:
+    """Count images by part and label."""
+    images = {"train": data.train, "validation": data.validation, "test": data.test}
+    return {part: Counter(found.labels.tolist()) for part, found in images.items() if found is not None}
+
+
+def warnings_of(
+    data: Dataset, counts: dict[str, Counter[int]], folder: ImageFolder | None, image_size: int | None
+) -> list[str]:
+    """Say what makes a data set less than it looks."""
+    names, train = data.info.classes, counts["train"]
+    found = []
+    if folder is not None and len(folder.looks.sizes) > 1 and image_size is None:
+        found.append(f"pictures of {len(folder.looks.sizes)} sizes: dataset.image_size must be set")
+    if shared := data.shared_with_test():
+        found.append(shared_text(shared, len(data.test.labels)))
+    few = [f"{names[label]} ({train[label]})" for label in range(len(names)) if train[label] < FEW]
+    if few:
+        found.append(f"classes of fewer than {FEW} training images: {', '.join(few[:5])}")
+    if max(train.values()) > UNEQUAL * min(train.values()):
+        found.append(
+            f"the largest class has {max(train.values()) / min(train.values()):.0f} times the training images "
+            "of the smallest: accuracy says little of the small ones"
+        )
+    without = [names[label] for label in range(len(names)) if not counts["test"][label]]
+    if without:
+        found.append(f"classes without test images: {', '.join(without[:5])}")
+    return found
+
+
+def _print_counts(data: Dataset, counts: dict[str, Counter[int]], console: Console) -> None:
+    table = Table("class")
+    for part in PARTS:
+        table.add_column(part, justify="right")
+    for label, name in enumerate(data.info.classes[:SHOWN]):
+        table.add_row(
+            escape(name), *(f"{counts[part][label]:,}" if part in counts else "–" for part in PARTS)
+        )
+    if len(data.info.classes) > SHOWN:
+        table.add_row(f"and {len(data.info.classes) - SHOWN:,} more")
+    table.add_section()
+    total = (f"{counts[part].total():,}" if part in counts else "–" for part in PARTS)
+    table.add_row(f"{len(data.info.classes):,} classes", *total)
+    console.print(table)
+
+
+def _listed(counts: Any) -> str:
+    most = Counter(counts).most_common(5)
+    text = ", ".join(f"{name} ({count:,})" for name, count in most)
+    return f"{text}, and {len(counts) - 5} more" if len(counts) > 5 else text
+
+
+def _sweep_line(spec: DatasetSpec, folder: ImageFolder | None, image_size: int | None) -> str:
+    needs_size = folder is not None and len(folder.looks.sizes) > 1
+    size = f", image_size: {image_size or 32}" if needs_size or image_size else ""
+    return f"dataset: {{name: {spec.name}, path: {spec.path}{size}}}"

@@ -1,0 +1,133 @@
+"""Whether what is stored for a stage can be what its key stands for.
+
+A file of the store may be whole, with the right checksum, and hold another stage's numbers all the same: it
+was made by a damaged program, or by hand. Nothing that does not fit reaches a net or a record.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
+
+from lightsweep.imagedata import DatasetInfo
+from lightsweep.schedule import network_of
+from lightsweep.spec import QuantiseStage, StageSpec
+from lightsweep.stagefile import Checkpoint, StageResult
+from lightsweep.train import EpochRecord
+
+_EPOCHS = TypeAdapter(list[EpochRecord])
+_PROVENANCE = ("host", "device", "hardware", "torch", "source", "started_at")
+
+
+def fault_of_result(
+    result: StageResult, stage: StageSpec | None, info: DatasetInfo, expected: Mapping[str, Tensor] | None
+) -> str | None:
+    """Say why a result cannot be a stage's, or an assessment's; None if it can.
+
+    Args:
+        result: What is stored.
+        stage: The stage; None for the assessment.
+        info: Of the data set.
+        expected: The net's state after the stage, of which names, shapes and dtypes count; None where the
+            weights were not read.
+
+    """
+    if any(not isinstance(result.provenance.get(name), str) for name in _PROVENANCE):
+        return "it does not say where it was made"
+    if stage is None:
+        return _fault_of_assessment(result.metrics, info)
+    most = 0 if isinstance(stage, QuantiseStage) else stage.epochs
+    if fault := _fault_of_epochs(result.epochs, most):
+        return fault
+    metrics = result.metrics
+    if "diverged" in metrics:
+        return (
+            None if isinstance(metrics["diverged"], str) and set(metrics) == {"diverged"} else "its metrics"
+        )
+    kept = metrics.get("kept_epoch")
+    if metrics.get("network") != network_of(stage) or type(kept) is not int:
+        return "its metrics are another stage's"
+    if not 0 <= kept <= len(result.epochs) or (most and not kept):
+        return f"it keeps epoch {kept} of {len(result.epochs)}"
+    if not _is_fraction(metrics.get("val_accuracy")):
+        return "its validation accuracy is none"
+    return None if expected is None else _fault_of_tensors(result.weights, expected)
+
+
+def fault_of_checkpoint(
+    checkpoint: Checkpoint, stage: StageSpec, net: nn.Module, parameters: int
+) -> str | None:
+    """Say why a checkpoint cannot be of a stage; None if it can.
+
+    Args:
+        checkpoint: What is stored.
+        stage: The stage.
+        net: In the form that the stage trains; its numbers do not count.
+        parameters: How many tensors the stage's optimizer has.
+
+    """
+    if fault := _fault_of_epochs(checkpoint.epochs, stage.epochs - 1):
+        return fault
+    if not checkpoint.epochs:
+        return "it has no epochs"
+    parts: dict[str, dict[str, Tensor]] = {"net": {}, "best": {}, "optimizer": {}}
+    for full_name, tensor in checkpoint.tensors.items():
+        part, _, name = full_name.partition(".")
+        if part not in parts:
+            return f"it has a tensor {full_name}"
+        parts[part][name] = tensor
+    numbers = {name.partition(".")[0] for name in parts["optimizer"]}
+    if not numbers <= set(map(str, range(parameters))):
+        return "its optimizer has other parameters"
+    state = net.state_dict()
+    best = parts["best"]
+    return _fault_of_tensors(parts["net"], state) or (_fault_of_tensors(best, state) if best else None)
+
+
+def _fault_of_epochs(epochs: list[dict[str, Any]], most: int) -> str | None:
+    try:
+        found = _EPOCHS.validate_python(epochs)
+    except ValidationError:
+        return "its epochs are no epochs"
+    if [record.epoch for record in found] != list(range(1, len(found) + 1)) or len(found) > most:
+        return f"it has {len(found)} epochs of {most}, or in another order"
+    fractions = [each for record in found for each in (record.train_accuracy, record.val_accuracy)]
+    return None if all(map(_is_fraction, fractions)) else "an accuracy of its epochs is none"
+
+
+def _fault_of_assessment(metrics: Mapping[str, Any], info: DatasetInfo) -> str | None:
+    if not all(_is_fraction(metrics.get(f"{part}_accuracy")) for part in ("train", "val", "test")):
+        return "an accuracy of its is none"
+    confusion, classes = metrics.get("test_confusion"), len(info.classes)
+    try:
+        counts = TypeAdapter(list[list[int]]).validate_python(confusion, strict=True)
+        hits = base64.b64decode(metrics.get("test_hits") or "", validate=True)
+    except (ValidationError, TypeError, binascii.Error):
+        return "its test images are none"
+    is_square = len(counts) == classes and all(len(row) == classes for row in counts)
+    if not is_square or sum(map(sum, counts)) != info.test_count or len(hits) != -(-info.test_count // 8):
+        return "it is of other test images"
+    return None
+
+
+def _fault_of_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
+    if found.keys() != expected.keys():
+        return "its weights have other names"
+    for name, tensor in found.items():
+        if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
+            return f"its weights {name} are {_shown(tensor)}, not {_shown(expected[name])}"
+        if tensor.layout != torch.strided:
+            return f"its weights {name} are {tensor.layout}"
+    return None
+
+
+def _shown(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def _is_fraction(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
