@@ -4,7 +4,7 @@ import os
 import sys
 from contextlib import suppress
 
-from lightsweep import cli
+from lightsweep import cli, supervise
 
 
 def main() -> None:
@@ -16,7 +16,9 @@ def main() -> None:
             sys.stdout.flush()
         with suppress(OSError):
             sys.stderr.flush()
-        os._exit(end.code if isinstance(end.code, int) else 1)
+        status = end.code if isinstance(end.code, int) else 1
+        supervise.mean(status)
+        os._exit(status)
 
 
 if __name__ == "__main__":

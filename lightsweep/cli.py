@@ -3,6 +3,8 @@
 import errno
 import itertools
 import json
+import math
+import resource
 import sys
 import warnings
 from collections.abc import Collection, Sequence
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
 
     from lightsweep.plan import Plan
     from lightsweep.runfolder import RunFolder
+    from lightsweep.sweep import Sweep
 
 TRIALS_FAILED, INPUT_IS_WRONG, LOST, INTERRUPTED = 1, 2, 3, 130
 VERIFY_SAYS_SECONDS = 10.0
+ENOUGH_MEMORY_BYTES = 8 * 2**30  # of addresses: torch, Ray and their threads
 
 DATA_DIR = click.option(
     "--data-dir",
@@ -84,37 +88,9 @@ def run(
     offline: bool,
 ) -> int:
     """Plan, train in parallel on Ray, record, report. Run again to continue."""
-    from analysis.evidence import state_verdicts
-    from analysis.frame import load_run
-    from analysis.report import write_report
-    from lightsweep.distributed.on_ray import OnRay
-    from lightsweep.run import run_sweep
+    from lightsweep.supervise import supervised
 
-    console, planned = _console(), _plan(sweep_file, overrides, data_dir)
-    for line in _foresee(planned):
-        if line.startswith("warning"):  # now, not after hours of training
-            _say(console, line)
-    cluster = OnRay(address, insecure)
-    done = run_sweep(planned, out, data_dir, cluster, fresh, not offline, console)
-    ended = done.completed + done.stopped + len(done.failed)
-    stopped = f"{done.stopped} stopped early, " if done.stopped else ""
-    _say(
-        console,
-        f"{done.completed} completed, {stopped}{len(done.failed)} failed, {done.planned - ended} left; "
-        f"records in {done.folder}",
-    )
-    if ended:
-        report_file = write_report([done.folder], done.folder / "report.html")
-        for line in state_verdicts(load_run(done.folder)):
-            _say(console, line)
-        _say(console, f"report: {report_file}")
-    for failure in done.failed:
-        row = failure.trial
-        _say(console, f"failed: {row['trial_id']} {row['arm']} (seed {row['seed']}): {row['error']}")
-    if done.interrupted:
-        _say(console, "interrupted; run the same command again to go on")
-        return INTERRUPTED
-    return TRIALS_FAILED if done.failed else 0
+    return supervised(lambda: _run(sweep_file, overrides, out, data_dir, address, insecure, fresh, offline))
 
 
 @cli.command()
@@ -168,10 +144,9 @@ def report(runs: Sequence[Path], output: Path | None) -> None:
 def status(folder: Path) -> None:
     """Show what of a run is done, what failed and why, and what is left."""
     from lightsweep.runfolder import RunFolder
-    from lightsweep.sweepfile import load_sweep
 
     console, opened = _console(), RunFolder.open(folder)
-    sweep, records, planned = load_sweep(folder / "sweep.yaml"), opened.records(), opened.planned()
+    sweep, records, planned = opened.sweep(), opened.records(), opened.planned()
     found = [records[trial["trial_id"]] for trial in planned if trial["trial_id"] in records]
     rows, stages = [each.trial for each in found], [stage for each in found for stage in each.stages]
     failed = [row for row in rows if row["status"] == "failed"]
@@ -327,11 +302,9 @@ def dashboard(folder: Path, port: int) -> None:
     """Open optuna-dashboard on a copy of a search's study, here, until Ctrl-C."""
     from lightsweep.runfolder import RunFolder
     from lightsweep.searchview import serve_dashboard
-    from lightsweep.sweepfile import load_sweep
 
-    RunFolder.open(folder)
-    console = _console()
-    serve_dashboard(folder, load_sweep(folder / "sweep.yaml"), port, lambda text: _say(console, text))
+    run, console = RunFolder.open(folder), _console()
+    serve_dashboard(folder, run.sweep(), port, lambda text: _say(console, text))
 
 
 @cli.command()
@@ -429,10 +402,12 @@ def main() -> None:
     except click.ClickException as error:
         _fail(one_line(masked(error.format_message())))
     except (KeyboardInterrupt, click.Abort):
+        if _memory_limit_bytes() < ENOUGH_MEMORY_BYTES:  # OpenBLAS interrupts the process that it is in
+            _fail(_too_little_memory(), LOST)
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
     except MemoryError:
-        _fail("this machine's memory is too little for that (or a limit of it, ulimit -v)", LOST)
+        _fail(_too_little_memory(), LOST)
     except OSError as error:
         if error.filename is not None or error.errno not in (
             errno.EPIPE,
@@ -446,13 +421,68 @@ def main() -> None:
         sys.exit(LOST)
 
 
+def _run(
+    sweep_file: Path,
+    overrides: Sequence[str],
+    out: Path,
+    data_dir: Path,
+    address: str | None,
+    insecure: bool,
+    fresh: bool,
+    offline: bool,
+) -> int:
+    from analysis.evidence import state_verdicts
+    from analysis.frame import load_run
+    from analysis.report import write_report
+    from lightsweep.distributed.on_ray import OnRay
+    from lightsweep.run import run_sweep
+
+    console, planned = _console(), _plan(sweep_file, overrides, data_dir)
+    for line in _foresee(planned):
+        if line.startswith("warning"):  # now, not after hours of training
+            _say(console, line)
+    cluster = OnRay(address, insecure)
+    done = run_sweep(planned, out, data_dir, cluster, fresh, not offline, console)
+    ended = done.completed + done.stopped + len(done.failed)
+    stopped = f"{done.stopped} stopped early, " if done.stopped else ""
+    _say(
+        console,
+        f"{done.completed} completed, {stopped}{len(done.failed)} failed, {done.planned - ended} left; "
+        f"records in {done.folder}",
+    )
+    if ended:
+        report_file = write_report([done.folder], done.folder / "report.html")
+        for line in state_verdicts(load_run(done.folder)):
+            _say(console, line)
+        _say(console, f"report: {report_file}")
+    for failure in done.failed:
+        row = failure.trial
+        _say(console, f"failed: {row['trial_id']} {row['arm']} (seed {row['seed']}): {row['error']}")
+    if done.interrupted:
+        _say(console, "interrupted; run the same command again to go on")
+        return INTERRUPTED
+    return TRIALS_FAILED if done.failed else 0
+
+
 def _plan(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Plan":
     """Read a sweep file and plan its trials; what does not fit is said with the file's name."""
-    from lightsweep.datasets import describe
-    from lightsweep.plan import plan
     from lightsweep.sweepfile import load_sweep
 
-    sweep = load_sweep(sweep_file, overrides)
+    return _plan_sweep(load_sweep(sweep_file, overrides), sweep_file, data_dir)
+
+
+def _plan_of(run: "RunFolder", data_dir: Path) -> "Plan":
+    """Plan a run's trials by its sweep.yaml; a search's are those that it had."""
+    from lightsweep.plan import with_trials
+
+    planned = _plan_sweep(run.sweep(), run.folder / "sweep.yaml", data_dir)
+    return with_trials(planned, run.planned()) if planned.sweep.search else planned
+
+
+def _plan_sweep(sweep: "Sweep", sweep_file: Path, data_dir: Path) -> "Plan":
+    from lightsweep.datasets import describe
+    from lightsweep.plan import plan
+
     try:
         planned = plan(sweep, lambda spec: describe(spec, data_dir))
         if sweep.search:
@@ -462,14 +492,6 @@ def _plan(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Plan":
         return planned
     except InputError as error:
         raise InputError(f"{sweep_file}: {error}") from None
-
-
-def _plan_of(run: "RunFolder", data_dir: Path) -> "Plan":
-    """Plan a run's trials by its sweep.yaml; a search's are those that it had."""
-    from lightsweep.plan import with_trials
-
-    planned = _plan(run.folder / "sweep.yaml", (), data_dir)
-    return with_trials(planned, run.planned()) if planned.sweep.search else planned
 
 
 def _foresee(planned: "Plan", out: Path | None = None) -> Sequence[str]:
@@ -500,6 +522,19 @@ def _find_trial(folder: Path, trial: str, records: Collection[str]) -> str:
     else:
         fault = f"has no record; {nearest(trial, records)}" if records else "has no record; none has yet"
     raise InputError(f"{folder}: trial {trial} {fault}")
+
+
+def _memory_limit_bytes() -> float:
+    """Return how much address space this process may have."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return math.inf if limit == resource.RLIM_INFINITY else limit
+
+
+def _too_little_memory() -> str:
+    limit = _memory_limit_bytes()
+    if limit == math.inf:
+        return "this machine has too little memory for that"
+    return f"{limit / 2**20:,.0f} MiB of memory, the limit here (ulimit -v), are too little for that"
 
 
 def _fail(message: str, status: int = INPUT_IS_WRONG) -> NoReturn:

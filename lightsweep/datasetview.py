@@ -78,8 +78,8 @@ def warnings_of(
         found.append(f"classes of fewer than {FEW} training images: {', '.join(few[:5])}")
     if max(train.values()) > UNEQUAL * min(train.values()):
         found.append(
-            f"the largest class has {max(train.values()) / min(train.values()):.0f} times the training images "
-            "of the smallest: accuracy says little of the small ones"
+            f"the largest class has {max(train.values()) / min(train.values()):.0f} times the training "
+            "images of the smallest: accuracy says little of the small ones"
         )
     without = [names[label] for label in range(len(names)) if not counts["test"][label]]
     if without:

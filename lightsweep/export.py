@@ -264,7 +264,9 @@ def last_stage(run: RunFolder, found: Record, store: Path) -> tuple[str, StageRe
         InputError: The store does not have it, or what it has is damaged.
 
     """
-    key: str = found.stages[-2]["key"]  # the last one is the assessment's
+    key: str | None = found.stages[-2]["key"]  # the last one is the assessment's
+    if key is None:
+        raise InputError(f"{run.folder}: the record of trial {found.trial['trial_id']} names no weights")
     path = stage_file(store, key)
     try:
         return key, StageResult.from_bytes(read_bytes(path), key)

@@ -181,6 +181,7 @@ _NEEDED = {
     ),
 }
 """Columns of a journal's rows that no version ever left out."""
+_OF_COMPLETED = ("val_accuracy", "test_accuracy", "parameters")
 _STATUSES = ["completed", "early_stopped", "failed"]
 
 
@@ -197,9 +198,13 @@ def _row(columns: Mapping[str, str], needed: Collection[str], is_open: bool = Fa
     plain: list[CoreSchema | tuple[CoreSchema, str]] = [
         kinds[kind] for kind in ("bool", "int64", "float64", "str")
     ]
+    special: dict[str, CoreSchema] = {
+        "status": core_schema.literal_schema(_STATUSES),
+        "key": core_schema.str_schema(pattern="^[0-9a-f]{64}$"),
+    }
     fields = {}
     for name, kind in columns.items():
-        schema = core_schema.literal_schema(_STATUSES) if name == "status" else kinds[kind]
+        schema = special.get(name, kinds[kind])
         is_sure = kind in ("int64", "bool") or name in (
             "trial_id",
             "arm",
@@ -240,7 +245,13 @@ def read_record(line: bytes) -> Record | None:
     except ValidationError:
         return None
     row = found.trial
-    is_whole = row["status"] != "completed" or (row.get("val_accuracy") is not None and found.stages)
+    for columns, rows in ((TRIAL_COLUMNS, [row]), (STAGE_COLUMNS, found.stages)):
+        for each in rows:
+            for name in columns.keys() - each.keys():  # older than these columns
+                each[name] = None
+    is_whole = row["status"] != "completed" or (
+        len(found.stages) > 1 and all(row[name] is not None for name in _OF_COMPLETED)
+    )
     is_one = all(each["trial_id"] == row["trial_id"] for each in (*found.stages, *found.epochs))
     return found if is_whole and is_one else None
 
@@ -305,7 +316,7 @@ def outcome_of(found: Record) -> Outcome:
     return Outcome(
         trial["status"], trial["error"], trial["started_at"], trial["seconds"],
         trial["host"], trial["device"],
-        accuracies={name: trial[name] for name in names if name in trial},
+        accuracies={name: trial[name] for name in names if trial.get(name) is not None},
         test_confusion=json.loads(confusion) if confusion else None,
         test_hits=trial.get("test_hits"),
         stages=found.stages, epochs=found.epochs, failure=trial.get("failure"),

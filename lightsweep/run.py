@@ -237,8 +237,8 @@ class _Work:
     def __enter__(self) -> "_Work":
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self._stack.close()
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._stack.__exit__(*error)
 
     def track(self) -> None:
         """Show trials where the sweep says, those that have a record at once.

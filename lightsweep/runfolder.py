@@ -12,7 +12,7 @@ import shutil
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +26,7 @@ from lightsweep.errors import InputError, WriteError
 from lightsweep.files import (
     UnreadableError,
     append_line,
+    open_plain,
     read_bytes,
     read_lines,
     refuse_link,
@@ -34,7 +35,7 @@ from lightsweep.files import (
 )
 from lightsweep.records import EPOCH_COLUMNS, STAGE_COLUMNS, TRIAL_COLUMNS, Record, read_record
 from lightsweep.sweep import Sweep
-from lightsweep.sweepfile import dump_sweep
+from lightsweep.sweepfile import dump_sweep, load_sweep
 from lightsweep.trial import Trial
 
 
@@ -243,6 +244,18 @@ class RunFolder:
             first = "" if len(damaged) == 1 else f" (the first is line {damaged[0]})"
             warnings.warn(f"{self.journal}: {lines} not a whole record, passed over{first}", stacklevel=2)
         return found
+
+    def sweep(self) -> Sweep:
+        """Return the sweep as it was resolved.
+
+        Raises:
+            InputError: sweep.yaml is not there, no plain file, or no sweep file of this version.
+
+        """
+        path = self.folder / "sweep.yaml"
+        with suppress(FileNotFoundError):  # said below
+            open_plain(path).close()
+        return load_sweep(path)
 
     def is_planned(self) -> bool:
         """Whether the run was ever begun."""

@@ -88,7 +88,7 @@ def _keys(run: RunFolder) -> set[str]:
     planned, records = run.planned(), run.records()
     kept = [records[trial["trial_id"]] for trial in planned if trial["trial_id"] in records]
     return {key for trial in planned for key in trial["keys"]} | {
-        row["key"] for record in kept for row in record.stages if "key" in row
+        row["key"] for record in kept for row in record.stages if row["key"]
     }
 
 

@@ -19,6 +19,7 @@ from lightsweep.errors import InputError
 from lightsweep.spec import nearest
 from lightsweep.sweep import Sweep
 
+MOST_BYTES = 16 * 2**20
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
 
 
@@ -208,7 +209,11 @@ def _rule(error: ErrorDetails) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:  # which may be a pipe: run <(generate)
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise InputError(f"{path}: is larger than {MOST_BYTES / 2**20:g} MiB, which no sweep file is")
+        return data.decode()
     except FileNotFoundError:
         choices = [str(p) for p in _sweep_files(path.parent)] or [
             str(p) for p in _sweep_files(Path("sweeps"))

@@ -11,7 +11,7 @@ from lightsweep.echo import masked, plain
 
 def open_console(file: IO[str] | None = None) -> Console:
     """Return a console for standard output, or another text file, that shows no text as a control."""
-    console = Console(file=file)
+    console = _Console(file=file)
     console.push_render_hook(_Escaping())
     return console
 
@@ -19,6 +19,12 @@ def open_console(file: IO[str] | None = None) -> Console:
 def say(console: Console, text: str) -> None:
     """Print a line as it is, be it as long as it may."""
     console.print(masked(text), markup=False, highlight=False, soft_wrap=True)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the caller what a closed pipe means; rich itself would end the process."""
+        raise BrokenPipeError
 
 
 class _Escaping(RenderHook):

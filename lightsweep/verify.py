@@ -1,23 +1,27 @@
 """Training a recorded trial again, without the store, and comparing."""
 
+import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from lightsweep import datasets
 from lightsweep.attempt import attempt
+from lightsweep.echo import one_line
 from lightsweep.errors import InputError
 from lightsweep.imagedata import Dataset
 from lightsweep.machine import describe_machine, make_repeatable
 from lightsweep.plan import Plan
-from lightsweep.records import DataIdentity, Outcome, Record, record
+from lightsweep.records import EPOCH_COLUMNS, DataIdentity, Outcome, Record, record
 from lightsweep.runfolder import RunFolder
 from lightsweep.splits import held_out
-from lightsweep.stagefile import StageResult
+from lightsweep.stagefile import DamagedResultError, StageResult
 from lightsweep.store import FolderStore, NoStore
 from lightsweep.trial import Trial, stage_keys
 
@@ -26,6 +30,11 @@ STANDARD_ERRORS = 3.0
 a difference of two, each measured on n images, sqrt(2 p (1 - p) / n)."""
 _ACCURACIES = ("val_accuracy", "test_accuracy", "train_accuracy")
 _TIMES = ("seconds",)
+_OF_THE_RUN = {
+    "dataset", "data_fingerprint", "commit", "started_at", "host", "device", "phase", "study_number",
+    "seconds", "training_seconds", "waited_seconds", "stages_reused", "latency_ms", "result_key",
+}  # fmt: skip
+"""Columns of a trial that say when, where and as part of what it was trained; keys are compared by stage."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,7 @@ def verify(
     is_close = old.trial["status"] == new.trial["status"] and all(
         _is_close(old.trial[name], new.trial[name], count)
         for name, count in counts.items()
-        if name in old.trial and name in new.trial
+        if None not in (old.trial.get(name), new.trial.get(name))
     )
     return Verification(
         label=trial.label,
@@ -115,7 +124,9 @@ def verify(
         else f"validation and test accuracy within {STANDARD_ERRORS:g} standard errors, because {why}",
         differences=tuple(differences),
         accuracies={
-            n: (old.trial[n], new.trial[n]) for n in _ACCURACIES if n in old.trial and n in new.trial
+            n: (old.trial[n], new.trial[n])
+            for n in _ACCURACIES
+            if None not in (old.trial.get(n), new.trial.get(n))
         },
         stages=len(trial.stages),
         weights_compared=compared,
@@ -146,42 +157,69 @@ def _run(
 
 
 def _differences(old: Record, new: Record) -> list[str]:
-    """Compare outcome, epochs and accuracies, to the last bit; times do not count."""
+    """Compare all that is recorded of outcome, net, epochs and stages, to the last bit, but for times."""
+    names = [name for name in new.trial if name not in _OF_THE_RUN]
     found = [
-        f"{name}: {old.trial[name]} was recorded, now {new.trial[name]}"
-        for name in ("status", "error")
-        if old.trial[name] != new.trial[name]
+        f"{name}: {_was(old.trial, new.trial, name)}" for name in names if _differ(old.trial, new.trial, name)
     ]
     if len(old.epochs) != len(new.epochs):
         found.append(f"epochs: {len(old.epochs)} were recorded, now {len(new.epochs)}")
     for before, after in zip(old.epochs, new.epochs, strict=False):
-        names = [name for name in before if name not in _TIMES and before[name] != after.get(name)]
-        if names:
+        differing = [name for name in EPOCH_COLUMNS if name not in _TIMES and _differ(before, after, name)]
+        if differing:
             place = f"stage {before['stage']}, epoch {before['epoch']}"
-            found.append(f"{place}: {names[0]} {before[names[0]]} was recorded, now {after.get(names[0])}")
+            found.append(f"{place}: {differing[0]} {_was(before, after, differing[0])}")
             break  # all that follows differs, too
-    found += [
-        f"{name}: {old.trial.get(name)} was recorded, now {new.trial.get(name)}"
-        for name in _ACCURACIES
-        if old.trial.get(name) != new.trial.get(name)
-    ]
+    for before, after in zip(old.stages, new.stages, strict=False):
+        for name in ("stage", "epochs"):
+            if _differ(before, after, name):
+                found.append(f"stage {before['stage']}: {name} {_was(before, after, name)}")
     return found
+
+
+def _differ(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> bool:
+    """Whether a column has another value; one that the record is too old for has none."""
+    return name in before and before[name] != after.get(name)
+
+
+def _was(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> str:
+    return f"{one_line(before[name], 300)} was recorded, now {one_line(after.get(name), 300)}"
 
 
 def _compare_weights(
     trial: Trial, keys: tuple[str, ...], results: dict[str, StageResult], store: FolderStore | None
 ) -> tuple[int, list[str]]:
-    """Return of how many stages the weights were stored under the same key, and which are not equal."""
+    """Return of how many stages results were stored under the same key, and what of them is not equal."""
     compared, unequal = 0, []
     for stage, key in zip(trial.stages, keys, strict=False):
-        data = store.read(key) if store else None
-        if data is None or key not in results:
+        if store is None or key not in results:
+            continue
+        try:
+            data = store.look(key)
+            stored = None if data is None else StageResult.from_bytes(data, key)
+        except DamagedResultError as error:
+            unequal.append(f"stage {stage.name}: what is stored is damaged ({error})")
+            continue
+        if stored is None:
             continue
         compared += 1
-        stored, made = StageResult.from_bytes(data, key).weights, results[key].weights
-        if stored.keys() != made.keys() or not all(torch.equal(stored[name], made[name]) for name in made):
+        made = results[key]
+        if stored.weights.keys() != made.weights.keys():
+            unequal.append(f"stage {stage.name}: its weights have other names than the stored ones")
+        elif not all(_are_equal(stored.weights[name], made.weights[name]) for name in made.weights):
             unequal.append(f"stage {stage.name}: its weights are not the stored ones")
+        plain = json.loads(json.dumps([_timeless(epoch) for epoch in made.epochs]))
+        if [_timeless(epoch) for epoch in stored.epochs] != plain or stored.metrics != made.metrics:
+            unequal.append(f"stage {stage.name}: its epochs or metrics are not the stored ones")
     return compared, unequal
+
+
+def _are_equal(stored: Tensor, made: Tensor) -> bool:
+    return stored.dtype == made.dtype and torch.equal(stored, made)
+
+
+def _timeless(epoch: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in epoch.items() if name not in _TIMES}
 
 
 def _why_not_bits(old: Record, keys: tuple[str, ...], device: torch.device) -> str | None:

@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from ray.job_config import JobConfig
 
 from lightsweep.distributed.access import MODE, check_access, use_own_token
 from lightsweep.distributed.placement import Room, first_share
-from lightsweep.distributed.watch import RayIsGoneError, Watch
+from lightsweep.distributed.watch import Watch
 from lightsweep.echo import one_line
 from lightsweep.errors import InputError
 from lightsweep.sources import PACKAGE_FOLDER
@@ -31,8 +32,8 @@ WAITING_SAYS_SECONDS = 30.0
 
 
 @contextmanager
-def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[None]:
-    """Attach to a Ray cluster, or start one on this machine that nobody else can use.
+def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[Watch]:
+    """Attach to a Ray cluster, or start one on this machine that nobody else can use; yield its watch.
 
     Args:
         address: Of a cluster; None starts one.
@@ -74,20 +75,37 @@ def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[None
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # as Ctrl-C; Ray's own ends us with a stack trace
-    watch = Watch(_listeners())
+    watch = Watch(_listeners(), end_processes)
     try:
-        with watch.watching():
-            yield
-    except BaseException as error:
+        with watch.watching(), _silent_core(scratch / "stderr"):
+            yield watch
+    except BaseException:
         if watch.gone is None:
             raise
         end_processes()
-        raise watch.error() from (None if isinstance(error, RayIsGoneError) else error)
+        raise watch.error() from None
     finally:
         with _unstoppable():  # half shut down, Ray's own threads would end this process without a word
             if watch.gone is None:  # else Ray would wait for it
                 ray.shutdown()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def _silent_core(log: Path) -> Iterator[None]:
+    """Have what Ray's core in this process writes to standard error go to a file; Python's own stays."""
+    before, real = sys.stderr, os.dup(2)
+    sys.stderr.flush()
+    with log.open("wb") as file, os.fdopen(real, "w", closefd=False) as terminal:
+        os.dup2(file.fileno(), 2)
+        sys.stderr = terminal
+        try:
+            yield
+        finally:
+            terminal.flush()
+            os.dup2(real, 2)
+            os.close(real)
+            sys.stderr = before
 
 
 class _Job(JobConfig):

@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune import Callback, TuneError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -26,8 +27,9 @@ from lightsweep.distributed.cluster import GoesOn, Job, Listener, Source
 from lightsweep.distributed.code import refuse_other_code
 from lightsweep.distributed.data import NodesData, send
 from lightsweep.distributed.placement import Placement
+from lightsweep.distributed.watch import Watch
 from lightsweep.distributed.worker import Worker
-from lightsweep.errors import InputError, WriteError
+from lightsweep.errors import InputError, LostError, WriteError
 from lightsweep.records import Outcome, failed
 from lightsweep.sources import worker_code
 from lightsweep.spec import ArmSpec
@@ -39,6 +41,7 @@ MOST_WAITING = 1_000_000  # calls
 def run_trials(
     job: Job,
     scratch: Path,
+    watch: Watch,
     source: Source,
     placement: Placement,
     listener: Listener,
@@ -50,6 +53,7 @@ def run_trials(
     Args:
         job: What is the same for all trials.
         scratch: Folder on this machine for files of which none is needed afterwards.
+        watch: Of the cluster.
         source: What to train.
         placement: Where.
         listener: Hears of the trials.
@@ -64,7 +68,7 @@ def run_trials(
         checkpoint_seconds=job.resources.checkpoint_seconds, attempt=job.attempt,
         rungs=frozenset(rungs), code=worker_code(),
     )  # fmt: skip
-    reporter = _Reporter(broker, listener, placement)
+    reporter = _Reporter(broker, listener, placement, watch)
 
     def takes(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([{"CPU": job.resources.cpus, "GPU": config["gpus"]}])
@@ -90,8 +94,9 @@ def run_trials(
         )
         try:
             tuner.fit()
-        except TuneError:
+        except (TuneError, RayError):
             if reporter.fault is None:
+                watch.check()
                 raise
         if reporter.fault:  # also where Tune took it for a lost worker of the last trial
             raise reporter.fault from None
@@ -207,8 +212,8 @@ def start_broker(job: Job, scratch: Path) -> Any:
 class _Reporter(Callback):
     """Hands what Tune learns of trials to the launching process's own functions."""
 
-    def __init__(self, broker: Any, listener: Listener, placement: Placement) -> None:
-        self.broker, self.listener, self.placement = broker, listener, placement
+    def __init__(self, broker: Any, listener: Listener, placement: Placement, watch: Watch) -> None:
+        self.broker, self.listener, self.placement, self.watch = broker, listener, placement, watch
         self.again: deque[Trial] = deque()
         """Trials that ran out of a GPU's memory, and are tried on more of it."""
         self.fault: Exception | None = None
@@ -262,6 +267,11 @@ class _Reporter(Callback):
         self.listener.on_lost(ours, f"out of memory; it takes {share:g} of a GPU from now on")
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        try:
+            self.watch.check()  # else each trial would fail for Ray's end
+        except LostError as error:
+            self.fault = error
+            raise
         self._drop_claims(trial)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         lines = Path(trial.error_file).read_text().split("\n") if trial.error_file else []

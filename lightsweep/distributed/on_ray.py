@@ -12,6 +12,7 @@ from lightsweep.sweep import Resources
 
 if TYPE_CHECKING:
     from lightsweep.distributed.metrics import SweepMetrics
+    from lightsweep.distributed.watch import Watch
 
 
 class OnRay:
@@ -29,6 +30,7 @@ class OnRay:
         """
         self.address, self.insecure = address, insecure
         self._scratch: Path | None = None
+        self._watch: Watch | None = None
         self._metrics: SweepMetrics | None = None
 
     @contextmanager
@@ -39,7 +41,7 @@ class OnRay:
 
         with (
             temporary_folder() as self._scratch,
-            attach.cluster(self.address, self._scratch, self.insecure),
+            attach.cluster(self.address, self._scratch, self.insecure) as self._watch,
         ):
             if self.address is not None:  # a cluster may grow, this machine does not
                 if warning := access.warn_of_readable_token(os.environ):
@@ -74,4 +76,5 @@ class OnRay:
         from lightsweep.distributed.launch import run_trials
 
         assert self._scratch is not None  # it is attached
-        run_trials(job, self._scratch, source, placement, listener, rungs, goes_on)
+        assert self._watch is not None
+        run_trials(job, self._scratch, self._watch, source, placement, listener, rungs, goes_on)

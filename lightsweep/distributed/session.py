@@ -59,13 +59,14 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def _remove_left_behind(root: Path) -> None:
-    """Remove the folders of processes that were killed."""
-    for mark in root.glob(f"*{LOCK}"):
+    """Remove the folders of processes that were killed, and what their Ray wrote after their end."""
+    for name in {path.stem for path in root.iterdir()}:
+        mark = root / f"{name}{LOCK}"
         try:
             lock = _lock(mark)
         except OSError:  # it lives
             continue
-        shutil.rmtree(mark.with_suffix(""), ignore_errors=True)
+        shutil.rmtree(root / name, ignore_errors=True)
         mark.unlink(missing_ok=True)
         os.close(lock)
 

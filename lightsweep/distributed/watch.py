@@ -5,37 +5,41 @@ raylet it notices call by call. Here both are asked for every second, as anybody
 connection.
 """
 
+import os
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from lightsweep.errors import LostError
+from lightsweep.supervise import mean
 
 INTERVAL_SECONDS = 0.5
+DYING_SECONDS = 3.0
+"""How long a raylet may take from losing its workers to its own end."""
+STUCK_SECONDS = 5.0
 IN_VAIN = 4
 """Tries in a row that nobody answers before it is gone; a head that restarts has that long."""
 SILENCE_SECONDS = 60.0
 """How long a connection may take: a machine that is cut off for less comes back."""
 
 
-class RayIsGoneError(BaseException):
-    """Raised in the main thread, wherever it is, as Ctrl-C is: no library passes over it."""
-
-
 class Watch:
     """Asks in a thread of its own whether places are listened at."""
 
-    def __init__(self, places: dict[str, tuple[str, int]]) -> None:
+    def __init__(self, places: dict[str, tuple[str, int]], end_processes: Callable[[], None]) -> None:
         """Name what is watched.
 
         Args:
             places: What it is, in words, and where it listens.
+            end_processes: Ends what is left of it.
 
         """
-        self.places = places
+        self.places, self.end_processes = places, end_processes
         self.gone: str | None = None
         """What is gone, in words."""
         self._end = threading.Event()
@@ -43,7 +47,10 @@ class Watch:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch while the body runs, which is left with RayIsGoneError at once if something is gone."""
+        """Watch while the body runs; if something is gone, it is left at once as with Ctrl-C.
+
+        Where the main thread does not come back from Ray's own code, the process ends here.
+        """
         before = signal.signal(signal.SIGUSR2, self._raise)
         self._thread.start()
         try:
@@ -57,6 +64,14 @@ class Watch:
         """Return what a run ends with."""
         return LostError(f"Ray is gone: {self.gone} does not answer any more")
 
+    def _leave(self) -> None:
+        """End the process: its main thread waits in Ray's own code for what does not come."""
+        message = f"{self.error()}; what was recorded stays, and the same command goes on"
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        self.end_processes()
+        mean(LostError.status)
+        os._exit(LostError.status)
+
     def _work(self) -> None:
         vain = dict.fromkeys(self.places, 0)
         while not self._end.wait(INTERVAL_SECONDS):
@@ -65,10 +80,26 @@ class Watch:
                 if vain[name] >= IN_VAIN:
                     self.gone = name
                     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
+                    if not self._end.wait(STUCK_SECONDS):
+                        self._leave()
                     return
 
+    def check(self) -> None:
+        """Look now, for as long as dying may take.
+
+        Raises:
+            LostError: Something is gone.
+
+        """
+        until = time.monotonic() + DYING_SECONDS
+        while self.gone is None and time.monotonic() < until:
+            self.gone = next((name for name, place in self.places.items() if not answers(place)), None)
+            time.sleep(INTERVAL_SECONDS / 5)
+        if self.gone is not None:
+            raise self.error()
+
     def _raise(self, number: int, frame: FrameType | None) -> None:
-        raise RayIsGoneError
+        raise KeyboardInterrupt
 
 
 def answers(place: tuple[str, int]) -> bool:

@@ -374,7 +374,9 @@ class TestImageFolder:
         (tmp_path / "pictures").mkdir()
         assert "has 0 folders of classes" in refusal(lambda: describe(FOLDER, tmp_path))
         write_image(tmp_path / "pictures/train/a/0.png")
-        assert "has train but no folder test; there must be both" in refusal(lambda: describe(FOLDER, tmp_path))
+        assert "has train but no folder test; there must be both" in refusal(
+            lambda: describe(FOLDER, tmp_path)
+        )
         (tmp_path / "pictures/test").mkdir()
         assert "has 1 folders of classes" in refusal(lambda: describe(FOLDER, tmp_path))
         (tmp_path / "pictures/train/c").mkdir()

@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from plain_records import plain_record
 from torch import Tensor, nn
 from waiting import HANGS_SECONDS
 
@@ -522,6 +523,9 @@ def _net_of(run: Run, arm: str) -> nn.Module:
     return exporting.final_net(trial, run.planned.infos[trial.dataset], last)
 
 
+PLANNED = {"fold": None, "changes": {}, "keys": []}
+
+
 class TestChoice:
     """From records made by hand: nothing else is asked."""
 
@@ -531,15 +535,15 @@ class TestChoice:
         return RunFolder(tmp_path)
 
     def add(self, run: RunFolder, id_: str, arm: str, parameters: int, val: float, **other: Any) -> None:
-        row = {
-            "trial_id": id_, "arm": arm, "seed": 0, "dataset": "digits", "status": "completed", "error": None,
-            "parameters": parameters, "val_accuracy": val, "test_accuracy": 0.5, "phase": None,
+        columns: dict[str, Any] = {
+            "arm": arm, "status": "completed", "error": None, "parameters": parameters, "val_accuracy": val,
+            "test_accuracy": 0.5,
         }  # fmt: skip
-        run.append(Record({**row, **other}, [], []))
+        run.append(plain_record(id_, "1" * 64, "2" * 64, **columns | other))
         self.plan(run, id_, arm)
 
     def plan(self, run: RunFolder, id_: str, arm: str, seed: int = 0) -> None:
-        entries = [*run.planned(), {"trial_id": id_, "arm": arm, "seed": seed}]
+        entries = [*run.planned(), {**PLANNED, "trial_id": id_, "arm": arm, "seed": seed}]
         (run.folder / "plan.json").write_text(json.dumps(entries))
 
     def test_is_by_mean_validation_of_the_arm_then_by_the_trial(self, run: RunFolder) -> None:
@@ -605,7 +609,9 @@ class TestChoice:
             self.add(run, f"a{fold}", "a", 100, val, fold=fold)
         self.add(run, "b0", "b", 100, 0.945, fold=0)
         self.add(run, "b1", "b", 100, 0.0, fold=1, status="failed")
-        for fold, entry in enumerate(plan := [*run.planned(), {"trial_id": "b2", "arm": "b", "seed": 0}]):
+        for fold, entry in enumerate(
+            plan := [*run.planned(), {**PLANNED, "trial_id": "b2", "arm": "b", "seed": 0}]
+        ):
             entry["fold"] = fold % 3
         (run.folder / "plan.json").write_text(json.dumps(plan))
         found = choose(run, 100)

@@ -147,7 +147,7 @@ class TestTroubles:
         lines = journal.read_text().splitlines(keepends=True)
         journal.write_text(lines[-1][: len(lines[-1]) // 2])
         output = run.to_the_end()
-        assert output.count("line 1: not a whole record, passed over") == 1
+        assert output.count("line 1 is not a whole record, passed over") == 1
         for path in (cut, flipped):
             assert output.count(f"{path.name} is discarded and trained again: its checksum") == 1, output
         made = set(run.table("stages").query("origin != 'stored'").key)

@@ -23,7 +23,7 @@ def test_every_setting_is_a_config_column():
     assert columns["config.model.filters"] == "[10, 20]"
     assert columns["config.batch_size"] == 64
     assert columns["config.stages.dual.epochs"] == 2
-    assert columns["config.dataset.validation"] == 0.1
+    assert columns["config.dataset.validation"] is None
     assert columns["config.augmentation"] == "affine"
 
 

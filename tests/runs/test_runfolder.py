@@ -1,16 +1,24 @@
 """Records: a row for every trial, whatever became of it, that survives a killed run."""
 
+import io
 import json
 import math
 import os
 import subprocess
+from contextlib import suppress
 
 import pandas as pd
 import pytest
+from rich.console import Console
+from waiting import HANGS_SECONDS
 
 from lightsweep.cost import Cost
+from lightsweep.datasets import describe
 from lightsweep.errors import InputError, WriteError
+from lightsweep.files import UnreadableError
 from lightsweep.pipeline import StageEntry, TrialResult
+from lightsweep.plan import plan
+from lightsweep.progress import Progress
 from lightsweep.records import (
     EPOCH_COLUMNS,
     STAGE_COLUMNS,
@@ -20,9 +28,11 @@ from lightsweep.records import (
     failed,
     record,
 )
-from lightsweep.runfolder import RAY_SESSION, RunFolder
+from lightsweep.runfolder import RunFolder
+from lightsweep.search import Study
 from lightsweep.stagefile import StageResult
 from lightsweep.sweep import Sweep
+from lightsweep.tracking import open_trackers
 from lightsweep.trial import Trial
 
 COST = Cost(parameters=10, total_parameters=12, macs=20, weight_bytes=40, int8_bytes=10, training_bytes=120)
@@ -36,12 +46,16 @@ SWEEP = Sweep.model_validate(
 )
 TRIALS = [Trial("base", SWEEP.dataset, SWEEP.base, seed) for seed in (0, 1)]
 DIGITS = DataIdentity("digits", "f1")
+KEYS = {trial.trial_id: ("1" * 64, "2" * 64, "3" * 64) for trial in TRIALS}
+SEARCH = {"space": {"model.hidden": [4, 8]}, "trials": 2}
 WHERE = ("2026-01-02T03:04:05+00:00", 1.5, "box", "cpu")
 
 
 def run_folder(out, trials=TRIALS) -> RunFolder:
     run = RunFolder.create(out, SWEEP)
-    run.describe(SWEEP, {"design": None}, trials, {trial.trial_id: ("k1", "k2", "k3") for trial in trials})
+    run.describe(
+        SWEEP, {"design": None}, trials, {trial.trial_id: KEYS[TRIALS[0].trial_id] for trial in trials}
+    )
     return run
 
 
@@ -61,9 +75,9 @@ def outcome():
     assessment = StageResult({}, metrics=metrics, seconds=1)
     where = {"host": "box", "device": "cpu", "hardware": "CPU", "torch": "2", "started_at": WHERE[0]}
     entries = (
-        StageEntry(0, "k1", "stored", 2, 0, 3.0, 0.5, where),
-        StageEntry(1, "k2", "continued", 1, 1, 4.0, 0.25, where, "something is discarded"),
-        StageEntry(2, "k3", "trained", 0, 0, 1.0, 0.0, where),
+        StageEntry(0, "1" * 64, "stored", 2, 0, 3.0, 0.5, where),
+        StageEntry(1, "2" * 64, "continued", 1, 1, 4.0, 0.25, where, "something is discarded"),
+        StageEntry(2, "3" * 64, "trained", 0, 0, 1.0, 0.0, where),
     )
     result = TrialResult((dual, fusion), assessment, entries)
     return completed(result, *WHERE)
@@ -79,7 +93,7 @@ def test_a_completed_trial_becomes_a_row_and_its_epochs(tmp_path, outcome):
     )
     assert list(stages.columns) == list(STAGE_COLUMNS)
     assert stages.stage.tolist() == ["dual", "fusion", "assessment"]
-    assert stages.key.tolist() == ["k1", "k2", "k3"]
+    assert stages.key.tolist() == ["1" * 64, "2" * 64, "3" * 64]
     assert stages.origin.tolist() == ["stored", "continued", "trained"]
     assert stages.epochs_trained.tolist() == [0, 1, 0]
     assert outcome.warnings == ["something is discarded"]
@@ -88,7 +102,7 @@ def test_a_completed_trial_becomes_a_row_and_its_epochs(tmp_path, outcome):
     done, broken = trials.to_dict("records")
     assert (done["status"], done["test_accuracy"], done["epochs_trained"]) == ("completed", 0.6, 3)
     assert (done["stages_total"], done["stages_reused"], done["training_seconds"]) == (2, 1, 8)
-    assert (done["waited_seconds"], done["result_key"]) == (0.75, "k3")
+    assert (done["waited_seconds"], done["result_key"]) == (0.75, "3" * 64)
     kinds = {"batch_size": "Int64", "stages.dual.lr": "float64", "model.separable": "boolean"}
     assert {key: str(trials[f"config.{key}"].dtype) for key in kinds} == kinds
     assert (broken["status"], broken["error"]) == ("failed", "NaN loss in epoch 3")
@@ -106,8 +120,19 @@ def test_a_cut_last_line_is_passed_over_and_the_rest_kept(tmp_path, outcome):
         run.append(record(trial, COST, outcome, "", DIGITS))
     text = run.journal.read_text()
     run.journal.write_text(text[: len(text) - 40])
-    with pytest.warns(UserWarning, match=r"line 2: not a whole record"):
+    with pytest.warns(UserWarning, match=r"line 2 is not a whole record, passed over"):
         assert list(run.records()) == [TRIALS[0].trial_id]
+
+
+def test_a_million_bad_lines_are_one_warning(tmp_path, outcome):
+    run = run_folder(tmp_path)
+    run.append(record(TRIALS[0], COST, outcome, "", DIGITS))
+    with run.journal.open("a") as file:
+        file.write("{}\n" * 1_000_000)
+    with pytest.warns(UserWarning, match="not a whole record") as warned:
+        assert list(run.records()) == [TRIALS[0].trial_id]
+    (said,) = [str(warning.message) for warning in warned]
+    assert said.endswith("1,000,000 lines are not a whole record, passed over (the first is line 2)")
 
 
 def test_a_record_after_a_cut_line_is_whole(tmp_path, outcome):
@@ -171,7 +196,7 @@ def test_drafts_of_killed_writers_go_and_those_of_living_ones_stay(tmp_path):
 
 
 def test_no_path_in_a_received_run_folder_is_followed(tmp_path):
-    """Older versions kept in .tune/ray-session which folder to remove: whoever made the run folder chose it."""
+    """Older versions kept in .tune/ray-session which folder to remove: whoever made the folder chose it."""
     run, mine = RunFolder.create(tmp_path, SWEEP), tmp_path / "mine"
     (mine / "letters").mkdir(parents=True)
     (run.folder / ".tune").mkdir()
@@ -201,7 +226,8 @@ def test_nothing_is_written_through_a_link(tmp_path, outcome, name):
         run.keep_sources({}, "0" * 64)
         run.append(record(TRIALS[0], COST, outcome, "", DIGITS))
         run.add_to_plan(TRIALS[:1], KEYS)
-        Progress([], run.folder / "log.txt", Console(file=io.StringIO())).say("a line")
+        with Progress([], run.folder / "log.txt", Console(file=io.StringIO())) as progress:
+            progress.say("a line")
         if name == "study.db":
             Study(plan(sweep, lambda spec: describe(spec, tmp_path)), run.folder, {})
         if name == "tensorboard":

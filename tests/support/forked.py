@@ -148,11 +148,12 @@ def _main(
 
 
 def _command(words: tuple[str, ...], setting: Setting) -> None:
-    from lightsweep import __main__, run
+    from lightsweep import __main__, run, supervise
     from lightsweep.distributed import on_ray
 
     if not setting.ray:
         on_ray.OnRay = lambda *_: ThisProcess()  # type: ignore[assignment, misc]
+        supervise.supervised = lambda work: work()  # this process is the one to be killed
     if setting.gate:
         run.run_sweep = partial(run.run_sweep, attempt=partial(attempt_through, setting.gate))
     sys.argv = ["lightsweep", *words]

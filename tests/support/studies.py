@@ -47,7 +47,7 @@ def assert_whole(folder: Path, trials: int, confirmed: int = 0, url: str | None 
     assert {trial.state.name for trial in found} <= {"COMPLETE", "FAIL"}
     counted = [trial for trial in found if trial.user_attrs["status"] != "infeasible"]
     assert len(counted) == trials
-    firsts = {t.user_attrs["trial_id"]: t for t in counted if t.user_attrs["status"] != "repeated"}
+    firsts = {t.user_attrs["drawn"]["trial_id"]: t for t in counted if t.user_attrs["status"] != "repeated"}
     every = table(folder, "trials")
     rows = every.query("phase == 'search'").set_index("trial_id")
     assert set(rows.index) == set(firsts)
