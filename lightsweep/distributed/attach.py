@@ -37,7 +37,7 @@ def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[Watc
 
     Args:
         address: Of a cluster; None starts one.
-        scratch: Folder of a cluster of our own.
+        scratch: Folder for temporary files, made if it is not there; a cluster of our own has its there.
         insecure: Attach also to a cluster that lets in everybody who can reach it.
 
     Raises:
@@ -45,6 +45,7 @@ def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[Watc
         LostError: The cluster was gone before the body had ended.
 
     """
+    scratch.mkdir(exist_ok=True)
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong reaches the user as records
     try:
         with warnings.catch_warnings(action="ignore"):

@@ -62,7 +62,7 @@ def run_trials(
 
     """
     refuse_other_code()
-    broker = start_broker(job, scratch)
+    broker = start_broker(job.store_folder, job.fresh, job.data_dir, scratch)
     trainable = tune.with_parameters(
         Worker, sent=send(job.datasets), broker=broker,
         checkpoint_seconds=job.resources.checkpoint_seconds, attempt=job.attempt,
@@ -195,7 +195,7 @@ class _Home(Broker, NodesData):
         NodesData.__init__(self, data_dir)
 
 
-def start_broker(job: Job, scratch: Path) -> Any:
+def start_broker(store_folder: Path, fresh: bool, data_dir: Path, scratch: Path) -> Any:
     """Start the stage store's actor beside this process, which is attached to a cluster.
 
     Every trial that waits for another's stage holds a call open; past Ray's own limit of 1,000 the result
@@ -205,8 +205,8 @@ def start_broker(job: Job, scratch: Path) -> Any:
     options = ray.remote(num_cpus=0)(_Home).options(
         scheduling_strategy=here, max_restarts=-1, max_task_retries=-1, max_concurrency=MOST_WAITING
     )
-    folders = str(job.store_folder.absolute()), str(job.data_dir.absolute())
-    return options.remote(folders[0], job.fresh, scratch / "broker", folders[1])
+    memory = scratch.absolute() / "broker"
+    return options.remote(str(store_folder.absolute()), fresh, memory, str(data_dir.absolute()))
 
 
 class _Reporter(Callback):

@@ -1,6 +1,7 @@
 """Who may reach a Ray cluster, with real clusters: one that wants a token, one that lets everybody in."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -120,10 +121,38 @@ class TestAClusterThatLetsEverybodyIn:
             environment = environment_of(tmp_path, **mode)
             assert check_access(open_to_all, environment, insecure=True) == "disabled"
 
+    @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+    def test_is_refused_by_whatever_name_it_is_reached(
+        self, open_to_all: str, tmp_path: Path, name: str
+    ) -> None:
+        place = f"{name}:{open_to_all.rpartition(':')[2]}"
+        with pytest.raises(InputError, match="lets in whoever reaches it"):
+            check_access(place, environment_of(tmp_path), insecure=False)
+
     def test_is_no_matter_where_only_this_machine_reaches_it(self, tmp_path: Path) -> None:
         with head(environment_of(tmp_path, RAY_AUTH_MODE="disabled"), "127.0.0.1") as place:
             assert place.startswith("127.0.0.1:")
             assert check_access(place, environment_of(tmp_path), insecure=False) == "disabled"
+
+
+@pytest.mark.parametrize(
+    ("listens", "nodes", "is_open"),
+    [
+        ("127.0.0.1", ("127.0.0.1",), False),
+        ("127.0.0.1", ("127.0.0.1", "10.9.9.9"), True),
+        ("127.0.0.1", ("::1", "::ffff:127.0.0.1"), False),
+        ("0.0.0.0", ("127.0.0.1",), True),
+        (None, ("127.0.0.1",), True),  # its head is not on this machine, or nobody can tell
+    ],
+)
+def test_who_can_reach_a_cluster_is_judged_by_its_nodes_and_by_what_listens(
+    listens: str | None, nodes: tuple[str, ...], is_open: bool
+) -> None:
+    with socket.create_server((listens or "127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        if listens is None:
+            server.close()
+        assert access._is_open_to_others(f"localhost:{port}", nodes) == is_open
 
 
 def test_where_nobody_answers_there_is_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

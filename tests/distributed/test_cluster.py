@@ -299,11 +299,12 @@ import ray
 from lightsweep.distributed.attach import cluster
 from lightsweep.distributed.launch import start_broker
 from lightsweep.stagefile import StageResult
-with cluster(None, Path(sys.argv[1]) / "scratch", False):
-    broker, key = start_broker(Path(sys.argv[1]) / "store", False, Path("data")), "ab" * 32
+folder = Path(sys.argv[1])
+with cluster(None, folder / "scratch", False):
+    broker, key = start_broker(folder / "store", False, Path("data"), folder / "scratch"), "ab" * 32
     ray.get(broker.claim.remote(key, "maker"))
     calls = [broker.claim.remote(key, str(number)) for number in range(1100)]
-    ray.get(broker.put.remote(key, "maker", StageResult({}).to_bytes()))
+    ray.get(broker.put.remote(key, "maker", StageResult({}).to_bytes(key)))
     print("put")
     print(sum(reply.result is not None for reply in ray.get(calls)))
 """
@@ -323,7 +324,7 @@ folder, address = Path(sys.argv[1]), sys.argv[2]
 spec = DatasetSpec(name="npz", path="images.npz", validation=2)
 dataset = datasets.load(spec, folder / "here", download=False)
 with cluster(address, folder / "scratch", insecure=True):
-    broker = start_broker(folder / "store", False, folder / "here")
+    broker = start_broker(folder / "store", False, folder / "here", folder / "scratch")
     here = ray.get_runtime_context().get_node_id()
     for node in ray.nodes():
         kind = next((kind for kind in ("same", "other", "none") if kind in node["Resources"]), "head")

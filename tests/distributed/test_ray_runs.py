@@ -6,17 +6,24 @@ cluster of this machine, as `lightsweep run` does; where an order matters, trial
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from forked import INTERRUPTED, lightsweep, start_training
+from gates import pretend_another_lightsweep
 from marked import BROKER, WORKER
 from mounting import mounted
 from ray_processes import RayRun
 from run_reading import assert_as_if_undisturbed, journal, results, table, told
 from studies import assert_whole
+from waiting import HANGS_SECONDS
+
+import lightsweep as lightsweep_package
 
 SWEEP: dict[str, Any] = {
     "name": "killed",
@@ -135,7 +142,7 @@ def test_a_full_disk_ends_the_run_with_one_error_and_loses_nothing(run: RayRun, 
     with mounted(run.folder / "runs", "size=200k") as remount:
         run.open_gate()
         done = run.start_command("run", "sweep.yaml").end()
-        assert done.returncode == 2, done.stdout + done.stderr
+        assert done.returncode == 3, done.stdout + done.stderr
         (error,) = done.stderr.splitlines()
         assert error.startswith("error: ")
         assert "cannot be written (No space left on device)" in error
@@ -148,3 +155,67 @@ def test_a_full_disk_ends_the_run_with_one_error_and_loses_nothing(run: RayRun, 
         assert stored <= set(results(run.folder))
         assert_as_if_undisturbed(run.folder, undisturbed)
     run.await_silence()
+
+
+PARTS = {
+    "raylet": pytest.param("/raylet/raylet ", "this node's raylet does not answer any more"),
+    "head": pytest.param("/gcs_server ", "its head (GCS) does not answer any more", marks=pytest.mark.slow),
+    "agent": pytest.param("ray::DashboardAgent", "", marks=pytest.mark.slow),
+    "other agent": pytest.param("ray::RuntimeEnvAgent", "", marks=pytest.mark.slow),
+}
+
+
+@pytest.mark.parametrize(("part", "reason"), PARTS.values(), ids=PARTS)
+def test_a_part_of_ray_that_is_gone_is_one_line_and_the_same_command_goes_on(
+    run: RayRun, undisturbed: Path, part: str, reason: str
+) -> None:
+    child = run.start_command("run", "sweep.yaml")
+    run.await_waiting(1, child)
+    (number,) = [number for number, command in run.processes().items() if part in command[:200]]
+    os.kill(number, signal.SIGKILL)
+    done = child.end()
+    assert done.returncode == 3, done.stdout + done.stderr
+    (error,) = done.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert reason in error
+    assert error.endswith("; what was recorded stays, and the same command goes on")
+    run.await_silence()
+    assert not [row for row in journal(run.folder) if row["status"] == "failed"]
+    again = start_training(run.folder).end()
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert_as_if_undisturbed(run.folder, undisturbed)
+
+
+OTHER_CODE = {
+    "changed": pytest.param(
+        "pipeline.py", "metrics: dict[str, Any] = {", "metrics: dict[str, Any] = {'x': 0.123, "
+    ),
+    "broken": pytest.param("__init__.py", None, "raise RuntimeError('broken')", marks=pytest.mark.slow),
+}
+
+
+@pytest.mark.parametrize(("file", "old", "new"), OTHER_CODE.values(), ids=OTHER_CODE)
+def test_the_installed_command_trains_with_its_own_code_wherever_it_is_called(
+    run: RayRun, undisturbed: Path, file: str, old: str | None, new: str
+) -> None:
+    """Inside another checkout, say: Ray puts the current folder first on its workers' path."""
+    other = Path(shutil.copytree(Path(lightsweep_package.__file__).parent, run.folder / "lightsweep"))
+    text = (other / file).read_text()
+    assert old is None or old in text
+    (other / file).write_text(new if old is None else text.replace(old, new))
+    command = Path(sys.executable).with_name("lightsweep")
+    done = subprocess.run(
+        [command, "run", "sweep.yaml"], cwd=run.folder, env={**os.environ, **run.marks},
+        capture_output=True, text=True, timeout=HANGS_SECONDS, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    run.await_silence()
+    assert_as_if_undisturbed(run.folder, undisturbed)
+
+
+@pytest.mark.slow
+def test_nodes_of_other_code_are_refused_before_anything_is_trained(run: RayRun) -> None:
+    done = run.start(prepare=pretend_another_lightsweep).end()
+    assert "its workers have another lightsweep (in " in done.stderr, done.stdout + done.stderr
+    assert "install the same versions on all nodes" in done.stderr
+    assert not journal(run.folder)

@@ -14,11 +14,9 @@ from typing import Any
 
 import pytest
 from forked import INTERRUPTED, Setting, start_training
-from run_reading import assert_as_if_undisturbed, left_behind, results
+from run_reading import assert_as_if_undisturbed, results
 from small_images import SPEC, write_images
-from studies import assert_whole, states
-
-from lightsweep.store import CHECKPOINT
+from studies import assert_whole, states, study_trials
 
 SWEEP: dict[str, Any] = {
     "name": "killed",
@@ -60,6 +58,7 @@ class Undisturbed:
         done = child.end()
         assert done.returncode == 0, done.stdout + done.stderr
         self.writes = child.writes()
+        self.draws = [trial.params for trial in study_trials(folder)] if "search" in sweep else []
 
     def some_places(self) -> list[int]:
         """The last write of each kind; of a search those into the journal, and some more, evenly spread.
@@ -97,7 +96,7 @@ def stop_and_go_on(reference: Undisturbed, folder: Path, places: Sequence[int], 
         expected = -signal.SIGKILL if how == signal.SIGKILL else INTERRUPTED
         assert stopped.returncode == expected, (what, stopped.stdout + stopped.stderr)
         assert "Traceback" not in stopped.stderr, (what, stopped.stderr)
-        if how == signal.SIGINT and reference.sweep is SEARCH:
+        if how == signal.SIGINT and "search" in reference.sweep:
             assert "RUNNING" not in states(here), what
         stored = {key: path.stat() for key, path in results(here).items()}
         done = start_training(here).end()
@@ -106,11 +105,10 @@ def stop_and_go_on(reference: Undisturbed, folder: Path, places: Sequence[int], 
             for key, before in stored.items():
                 after = results(here)[key].stat()
                 assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-            if reference.sweep is SEARCH:  # a draw that was cut off in half is drawn anew, to other values
-                assert_whole(here, SEARCH["search"]["trials"], confirmed=1)
-                assert not [name for name in left_behind(here) if not name.endswith(CHECKPOINT)]
-            else:
-                assert_as_if_undisturbed(here, reference.folder)
+            assert_as_if_undisturbed(here, reference.folder)
+            if "search" in reference.sweep:
+                assert_whole(here, reference.sweep["search"]["trials"], confirmed=1)
+                assert [trial.params for trial in study_trials(here)] == reference.draws
         except AssertionError as error:
             error.add_note(f"stopped {what}")
             raise
