@@ -391,7 +391,10 @@ def main() -> None:
     """Run the command line; every wrong input is one line and exit status 2."""
     warnings.showwarning = _show_warning
     try:
-        result: Any = cli(standalone_mode=False)
+        try:
+            result: Any = cli(standalone_mode=False)
+        except SystemExit:  # click's own way out where nobody reads any more
+            sys.exit(LOST)
         sys.stdout.flush()
         sys.exit(result if isinstance(result, int) else 0)
     except InputError as error:
@@ -440,21 +443,21 @@ def _run(
     console, planned = _console(), _plan(sweep_file, overrides, data_dir)
     for line in _foresee(planned):
         if line.startswith("warning"):  # now, not after hours of training
-            _say(console, line)
+            with suppress(OSError):  # nobody reads it
+                _say(console, line)
     cluster = OnRay(address, insecure)
     done = run_sweep(planned, out, data_dir, cluster, fresh, not offline, console)
     ended = done.completed + done.stopped + len(done.failed)
     stopped = f"{done.stopped} stopped early, " if done.stopped else ""
-    _say(
-        console,
+    lines = [
         f"{done.completed} completed, {stopped}{len(done.failed)} failed, {done.planned - ended} left; "
-        f"records in {done.folder}",
-    )
+        f"records in {done.folder}"
+    ]
     if ended:
         report_file = write_report([done.folder], done.folder / "report.html")
-        for line in state_verdicts(load_run(done.folder)):
-            _say(console, line)
-        _say(console, f"report: {report_file}")
+        lines += [*state_verdicts(load_run(done.folder)), f"report: {report_file}"]
+    for line in lines:
+        _say(console, line)
     for failure in done.failed:
         row = failure.trial
         _say(console, f"failed: {row['trial_id']} {row['arm']} (seed {row['seed']}): {row['error']}")

@@ -4,6 +4,7 @@ Pixels are [n, height, width, channels], so that `permute(0, 3, 1, 2)` gives cha
 without a copy.
 """
 
+import tokenize
 import zipfile
 import zlib
 from collections import Counter
@@ -29,11 +30,12 @@ DAMAGE = (
     OSError,
     ValueError,
     SyntaxError,
+    TypeError,
     EOFError,
-    KeyError,
-    NotImplementedError,
+    LookupError,
+    ArithmeticError,
     RuntimeError,
-    OverflowError,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
     Image.DecompressionBombError,

@@ -99,8 +99,8 @@ def scan_folder(path: Path) -> ImageFolder:
 def _splits(path: Path, passed_over: Counter[str]) -> dict[Split, Path]:
     """Find the folders that are splits."""
     found: dict[Split, Path] = {}
-    others = []
-    for entry in _folders(path, passed_over):
+    others, hidden = [], Counter[str]()
+    for entry in _folders(path, hidden):
         split = SPLITS.get(entry.name.strip().casefold())
         if split is None:
             others.append(entry)
@@ -113,6 +113,7 @@ def _splits(path: Path, passed_over: Counter[str]) -> dict[Split, Path]:
             found[split] = entry
     if not found:
         return {}
+    passed_over.update(hidden)
     for split in ("train", "test"):
         if split not in found:
             named = " and ".join(_shown(folder.name) for folder in found.values())

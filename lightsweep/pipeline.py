@@ -174,7 +174,7 @@ class _Chain:
         if stage is None or isinstance(stage, QuantiseStage):
             return "it is of a stage that has no epochs"
         net, model = _blank(self.trial, info, stage), _model_of(self.trial, stage)
-        parameters = StageState.begin(net, model, stage).count
+        parameters = StageState.begin(net, model, stage).parameters()
         return fault_of_checkpoint(answer.checkpoint, stage, net, parameters)
 
     def splits(self) -> tuple[Split, Split]:

@@ -5,8 +5,8 @@ was made by a damaged program, or by hand. Nothing that does not fit reaches a n
 """
 
 import base64
-import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.train import EpochRecord
 
 _EPOCHS = TypeAdapter(list[EpochRecord])
+_EPOCH_FIELDS = {field.name for field in fields(EpochRecord)}
 _PROVENANCE = ("host", "device", "hardware", "torch", "source", "started_at")
 
 
@@ -59,7 +60,7 @@ def fault_of_result(
 
 
 def fault_of_checkpoint(
-    checkpoint: Checkpoint, stage: StageSpec, net: nn.Module, parameters: int
+    checkpoint: Checkpoint, stage: StageSpec, net: nn.Module, parameters: Sequence[Tensor]
 ) -> str | None:
     """Say why a checkpoint cannot be of a stage; None if it can.
 
@@ -67,7 +68,7 @@ def fault_of_checkpoint(
         checkpoint: What is stored.
         stage: The stage.
         net: In the form that the stage trains; its numbers do not count.
-        parameters: How many tensors the stage's optimizer has.
+        parameters: What the stage's optimizer trains.
 
     """
     if fault := _fault_of_epochs(checkpoint.epochs, stage.epochs - 1):
@@ -80,9 +81,11 @@ def fault_of_checkpoint(
         if part not in parts:
             return f"it has a tensor {full_name}"
         parts[part][name] = tensor
-    numbers = {name.partition(".")[0] for name in parts["optimizer"]}
-    if not numbers <= set(map(str, range(parameters))):
-        return "its optimizer has other parameters"
+    shapes = {str(index): parameter.shape for index, parameter in enumerate(parameters)}
+    for name, tensor in parts["optimizer"].items():
+        number = name.partition(".")[0]
+        if number not in shapes or (tensor.dim() and tensor.shape != shapes[number]):
+            return "its optimizer has other parameters"
     state = net.state_dict()
     best = parts["best"]
     return _fault_of_tensors(parts["net"], state) or (_fault_of_tensors(best, state) if best else None)
@@ -93,6 +96,8 @@ def _fault_of_epochs(epochs: list[dict[str, Any]], most: int) -> str | None:
         found = _EPOCHS.validate_python(epochs)
     except ValidationError:
         return "its epochs are no epochs"
+    if any(epoch.keys() != _EPOCH_FIELDS for epoch in epochs):
+        return "its epochs have other fields"
     if [record.epoch for record in found] != list(range(1, len(found) + 1)) or len(found) > most:
         return f"it has {len(found)} epochs of {most}, or in another order"
     fractions = [each for record in found for each in (record.train_accuracy, record.val_accuracy)]
@@ -106,7 +111,7 @@ def _fault_of_assessment(metrics: Mapping[str, Any], info: DatasetInfo) -> str |
     try:
         counts = TypeAdapter(list[list[int]]).validate_python(confusion, strict=True)
         hits = base64.b64decode(metrics.get("test_hits") or "", validate=True)
-    except (ValidationError, TypeError, binascii.Error):
+    except (ValidationError, TypeError, ValueError):
         return "its test images are none"
     is_square = len(counts) == classes and all(len(row) == classes for row in counts)
     if not is_square or sum(map(sum, counts)) != info.test_count or len(hits) != -(-info.test_count // 8):

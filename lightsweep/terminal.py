@@ -1,5 +1,7 @@
 """The terminal: the one way by which text reaches it, escaped (`echo`)."""
 
+import errno
+import os
 from collections.abc import Iterator
 from typing import IO
 
@@ -24,7 +26,7 @@ def say(console: Console, text: str) -> None:
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Leave it to the caller what a closed pipe means; rich itself would end the process."""
-        raise BrokenPipeError
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 class _Escaping(RenderHook):

@@ -88,7 +88,7 @@ class StageState:
         """Return the state as plain tensors and records."""
         tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
-        for index, parameter in enumerate(self._parameters()):
+        for index, parameter in enumerate(self.parameters()):
             for name, value in self.optimizer.state[parameter].items():
                 if isinstance(value, Tensor):
                     tensors[f"optimizer.{index}.{name}"] = value
@@ -97,7 +97,7 @@ class StageState:
 
     def go_on_from(self, checkpoint: Checkpoint) -> None:
         """Take over a checkpoint's state."""
-        parameters = self._parameters()
+        parameters = self.parameters()
         net: dict[str, Tensor] = {}
         for full_name, tensor in checkpoint.tensors.items():
             part, _, name = full_name.partition(".")
@@ -113,12 +113,8 @@ class StageState:
         self.net.load_state_dict(net)
         self.records = [EpochRecord.from_plain(record) for record in checkpoint.epochs]
 
-    @property
-    def count(self) -> int:
-        """Number of tensors that the optimizer trains."""
-        return len(self._parameters())
-
-    def _parameters(self) -> list[nn.Parameter]:
+    def parameters(self) -> list[nn.Parameter]:
+        """Return what the optimizer trains, in its order."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
 

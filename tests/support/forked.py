@@ -100,6 +100,8 @@ class Setting:
     """Of Ray's cluster; None starts one."""
     attempt: Callable[..., Any] | None = None
     """Runs trials; a function of a module, as below. None: lightsweep's own, or at the gate."""
+    is_read: bool = True
+    """Whether anybody reads its standard output; else it is a pipe whose reader has gone."""
     prepare: Callable[[], None] | None = None
     """Called at the start; a function of a module, since it is sent by its name."""
 
@@ -138,6 +140,11 @@ def _main(
     if setting.ray:  # workers know these modules, too
         os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     for descriptor, suffix in ((1, ".out"), (2, ".err")):
+        if descriptor == 1 and not setting.is_read:
+            read, write = os.pipe()
+            os.close(read)
+            os.dup2(write, 1)
+            continue
         os.dup2(os.open(output.with_suffix(suffix), os.O_WRONLY | os.O_APPEND), descriptor)
     sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", closefd=False) for descriptor in (1, 2))
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -32,15 +32,17 @@ def attempt_through(gate: Path, *arguments: Any) -> Generator[Outcome, None, Out
     steps = attempt(*arguments)
     try:
         so_far = next(steps)
+        yield so_far
+        yield so_far  # asked again, so the word before was heard
+        (gate / arguments[0].trial_id).touch()
+        while not (gate / OPEN).exists():
+            time.sleep(0.02)
+            yield so_far
+        return (yield from steps)
     except StopIteration as end:  # all was looked up
         return end.value  # type: ignore[no-any-return]
-    yield so_far
-    yield so_far  # asked again, so the word before was heard
-    (gate / arguments[0].trial_id).touch()
-    while not (gate / OPEN).exists():
-        time.sleep(0.02)
-        yield so_far
-    return (yield from steps)
+    finally:
+        steps.close()
 
 
 def attempt_on_processor(gate: Path, *arguments: Any) -> Generator[Outcome, None, Outcome]:

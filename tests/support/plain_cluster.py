@@ -19,7 +19,6 @@ import torch
 from lightsweep.broker import Broker, BrokerStore
 from lightsweep.distributed.cluster import GoesOn, Job, Listener, Source
 from lightsweep.distributed.placement import Placement, Room
-from lightsweep.errors import WriteError
 from lightsweep.machine import make_repeatable
 from lightsweep.records import Outcome
 from lightsweep.sweep import Resources
@@ -82,16 +81,15 @@ def _run(
 
     store = BrokerStore(ask, trial.trial_id, job.resources.checkpoint_seconds)
     steps = job.attempt(trial, job.datasets[trial.dataset], store, torch.device("cpu"))
-    while True:
-        try:
-            so_far = next(steps)
-        except StopIteration as end:
-            outcome: Outcome = end.value
-            return outcome
-        except WriteError:
-            steps.close()
-            raise
-        listener.on_epochs(trial, len(so_far.epochs))
-        if len(so_far.epochs) in rungs and goes_on is not None and not goes_on(trial, so_far):
-            steps.close()
-            return so_far
+    try:
+        while True:
+            try:
+                so_far = next(steps)
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                return outcome
+            listener.on_epochs(trial, len(so_far.epochs))
+            if len(so_far.epochs) in rungs and goes_on is not None and not goes_on(trial, so_far):
+                return so_far
+    finally:
+        steps.close()  # it gives its claims back
