@@ -4,6 +4,7 @@ import errno
 import itertools
 import json
 import math
+import os
 import resource
 import sys
 import warnings
@@ -412,15 +413,10 @@ def main() -> None:
     except MemoryError:
         _fail(_too_little_memory(), LOST)
     except OSError as error:
-        if error.filename is not None or error.errno not in (
-            errno.EPIPE,
-            errno.ENOSPC,
-            errno.EBADF,
-            errno.EIO,
-        ):
-            raise
+        is_lost = error.errno in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
         if error.errno != errno.EPIPE:  # who closed the pipe knows
-            _fail(f"standard output cannot be written ({error.strerror})", LOST)
+            what = "standard output" if error.filename is None else os.fsdecode(error.filename)
+            _fail(one_line(masked(f"{what}: {error.strerror}")), LOST if is_lost else INPUT_IS_WRONG)
         sys.exit(LOST)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from lightsweep import datasets
@@ -14,7 +13,7 @@ from lightsweep.errors import InputError
 from lightsweep.imagedata import Dataset
 from lightsweep.imagefolder import ImageFolder, scan_folder
 from lightsweep.run import shared_text
-from lightsweep.terminal import say
+from lightsweep.terminal import cell, say
 
 SHOWN = 200  # classes
 FEW = 10
@@ -92,9 +91,7 @@ def _print_counts(data: Dataset, counts: dict[str, Counter[int]], console: Conso
     for part in PARTS:
         table.add_column(part, justify="right")
     for label, name in enumerate(data.info.classes[:SHOWN]):
-        table.add_row(
-            escape(name), *(f"{counts[part][label]:,}" if part in counts else "–" for part in PARTS)
-        )
+        table.add_row(cell(name), *(f"{counts[part][label]:,}" if part in counts else "–" for part in PARTS))
     if len(data.info.classes) > SHOWN:
         table.add_row(f"and {len(data.info.classes) - SHOWN:,} more")
     table.add_section()

@@ -17,7 +17,7 @@ _CONTROLS = re.compile(
     "\U000e0000-\U000e007f\ud800-\udfff]"
 )
 _LAYOUT = "\n\t"
-_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s'\":@/]*):[^\s'\"]*@")
+_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:/{1,2}[^\s'\":@/]*):[^\s'\"]*@")
 _SECRET = re.compile(
     r"(?i)\b([a-z0-9_-]*(?:password|passwd|secret|token|api_?key))(\s*[=:]\s*)([^\s,;&'\"]+)"
 )

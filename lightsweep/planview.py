@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
@@ -28,7 +27,7 @@ from lightsweep.records import Record
 from lightsweep.run import STORE, likely_device, load_all
 from lightsweep.store import stage_file
 from lightsweep.storekeeping import Amount, Summary
-from lightsweep.terminal import say
+from lightsweep.terminal import cell, say
 from lightsweep.verify import Verification
 
 TREE_LINES = 200  # of a plan's stages in a terminal
@@ -118,12 +117,12 @@ def print_plan(tree: dict[str, Any], console: Console) -> None:
     for (dataset, arm), trials in arms.items():
         first = trials[0]
         table.add_row(
-            escape(f"{dataset}: {arm}" if several else arm),
+            cell(f"{dataset}: {arm}" if several else arm),
             str(len(trials)),
             f"{first['parameters']:,}",
             f"{first['macs']:,}",
             f"{first['weight_bytes'] / 1024:.1f} KiB",
-            escape(" → ".join(f"{stage['name']} {stage['epochs']}" for stage in first["stages"])),
+            cell(" → ".join(f"{stage['name']} {stage['epochs']}" for stage in first["stages"])),
         )
     console.print(table)
     _print_tree(tree["tree"], console)
@@ -166,7 +165,7 @@ def _print_tree(nodes: list[dict[str, Any]], console: Console) -> None:
                 text += ", stored" if node["stored"] == node["times"] else f", {node['stored']} stored"
             ends = {arm for child in node["children"] for arm in child["arms"]}
             arms = "; ".join(arm for arm in node["arms"] if arm not in ends)
-            grow(branch.add(escape(f"{text} → {arms}" if arms else text)), node["children"])
+            grow(branch.add(cell(f"{text} → {arms}" if arms else text)), node["children"])
 
     grow(root, nodes)
     console.print(root, highlight=False)
@@ -198,10 +197,10 @@ def print_trial(record: Record, console: Console) -> None:
     table = Table(show_header=False, box=None)
     for key, value in row.items():
         if not key.startswith("config."):
-            table.add_row(escape(key), escape(_show(key, value)))
+            table.add_row(cell(key), cell(_show(key, value)))
     for key, value in row.items():
         if key.startswith("config."):
-            table.add_row(escape(key), escape(_show(key, value)))
+            table.add_row(cell(key), cell(_show(key, value)))
     console.print(table)
     stages: dict[str, list[dict[str, Any]]] = {}
     for epoch in record.epochs:
@@ -211,7 +210,7 @@ def print_trial(record: Record, console: Console) -> None:
         kept = next((epoch for epoch in epochs if epoch["is_kept"]), None)
         shown = kept or epochs[-1]  # nothing is kept of a trial that was stopped early
         curves.add_row(
-            escape(name), str(len(epochs)), str(kept["epoch"]) if kept else "–",
+            cell(name), str(len(epochs)), str(kept["epoch"]) if kept else "–",
             _show("loss", shown["train_loss"]),
             *(_show("accuracy", shown[key]) for key in ("val_accuracy", "val_accuracy_a", "val_accuracy_b")),
             f"{sum(epoch['seconds'] for epoch in epochs):.1f}",
@@ -226,7 +225,7 @@ def print_datasets(found: list[datasets.Availability], console: Console) -> None
         info = item.info
         table.add_row(
             info.name, "yes" if item.here else "no", f"{info.train_count:,}", f"{info.test_count:,}",
-            f"{info.channels}×{info.height}×{info.width}", str(len(info.classes)), escape(item.where),
+            f"{info.channels}×{info.height}×{info.width}", str(len(info.classes)), cell(item.where),
         )  # fmt: skip
     console.print(table)
     console.print("npz and imagefolder take a path in the sweep file", highlight=False)
@@ -246,7 +245,7 @@ def print_store(summary: Summary, console: Console) -> None:
     for share in summary.runs:
         held = share.held
         table.add_row(
-            escape(share.run), f"{held.entries:,}", size_text(held.size_bytes), size_text(share.alone_bytes)
+            cell(share.run), f"{held.entries:,}", size_text(held.size_bytes), size_text(share.alone_bytes)
         )
     table.add_section()
     unreferenced = summary.unreferenced

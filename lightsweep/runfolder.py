@@ -259,7 +259,10 @@ class RunFolder:
 
     def is_planned(self) -> bool:
         """Whether the run was ever begun."""
-        return (self.folder / "plan.json").is_file()
+        try:
+            return (self.folder / "plan.json").is_file()
+        except OSError:  # no path at all
+            return False
 
     def planned(self) -> list[PlannedTrial]:
         """Return the trials of the plan, those among them that a search has added.

@@ -11,7 +11,6 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from lightsweep.errors import InputError
@@ -21,6 +20,7 @@ from lightsweep.search import STUDY_FILE, Survey, copy_study, survey
 from lightsweep.searchspec import Axis, Search
 from lightsweep.spec import canonical_json
 from lightsweep.sweep import Sweep
+from lightsweep.terminal import cell
 
 REASONS = 5  # that are printed why draws cannot be trained
 
@@ -56,7 +56,7 @@ def print_survey(tree: Mapping[str, Any], search: Search, console: Console) -> N
         table.add_column(name)
     for key, axis in search.space.items():
         when = ", ".join(f"{other} = {_words(values)}" for other, values in (axis.when or {}).items())
-        table.add_row(escape(key), escape(_range(axis)), escape(when))
+        table.add_row(cell(key), cell(_range(axis)), cell(when))
     console.print(table)
     found = tree["survey"]
     low, quarter, middle, three_quarters, high = found["parameters"]

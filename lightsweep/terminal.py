@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
+from rich.markup import escape
 from rich.segment import Segment
 
 from lightsweep.echo import masked, plain
@@ -16,6 +17,11 @@ def open_console(file: IO[str] | None = None) -> Console:
     console = _Console(file=file)
     console.push_render_hook(_Escaping())
     return console
+
+
+def cell(text: str) -> str:
+    """Return text for a cell of a table, or a tree, where rich would take [brackets] for markup."""
+    return escape(masked(text))
 
 
 def say(console: Console, text: str) -> None:

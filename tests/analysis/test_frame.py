@@ -75,7 +75,7 @@ def test_a_missing_folder_is_named(tmp_path):
         ("epochs.parquet", b"", "epochs.parquet: not a readable Parquet file"),
         ("environment.json", b"{", "environment.json: not JSON"),
         ("environment.json", b"[]", "environment.json: not a JSON object"),
-        ("sweep.yaml", b"\xff\xfe\xfa", "sweep.yaml: unreadable"),
+        ("sweep.yaml", b"\xff\xfe\xfa", "sweep.yaml: not a text file in UTF-8"),
     ],
 )
 def test_unreadable_files_are_named(run_folder, name, content, message):

@@ -107,7 +107,7 @@ def test_3_is_an_output_that_cannot_be_written(folder: Path, words: list[str]) -
             stderr=subprocess.PIPE, text=True, timeout=HANGS_SECONDS, check=False,
         )  # fmt: skip
     assert done.returncode == LOST, done.stderr
-    assert done.stderr == "error: standard output cannot be written (No space left on device)\n"
+    assert done.stderr == "error: standard output: No space left on device\n"
 
 
 def test_3_is_a_reader_that_has_gone_without_a_word(folder: Path) -> None:

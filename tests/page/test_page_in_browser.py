@@ -353,6 +353,8 @@ class TestTable:
             page.get_by_role("button", name="Save 24 trials as CSV").click()
         assert download.value.suggested_filename == "trials.csv"
         text = Path(download.value.path()).read_text(encoding="utf-8")
+        assert text.startswith("\ufeff")  # else Excel takes é for Ã©
+        text = text.removeprefix("\ufeff")
         found = pd.read_csv(io.StringIO(text)).astype({"macs": "Int64", "fold": "Int64"})
         run = load_run(run_folder)
         wanted = run.trials.drop(columns="test_confusion")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forked import INTERRUPTED, Setting, start_training
+from forked import INTERRUPTED, Child, Setting, start, start_training
 from run_reading import assert_as_if_undisturbed, results
 from small_images import SPEC, write_images
 from studies import assert_whole, states, study_trials
@@ -44,6 +44,18 @@ SEARCH: dict[str, Any] = {
     },
 }
 SWEEPS = {"sweep": SWEEP, "search": SEARCH}
+LARGER: dict[str, dict[str, Any]] = {
+    "sweep of 4": {**SWEEP, "seeds": 2},
+    "search of 8": {**SEARCH, "search": {**SEARCH["search"], "trials": 8, "confirmation": {"at_most": 2}}},
+    "compressed": {
+        **{key: value for key, value in SWEEP.items() if key != "grid"},
+        "base": {
+            **SWEEP["base"],
+            "compression": {"prune": "weights", "amount": 0.5, "epochs": 1, "quantise": "int8"},
+        },
+    },
+}
+"""What `pytest -m campaign` stops before every single write, the page's among them."""
 MORE = 4
 """Places of a search beside those in the journal."""
 
@@ -51,14 +63,20 @@ MORE = 4
 class Undisturbed:
     """A run that nobody disturbed, and what it wrote."""
 
-    def __init__(self, folder: Path, sweep: dict[str, Any]) -> None:
-        self.folder, self.sweep = folder, sweep
+    def __init__(self, folder: Path, sweep: dict[str, Any], has_page: bool = False) -> None:
+        self.folder, self.sweep, self.has_page = folder, sweep, has_page
         begin(folder, sweep)
-        child = start_training(folder)
+        child = self.start(folder)
         done = child.end()
         assert done.returncode == 0, done.stdout + done.stderr
         self.writes = child.writes()
         self.draws = [trial.params for trial in study_trials(folder)] if "search" in sweep else []
+
+    def start(self, folder: Path, setting: Setting | None = None) -> Child:
+        """Start the same run in a folder."""
+        if self.has_page:
+            return start("run", "sweep.yaml", "--data-dir", "data", cwd=folder, setting=setting)
+        return start_training(folder, setting=setting)
 
     def some_places(self) -> list[int]:
         """The last write of each kind; of a search those into the journal, and some more, evenly spread.
@@ -92,22 +110,24 @@ def stop_and_go_on(reference: Undisturbed, folder: Path, places: Sequence[int], 
     for place in places:
         here, what = folder / str(place), f"before write {place}: {reference.writes[place]}"
         begin(here, reference.sweep)
-        stopped = start_training(here, setting=Setting(before=place, gets=how)).end()
+        stopped = reference.start(here, Setting(before=place, gets=how)).end()
         expected = -signal.SIGKILL if how == signal.SIGKILL else INTERRUPTED
         assert stopped.returncode == expected, (what, stopped.stdout + stopped.stderr)
         assert "Traceback" not in stopped.stderr, (what, stopped.stderr)
         if how == signal.SIGINT and "search" in reference.sweep:
             assert "RUNNING" not in states(here), what
         stored = {key: path.stat() for key, path in results(here).items()}
-        done = start_training(here).end()
+        done = reference.start(here).end()
         assert done.returncode == 0, (what, done.stdout + done.stderr)
+        assert (here / "runs/killed/report.html").exists() == reference.has_page, what
         try:
             for key, before in stored.items():
                 after = results(here)[key].stat()
                 assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
             assert_as_if_undisturbed(here, reference.folder)
             if "search" in reference.sweep:
-                assert_whole(here, reference.sweep["search"]["trials"], confirmed=1)
+                search = reference.sweep["search"]
+                assert_whole(here, search["trials"], confirmed=search["confirmation"]["at_most"])
                 assert [trial.params for trial in study_trials(here)] == reference.draws
         except AssertionError as error:
             error.add_note(f"stopped {what}")
@@ -130,9 +150,9 @@ def test_stopped_before_some_writes_of_each_kind(
 
 
 @pytest.mark.campaign
-@BOTH
+@pytest.mark.parametrize("name", LARGER)
 @SIGNALS
-def test_stopped_before_every_single_write(
-    undisturbed: Undisturbed, tmp_path: Path, how: signal.Signals
-) -> None:
+def test_stopped_before_every_single_write(name: str, tmp_path: Path, how: signal.Signals) -> None:
+    undisturbed = Undisturbed(tmp_path / "undisturbed", LARGER[name], has_page=name == "compressed")
+    print(f"\n{name}: {len(undisturbed.writes)} writes")
     stop_and_go_on(undisturbed, tmp_path, range(len(undisturbed.writes)), how)

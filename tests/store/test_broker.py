@@ -232,7 +232,7 @@ def test_every_owner_comes_to_its_end_and_nothing_is_made_twice(
                         step = 0
                         continue
                     made.append(name)
-                    some.put(key, owner, DATA)
+                    some.put(key, owner, some_result().to_bytes(key))
                 step += 1
 
         everyone = asyncio.gather(*(work(number) for number in range(len(chains))))

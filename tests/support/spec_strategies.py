@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from lightsweep.dataspec import DatasetSpec
 from lightsweep.spec import (
+    MOST_SEED,
     TRANSFORM_RANGES,
     ArmSpec,
     ModelSpec,
@@ -117,7 +118,7 @@ def sweeps() -> st.SearchStrategy[Sweep]:
     )
     values = scalars | st.lists(scalars, max_size=3) | st.dictionaries(KEYS, scalars, max_size=2)
     grids = st.dictionaries(KEYS, st.lists(values, min_size=1, max_size=3), min_size=1, max_size=3)
-    seeds = st.lists(st.integers(0, 2**70), min_size=1, max_size=4, unique=True)
+    seeds = st.lists(st.integers(0, MOST_SEED), min_size=1, max_size=4, unique=True)
     return st.builds(
         Sweep,
         name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True),

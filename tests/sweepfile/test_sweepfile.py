@@ -249,6 +249,27 @@ WRONG_FILES = {
     HEAD.replace("digits}", "digits, train_limit: 5}"): (
         "dataset.train_limit = 5: must be at least one image of each of the 10 classes"
     ),
+    HEAD + "seeds: [-1]\n": "t.yaml, line 3: seeds.0 = -1: must be greater than or equal to 0",
+    HEAD + "seeds: [1.5]\n": "t.yaml, line 3: seeds.0 = 1.5: must be a valid integer",
+    HEAD + "seeds: [0, 9223372036854775808]\n": (
+        "t.yaml, line 3: seeds.1 = 9223372036854775808: must be less than or equal to 9007199253740991"
+    ),
+    HEAD + "base: {stages: [{name: a, epochs: 1, train: [1]}]}\n": (
+        "t.yaml, line 3: base.stages.0.train.0 = 1: must be a valid string"
+    ),
+    HEAD + 'ablation: {arms: {"  ": {model.hidden: 8}}}\n': (
+        "t.yaml, line 3: ablation.arms. : must have a character that can be seen"
+    ),
+    HEAD + 'ablation: {arms: {"\\u200b": {model.hidden: 8}}}\n': (
+        "t.yaml, line 3: ablation.arms.\\u200b: must have a character that can be seen"
+    ),
+    HEAD + "search: {trials: 2, space: {model.hidden: [4]}, storage: 'mysql://me:hunter2@h/d'}\n": (
+        "t.yaml, line 3: search: storage holds a password, and reports show this file: put it into ~/.pgpass "
+        "or $PGPASSWORD"
+    ),
+    HEAD + "search: {trials: 2, space: {model.hidden: [4]}, storge: 'postgresql://me:hunter2@h/d'}\n": (
+        "t.yaml, line 3: search.storge: unknown key; did you mean storage?"
+    ),
     HEAD + "base: {stages: 3}\n": (
         "t.yaml, line 3: base.stages = 3: must be a preset's name, a preset with its epochs, or a list "
         "of stages"

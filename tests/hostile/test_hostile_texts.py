@@ -1,0 +1,150 @@
+"""Texts of evil intent at every place where text enters, followed to terminal, log, tables, page, ONNX."""
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pandas as pd
+import pytest
+from forked import lightsweep
+from PIL import Image
+from runs_to_fuzz import SWEEP
+
+EVIL = {
+    "an escape sequence": "\x1b[2J\x1b]0;owned\x07",
+    "a turned line": "abc\u202egnp.exe",
+    "a script": "</script><img src=x onerror=alert(1)>",
+    "a formula": '=HYPERLINK("http://x","y")',
+    "markup": "[bold red]x[/] {{7*7}} ${HOME} %s",
+    "several lines": "one\ntwo\r\nthree",
+    "a long one": "x" * 5_000,
+    "no UTF-8": "caf\udce9",
+    "a password": "postgresql://me:hunter2@host/db",
+}
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ufeff\ud800-\udfff]")
+
+
+def folders(folder: Path, name: bytes) -> None:
+    """Write pictures of two classes, one of this name."""
+    for part in ("train", "test"):
+        for label, each in enumerate((name, b"other")):
+            place = os.path.join(os.fsencode(folder / "pictures" / part), each)
+            os.makedirs(place, exist_ok=True)
+            for index in range(12):
+                value = 100 * label + index + 20 * (part == "test")
+                Image.new("L", (16, 16), value).save(os.path.join(os.fsdecode(place), f"{index}.png"))
+
+
+def sweep(**changes: Any) -> dict[str, Any]:
+    base = {**SWEEP["base"], **changes.pop("base", {})}
+    data = {"name": "imagefolder", "path": "pictures", "validation": 6}
+    return {**SWEEP, "dataset": data, "seeds": 1, "base": base, **changes}
+
+
+def as_arm(text: str) -> dict[str, Any]:
+    return sweep(ablation={"arms": {text: {"model.hidden": 8}}})
+
+
+def as_stage(text: str) -> dict[str, Any]:
+    stage = {"name": text, "train": "all", "loss": "fused", "optimizer": "adam", "lr": 0.01, "epochs": 1}
+    return sweep(base={"stages": [stage]}, ablation={"arms": {"wide": {"model.hidden": 8}}})
+
+
+ENTRANCES: dict[str, Callable[[str], dict[str, Any]]] = {
+    "arm": as_arm,
+    "stage": as_stage,
+    "class": lambda _: sweep(),
+}
+
+
+@pytest.mark.parametrize("entrance", ENTRANCES)
+@pytest.mark.parametrize("text", EVIL.values(), ids=EVIL)
+def test_a_name_controls_nothing_wherever_it_is_shown(tmp_path: Path, entrance: str, text: str) -> None:
+    is_class = entrance == "class"
+    if is_class and ("/" in text or len(text) > 200):
+        pytest.skip("no name of a folder")
+    folders(tmp_path, os.fsencode(text) if is_class else b"evil")
+    tree = ENTRANCES[entrance](text)
+    (tmp_path / "sweep.yaml").write_text(json.dumps(tree))
+    done = lightsweep("run", "sweep.yaml", cwd=tmp_path, HOME=str(tmp_path))
+    said = [done]
+    if done.returncode == 2:  # no name of an arm or a stage: one line that shows it
+        (error,) = done.stderr.splitlines()
+        assert error.startswith("error: sweep.yaml, line 1")
+        assert len(error) < 1_200
+    else:
+        assert done.returncode == 0, done.stderr
+        trial = pd.read_parquet(tmp_path / "runs/fuzzed/trials.parquet").trial_id.iloc[-1]
+        for words in (
+            ["plan", "sweep.yaml"], ["status", "runs/fuzzed"], ["show", "runs/fuzzed", trial], ["store"],
+            ["datasets", "pictures"], ["export", "runs/fuzzed", trial, "-o", "net.onnx"],
+        ):  # fmt: skip
+            said.append(lightsweep(*words, cwd=tmp_path))
+            assert said[-1].returncode == 0, said[-1].stderr
+        check_files(tmp_path)
+    for each in said:
+        assert not CONTROLS.search(each.stdout + each.stderr), each
+        assert "hunter2" not in each.stdout + each.stderr
+
+
+def check_files(folder: Path) -> None:
+    """Look at what a run has written."""
+    log = (folder / "runs/fuzzed/log.txt").read_text()
+    assert not CONTROLS.search(log)
+    page = (folder / "runs/fuzzed/report.html").read_text()
+    assert "<img src=x" not in page
+    assert not re.search("[\x00-\x08\x0e-\x1f]", page)
+    for table in ("trials", "stages", "epochs"):
+        rows = pd.read_parquet(folder / f"runs/fuzzed/{table}.parquet")
+        read = list(csv.reader(io.StringIO(rows.to_csv())))
+        assert {len(row) for row in read} == {len(rows.columns) + 1}
+    for prop in onnx.load(folder / "net.onnx").metadata_props:
+        prop.value.encode()
+        assert not re.search("[\x00-\x1f]", prop.value)
+
+
+@pytest.mark.parametrize("text", EVIL.values(), ids=EVIL)
+def test_an_errors_text_controls_nothing_wherever_it_is_shown(tmp_path: Path, text: str) -> None:
+    """A host's name and a failure's reason come from other machines: here from a journal."""
+    folders(tmp_path, b"evil")
+    (tmp_path / "sweep.yaml").write_text(json.dumps(sweep(ablation={"arms": {"wide": {"model.hidden": 8}}})))
+    assert lightsweep("run", "sweep.yaml", cwd=tmp_path).returncode == 0
+    journal = tmp_path / "runs/fuzzed/journal.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    clean = text.encode("utf-8", "replace").decode()  # JSON of others has no lone surrogates
+    lines[-1]["trial"] |= {"status": "failed", "error": clean, "host": clean, "failure": "error"}
+    for stage in lines[-1]["stages"]:
+        stage["host"] = clean
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    trial = lines[-1]["trial"]["trial_id"]
+    for words in (["status", "runs/fuzzed"], ["show", "runs/fuzzed", trial], ["report", "runs/fuzzed"]):
+        done = lightsweep(*words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert not CONTROLS.search(done.stdout + done.stderr), done
+        assert "hunter2" not in done.stdout, done
+    page = (tmp_path / "runs/fuzzed/report.html").read_text()
+    assert "<img src=x" not in page
+
+
+@pytest.mark.parametrize("text", EVIL.values(), ids=EVIL)
+@pytest.mark.parametrize(
+    "words",
+    [["run", "TEXT"], ["plan", "sweep.yaml", "--set", "TEXT=1"], ["status", "TEXT"], ["show", "TEXT", "x"],
+     ["datasets", "--download", "TEXT"], ["store", "--limit", "TEXT"], ["TEXT"], ["run", "--TEXT"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_an_argument_is_echoed_in_one_harmless_line(tmp_path: Path, words: list[str], text: str) -> None:
+    (tmp_path / "sweep.yaml").write_text(json.dumps(sweep()))
+    done = lightsweep(*(word.replace("TEXT", text) for word in words), cwd=tmp_path)
+    assert done.returncode == 2, done
+    (error,) = done.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert not CONTROLS.search(error)
+    assert len(error) < 1_200
+    assert "hunter2" not in error
