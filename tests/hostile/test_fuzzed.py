@@ -22,7 +22,7 @@ from small_images import write_images
 
 STATUSES = (0, 1, 2, 3)
 SECONDS = 120  # on any machine; a hang takes for ever
-HOW_OFTEN = {"pytest": 12, "slow": 60, "campaign": 300}
+HOW_OFTEN = {"pytest": 12, "slow": 60, "campaign": 1000}
 
 
 def tiers(*values: Any) -> Any:
