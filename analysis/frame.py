@@ -29,6 +29,7 @@ from analysis.design import (
 )
 from analysis.identity import label_data, tell_apart
 from analysis.seeds import seed_effects, whole_seeds
+from lightsweep.echo import plain
 from lightsweep.errors import InputError
 from lightsweep.files import UnreadableError, open_plain, read_text
 
@@ -140,14 +141,14 @@ def load_run(folder: Path | str, name: str | None = None) -> Run:
     stages = _read_table(folder / "stages.parquet", STAGE_COLUMNS) if has_stages else _no_rows(STAGE_COLUMNS)
     _check_trials(folder / "trials.parquet", trials)
     try:
-        environment = json.loads(_read_text(folder / "environment.json"))
+        environment = _printable(json.loads(_read_text(folder / "environment.json")))
     except (ValueError, RecursionError) as error:
         raise RunError(
             f"{folder / 'environment.json'}: not JSON ({error}); repeat the run to rewrite it"
         ) from error
     if not isinstance(environment, dict):
         raise RunError(f"{folder / 'environment.json'}: not a JSON object; repeat the run to rewrite it")
-    sweep_text = _read_text(folder / "sweep.yaml")
+    sweep_text = plain(_read_text(folder / "sweep.yaml"))
     design, search, classes, data, folds = _parse_file(
         folder / "design.json",
         lambda tree: (
@@ -211,7 +212,7 @@ def _parse_file(path: Path, parse: Callable[[Any], Parsed], what: str, remedy: s
     if not path.exists():
         return None
     try:
-        return parse(json.loads(_read_text(path)))
+        return parse(_printable(json.loads(_read_text(path))))
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise RunError(f"{path}: not {what} ({error!r}); {remedy}") from error
 
@@ -342,10 +343,24 @@ def _read_text(path: Path) -> str:
         raise RunError(f"{error}; repeat the run to rewrite it") from error
 
 
+def _printable(tree: Any) -> Any:
+    """Return plain content whose texts have no controls, as those of tables (see ``_read_table``)."""
+    if isinstance(tree, str):
+        return plain(tree)
+    if isinstance(tree, list):
+        return [_printable(part) for part in tree]
+    if isinstance(tree, dict):
+        return {plain(key): _printable(part) for key, part in tree.items()}
+    return tree
+
+
 def _read_table(
     path: Path, columns: Mapping[str, str], optional: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """Read a table and give its columns their dtypes; ``optional`` ones are null where there are none."""
+    """Read a table and give its columns their dtypes; ``optional`` ones are null where there are none.
+
+    Controls in its texts are written out (``lightsweep.echo.plain``): on a page they would turn lines round.
+    """
     try:
         with open_plain(path) as file:
             size = pa.parquet.ParquetFile(file).metadata  # a small file can hold a table of any size
@@ -371,7 +386,18 @@ def _read_table(
     optional = optional or {}
     table = table.assign(**{column: None for column in optional if column not in table})
     dtypes = {**columns, **optional}
-    return table.assign(**{column: _cast(path, table[column], dtype) for column, dtype in dtypes.items()})
+    table = table.assign(**{column: _cast(path, table[column], dtype) for column, dtype in dtypes.items()})
+    return _without_controls(table).rename(columns=lambda name: plain(str(name)))
+
+
+def _without_controls(table: pd.DataFrame) -> pd.DataFrame:
+    texts = [str(name) for name in table if pd.api.types.is_string_dtype(table[name])]
+    changes = {}
+    for name in texts:
+        found = {text: plain(text) for text in table[name].dropna().unique() if text != plain(text)}
+        if found:
+            changes[name] = table[name].replace(found)
+    return table.assign(**changes)
 
 
 def _cast(path: Path, column: "pd.Series[Any]", dtype: str) -> "pd.Series[Any]":

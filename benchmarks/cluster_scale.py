@@ -234,19 +234,20 @@ class Client:
         """Return that it is."""
         return True
 
-    def make(self, data: bytes, seconds: float) -> int:
+    def make(self, weights: int, seconds: float) -> int:
         """Claim new keys and put their results for so long; return the number of calls."""
         import ray
 
+        result = stage_result(weights)
         until, before = time.monotonic() + seconds, self.made
         while time.monotonic() < until:
             key, owner = self._key(self.made), str(self.number)
             assert ray.get(self.broker.claim.remote(key, owner)).result is None
-            assert ray.get(self.broker.put.remote(key, owner, data)) is None
+            assert ray.get(self.broker.put.remote(key, owner, result.to_bytes(key))) is None
             self.made += 1
         return 2 * (self.made - before)
 
-    def look_up(self, _data: bytes, seconds: float) -> int:
+    def look_up(self, _weights: int, seconds: float) -> int:
         """Claim keys that have a result for so long; return the number of calls."""
         import ray
 
@@ -266,17 +267,16 @@ def load_broker(at_once: int, out: Path, weights: int = WEIGHTS) -> dict[str, An
     broker = (
         ray.remote(Broker)
         .options(num_cpus=0, scheduling_strategy=here, max_restarts=-1, max_task_retries=-1)
-        .remote(str(out / "broker"), False)
+        .remote(str(out / "broker"), False, out / "memory")
     )
     remote = ray.remote(Client).options(num_cpus=1, scheduling_strategy="SPREAD")
     clients = [remote.remote(broker, number) for number in range(at_once)]
     ray.get([client.is_up.remote() for client in clients])
-    data = stage_result(weights).to_bytes()
-    found: dict[str, Any] = {"bytes": len(data)}
+    found: dict[str, Any] = {"bytes": len(stage_result(weights).to_bytes("ab" * 32))}
     for what in ("make", "look_up"):
         before = ray.get(broker.__ray_call__.remote(_processor_seconds))
         began = time.perf_counter()
-        work = [getattr(client, what).remote(data, BROKER_SECONDS) for client in clients]
+        work = [getattr(client, what).remote(weights, BROKER_SECONDS) for client in clients]
         calls = sum(ray.get(work))
         seconds = time.perf_counter() - began
         used = ray.get(broker.__ray_call__.remote(_processor_seconds)) - before

@@ -199,7 +199,6 @@ def verify(folder: Path, trial: str, data_dir: Path) -> int:
     from lightsweep.planview import print_verification
     from lightsweep.run import STORE
     from lightsweep.runfolder import RunFolder
-    from lightsweep.store import FolderStore
     from lightsweep.verify import verify as train_again
 
     run, console = RunFolder.open(folder), _console()
@@ -212,7 +211,7 @@ def verify(folder: Path, trial: str, data_dir: Path) -> int:
             _say(console, f"{epochs} epochs trained")
             said = time.monotonic()
 
-    store = FolderStore(folder.parent / STORE) if (folder.parent / STORE).is_dir() else None
+    store = folder.parent / STORE if (folder.parent / STORE).is_dir() else None
     found = train_again(run, store, _plan_of(run, data_dir), trial_id, data_dir, on_epoch)
     print_verification(found, console)
     return 0 if found.is_confirmed else TRIALS_FAILED

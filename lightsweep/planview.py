@@ -24,7 +24,7 @@ from lightsweep.plan import (
     stage_tree,
 )
 from lightsweep.records import Record
-from lightsweep.run import STORE, likely_device, load_all
+from lightsweep.run import STORE, data_notes, likely_device, load_all
 from lightsweep.store import stage_file
 from lightsweep.storekeeping import Amount, Summary
 from lightsweep.terminal import cell, say
@@ -52,6 +52,7 @@ def plan_tree(planned: Plan, out: Path, data_dir: Path) -> dict[str, Any]:
     return {
         "name": planned.sweep.name,
         "data": {labels[spec]: _data_text(info) for spec, info in planned.infos.items()},
+        "notes": data_notes(planned, loaded),
         "design": design_tree(planned, fingerprints),
         "trials": [
             {
@@ -126,8 +127,8 @@ def print_plan(tree: dict[str, Any], console: Console) -> None:
         )
     console.print(table)
     _print_tree(tree["tree"], console)
-    for label, data in tree["data"].items():
-        say(console, f"{label}: {data}")
+    for line in (*(f"{label}: {data}" for label, data in tree["data"].items()), *tree["notes"]):
+        say(console, line)
     stages = tree["stages"]
     stored = "unknown" if stages["stored"] is None else str(stages["stored"])
     console.print(

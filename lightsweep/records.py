@@ -156,31 +156,16 @@ class Record:
 
 
 _NEEDED = {
-    "trial": (
-        "trial_id",
-        "arm",
-        "seed",
-        "dataset",
-        "status",
-        "error",
-        "started_at",
-        "seconds",
-        "host",
-        "device",
-    ),
-    "stages": ("trial_id", "stage", "stage_index", "origin", "epochs", "seconds", "waited_seconds"),
-    "epochs": (
-        "trial_id",
-        "stage",
-        "stage_index",
-        "epoch",
-        "trial_epoch",
-        "seconds",
-        "val_accuracy",
-        "is_kept",
-    ),
-}
+    "trial": {
+        "trial_id", "arm", "seed", "dataset", "status", "error", "started_at", "seconds", "host", "device",
+    },
+    "stages": {"trial_id", "stage", "stage_index", "origin", "epochs", "seconds", "waited_seconds"},
+    "epochs": {
+        "trial_id", "stage", "stage_index", "epoch", "trial_epoch", "seconds", "val_accuracy", "is_kept",
+    },
+}  # fmt: skip
 """Columns of a journal's rows that no version ever left out."""
+_NEVER_NULL = {"trial_id", "arm", "stage", "status", "dataset", "origin"}
 _OF_COMPLETED = ("val_accuracy", "test_accuracy", "parameters")
 _STATUSES = ["completed", "early_stopped", "failed"]
 
@@ -205,15 +190,7 @@ def _row(columns: Mapping[str, str], needed: Collection[str], is_open: bool = Fa
     fields = {}
     for name, kind in columns.items():
         schema = special.get(name, kinds[kind])
-        is_sure = kind in ("int64", "bool") or name in (
-            "trial_id",
-            "arm",
-            "stage",
-            "status",
-            "dataset",
-            "origin",
-        )
-        if not is_sure:
+        if kind not in ("int64", "bool") and name not in _NEVER_NULL:
             schema = core_schema.nullable_schema(schema)
         fields[name] = core_schema.typed_dict_field(schema, required=name in needed)
     return core_schema.typed_dict_schema(

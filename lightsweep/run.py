@@ -30,6 +30,7 @@ from lightsweep.store import FolderStore, LookUps, NotStoredError
 from lightsweep.storekeeping import cut_to_limit
 from lightsweep.sweep import Resources
 from lightsweep.sweepfile import dump_sweep
+from lightsweep.terminal import say
 from lightsweep.trial import Trial, stage_keys
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def run_sweep(
                 try:
                     before = run.planned()
                 except UnreadableError as error:  # the study and the journal know the same trials
-                    console.print(f"warning: {error}", markup=False, highlight=False, soft_wrap=True)
+                    say(console, f"warning: {error}")
             planned = with_trials(planned, before)
         job = Job(loaded, out / STORE, data_dir, planned.sweep.resources, fresh, attempt)
         work = _Work(planned, job, run, store, cluster)

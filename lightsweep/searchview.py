@@ -127,7 +127,7 @@ def serve_dashboard(folder: Path, sweep: Sweep, port: int, say: Callable[[str], 
         copy = Path(scratch) / STUDY_FILE
         if sweep.search.storage is not None:
             copy_study(sweep, folder, copy)
-        elif not (folder / STUDY_FILE).is_file():
+        elif not (folder / STUDY_FILE).is_file() or (folder / STUDY_FILE).is_symlink():
             raise InputError(f"{folder / STUDY_FILE}: there is no study yet; run the sweep first")
         else:
             with (

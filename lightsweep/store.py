@@ -158,29 +158,10 @@ class FolderStore:
         Tensors are read by who needs them; what is wrong with them beyond the checksum is found there.
         """
         try:
-            return self.look(key, kind)
+            return read_entry(self.folder, key, kind)
         except DamagedResultError as error:
             self.discard(key, kind, str(error))
         return None
-
-    def look(self, key: str, kind: str = RESULT) -> bytes | None:
-        """Return a file's bytes, and change nothing.
-
-        Raises:
-            DamagedResultError: The file is there and not whole, or cannot be read.
-
-        """
-        try:
-            data = read_bytes(self.path(key, kind), MOST_BYTES)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except UnreadableError as error:
-            raise DamagedResultError(str(error)) from None
-        if kind == RESULT:
-            StageResult.from_bytes(data, key, with_weights=False)
-        else:
-            Checkpoint.from_bytes(data, key, with_tensors=False)
-        return data
 
     def discard(self, key: str, kind: str, reason: str) -> None:
         """Remove a file that cannot be used, with a warning."""
@@ -287,6 +268,26 @@ def stage_file(folder: Path, key: str) -> Path:
     """Return the file of a key's result in a store's folder, be it there or not."""
     assert _KEY.fullmatch(key), key
     return folder / key[:2] / f"{key}{RESULT}"
+
+
+def read_entry(folder: Path, key: str, kind: str = RESULT) -> bytes | None:
+    """Return the bytes of a key's file in a store's folder, None where there is none; change nothing.
+
+    Raises:
+        DamagedResultError: The file is there and not whole, or cannot be read.
+
+    """
+    try:
+        data = read_bytes(stage_file(folder, key).with_suffix(kind), MOST_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except UnreadableError as error:
+        raise DamagedResultError(str(error)) from None
+    if kind == RESULT:
+        StageResult.from_bytes(data, key, with_weights=False)
+    else:
+        Checkpoint.from_bytes(data, key, with_tensors=False)
+    return data
 
 
 def _remove_whatever(path: Path) -> None:

@@ -22,7 +22,7 @@ from lightsweep.records import EPOCH_COLUMNS, DataIdentity, Outcome, Record, rec
 from lightsweep.runfolder import RunFolder
 from lightsweep.splits import held_out
 from lightsweep.stagefile import DamagedResultError, StageResult
-from lightsweep.store import FolderStore, NoStore
+from lightsweep.store import NoStore, read_entry
 from lightsweep.trial import Trial, stage_keys
 
 STANDARD_ERRORS = 3.0
@@ -69,7 +69,7 @@ class _Kept(NoStore):
 
 def verify(
     run: RunFolder,
-    store: FolderStore | None,
+    store: Path | None,
     planned: Plan,
     trial_id: str,
     data_dir: Path,
@@ -83,7 +83,7 @@ def verify(
 
     Args:
         run: The run.
-        store: Where its stage results may be.
+        store: Folder in which its stage results may be; it is only read.
         planned: The run's own plan.
         trial_id: Of a trial that has a record.
         data_dir: Folder of the data sets.
@@ -187,7 +187,7 @@ def _was(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> str:
 
 
 def _compare_weights(
-    trial: Trial, keys: tuple[str, ...], results: dict[str, StageResult], store: FolderStore | None
+    trial: Trial, keys: tuple[str, ...], results: dict[str, StageResult], store: Path | None
 ) -> tuple[int, list[str]]:
     """Return of how many stages results were stored under the same key, and what of them is not equal."""
     compared, unequal = 0, []
@@ -195,7 +195,7 @@ def _compare_weights(
         if store is None or key not in results:
             continue
         try:
-            data = store.look(key)
+            data = read_entry(store, key)
             stored = None if data is None else StageResult.from_bytes(data, key)
         except DamagedResultError as error:
             unequal.append(f"stage {stage.name}: what is stored is damaged ({error})")

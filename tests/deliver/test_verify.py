@@ -1,5 +1,6 @@
 """Verification: the same bits on the same machine, a stated tolerance elsewhere."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from lightsweep.store import FolderStore, LocalStore
 from lightsweep.sweep import Sweep
 from lightsweep.verify import Verification, verify
 
+MAGIC = b"lightsweep stage 3\n"
 SWEEP = {
     "name": "small",
     "dataset": {"name": "digits", "validation": 100, "train_limit": 150},
@@ -62,7 +64,7 @@ class Recorded:
 
     def verify(self) -> Verification:
         id_ = self.trial.trial_id
-        return verify(self.run, self.store, self.planned, id_, self.run.folder, lambda epochs: None)
+        return verify(self.run, self.store.folder, self.planned, id_, self.run.folder, lambda epochs: None)
 
 
 @pytest.fixture
@@ -73,7 +75,9 @@ def recorded(tmp_path: Path) -> Recorded:
 def test_the_same_machine_gives_the_same_bits(recorded: Recorded) -> None:
     epochs: list[int] = []
     id_ = recorded.trial.trial_id
-    found = verify(recorded.run, recorded.store, recorded.planned, id_, recorded.run.folder, epochs.append)
+    found = verify(
+        recorded.run, recorded.store.folder, recorded.planned, id_, recorded.run.folder, epochs.append
+    )
     assert (found.is_bit_equal, found.is_confirmed, found.differences) == (True, True, ())
     assert (found.expected, found.weights_compared, found.stages) == ("bit-equal", 3, 3)
     assert epochs == [1, 2, 3, 4]
@@ -99,6 +103,55 @@ def test_other_weights_in_the_store_are_noticed(recorded: Recorded) -> None:
     found = recorded.verify()
     assert found.differences == ("stage fusion: its weights are not the stored ones",)
     assert not found.is_confirmed
+
+
+def test_weights_of_another_type_are_noticed(recorded: Recorded) -> None:
+    key = recorded.keys[1]
+    result = StageResult.from_bytes(recorded.store.read(key) or b"", key)
+    name = "a.conv1.convolution.weight"
+    result.weights[name] = result.weights[name].double()
+    recorded.store.write(key, result.to_bytes(key))
+    assert recorded.verify().differences == ("stage fusion: its weights are not the stored ones",)
+
+
+def test_epochs_and_metrics_in_the_store_are_compared(recorded: Recorded) -> None:
+    key = recorded.keys[1]
+    result = StageResult.from_bytes(recorded.store.read(key) or b"", key)
+    result.metrics["kept_epoch"] = 7
+    recorded.store.write(key, result.to_bytes(key))
+    assert recorded.verify().differences == ("stage fusion: its epochs or metrics are not the stored ones",)
+
+
+@pytest.mark.parametrize(
+    "name", ["parameters", "macs", "test_confusion", "epochs_trained", "config.batch_size"]
+)
+def test_every_column_that_training_decides_is_compared(recorded: Recorded, name: str) -> None:
+    recorded.alter(lambda tree: tree["trial"].update({name: "[[1]]" if name == "test_confusion" else 1}))
+    (difference,) = recorded.verify().differences
+    assert difference.startswith(f"{name}: ")
+    assert " was recorded, now " in difference
+
+
+def test_an_epoch_that_was_kept_is_compared(recorded: Recorded) -> None:
+    recorded.alter(lambda tree: tree["epochs"][0].update({"is_kept": not tree["epochs"][0]["is_kept"]}))
+    (difference,) = recorded.verify().differences
+    assert difference.startswith("stage dual, epoch 1: is_kept ")
+
+
+@pytest.mark.parametrize("is_torch", [False, True])
+def test_what_is_damaged_in_the_store_is_said_and_stays(recorded: Recorded, is_torch: bool) -> None:
+    """It looks, and changes nothing: be it cut, or whole with tensors that nobody can read."""
+    path = recorded.store.path(recorded.keys[0])
+    data = path.read_bytes()
+    if is_torch:
+        payload = data[len(MAGIC) + 65 :].replace(b"PK", b"KP")
+        digest = hashlib.sha256(recorded.keys[0].encode() + payload).hexdigest()
+        data = MAGIC + digest.encode() + b"\n" + payload
+    path.write_bytes(data if is_torch else data[:-9])
+    before = sorted((file, file.stat().st_mtime_ns) for file in recorded.store.folder.rglob("*"))
+    (difference,) = recorded.verify().differences
+    assert difference.startswith("stage dual: what is stored is damaged (it")
+    assert sorted((file, file.stat().st_mtime_ns) for file in recorded.store.folder.rglob("*")) == before
 
 
 @pytest.mark.parametrize(("off", "is_confirmed"), [(0.0, True), (0.02, True), (0.5, False)])
