@@ -485,6 +485,22 @@ class TestSplit:
             assert shares_are_within_one(labels, train, whole)
             previous = set(train)
 
+    @given(_labels(), st.integers(1, 60), st.integers(0, 99), st.integers(0, 99), st.sampled_from([None, 3]))
+    def test_whether_it_can_be_is_no_matter_of_seeds(
+        self, labels: np.ndarray, count: int, seed: int, other: int, folds: int | None
+    ) -> None:
+        """So that trying one seed before Ray starts is trying them all."""
+        spec = DatasetSpec(name="digits", validation=count)
+
+        def outcome(seed: int) -> str:
+            try:
+                split(labels, spec, seed, None if folds is None else 0, folds)
+            except InputError as error:
+                return str(error)
+            return "it can be"
+
+        assert outcome(seed) == outcome(other)
+
     def test_seeds_differ(self) -> None:
         labels = np.arange(100) % 4
         first, second = (split(labels, DatasetSpec(name="digits"), seed, None, None) for seed in (0, 1))

@@ -21,7 +21,6 @@ from runs_to_fuzz import SWEEPS, begin
 from small_images import write_images
 
 STATUSES = (0, 1, 2, 3)
-SECONDS = 120  # on any machine; a hang takes for ever
 HOW_OFTEN = {"pytest": 12, "slow": 60, "campaign": 1000}
 
 
@@ -57,7 +56,6 @@ def check(figures: Figures, what: str, folder: Path, *words: object) -> int:
     assert "Traceback" not in done.stdout + done.stderr, said
     assert "\x1b" not in done.stdout + done.stderr, said
     assert all(len(line) < 5_000 for line in done.stderr.splitlines()), said
-    assert seconds < SECONDS, said
     if done.returncode in (2, 3):
         assert sum(line.startswith("error: ") for line in done.stderr.splitlines()) == 1, said
     figures.add(done.returncode, seconds)

@@ -81,10 +81,10 @@ def test_a_name_controls_nothing_wherever_it_is_shown(tmp_path: Path, entrance: 
     else:
         assert done.returncode == 0, done.stderr
         trial = pd.read_parquet(tmp_path / "runs/fuzzed/trials.parquet").trial_id.iloc[-1]
-        for words in (
-            ["plan", "sweep.yaml"], ["status", "runs/fuzzed"], ["show", "runs/fuzzed", trial], ["store"],
-            ["datasets", "pictures"], ["export", "runs/fuzzed", trial, "-o", "net.onnx"],
-        ):  # fmt: skip
+        commands = [["plan", "sweep.yaml"], ["status", "runs/fuzzed"], ["show", "runs/fuzzed", trial]]
+        if is_class:  # its names go further
+            commands += [["datasets", "pictures"], ["export", "runs/fuzzed", trial, "-o", "net.onnx"]]
+        for words in commands:
             said.append(lightsweep(*words, cwd=tmp_path))
             assert said[-1].returncode == 0, said[-1].stderr
         check_files(tmp_path)
@@ -104,9 +104,10 @@ def check_files(folder: Path) -> None:
         rows = pd.read_parquet(folder / f"runs/fuzzed/{table}.parquet")
         read = list(csv.reader(io.StringIO(rows.to_csv())))
         assert {len(row) for row in read} == {len(rows.columns) + 1}
-    for prop in onnx.load(folder / "net.onnx").metadata_props:
-        prop.value.encode()
-        assert not re.search("[\x00-\x1f]", prop.value)
+    if (folder / "net.onnx").exists():
+        for prop in onnx.load(folder / "net.onnx").metadata_props:
+            prop.value.encode()
+            assert not re.search("[\x00-\x1f]", prop.value)
 
 
 @pytest.mark.parametrize("text", EVIL.values(), ids=EVIL)
