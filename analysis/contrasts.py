@@ -163,3 +163,14 @@ def _combinations(design: Design, *without: Factor) -> list[dict[str, int]]:
     rest = [factor for factor in design.factors if factor not in without]
     levels = itertools.product(*(range(len(factor.levels)) for factor in rest))
     return [dict(zip((factor.name for factor in rest), chosen, strict=True)) for chosen in levels]
+
+
+def check_comparisons(design: Design | None) -> Design | None:
+    """Return a design of which every comparison that it asks for can be made.
+
+    Raises KeyError where one needs an arm that is not there.
+    """
+    if design is not None:
+        for dataset in design.arms:
+            families(design, dataset)
+    return design

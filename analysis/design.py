@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 Direction = Literal["minimise", "maximise"]
 
@@ -79,19 +81,41 @@ def parse_design(tree: Mapping[str, Any]) -> Design | None:
         if placebo and arm["arm"] == placebo["arm"]:
             continue
         arms.setdefault(arm["dataset"], {})[arm["arm"]] = arm["levels"]
-    return Design(
-        kind=tree["design"],
-        base=tree["base"],
-        significance=float(tree["significance"]),
-        equivalence=float(tree["equivalence"]),
-        order=tuple(tree["order"]) if isinstance(tree["order"], list | tuple) else tree["order"],
-        seeds=tuple(tree["seeds"]),
-        folds=tree["folds"],
-        factors=tuple(Factor(f["name"], f["is_component"], tuple(f["levels"])) for f in tree["factors"]),
-        arms=arms,
-        test_images=dict(tree["test_images"]),
-        placebo=Placebo(str(placebo["arm"]), int(placebo["offset"])) if placebo else None,
+    design: Design = _DESIGN.validate_python(
+        {
+            "kind": tree["design"],
+            "arms": arms,
+            "placebo": placebo,
+            **{key: tree[key] for key in ("base", "significance", "equivalence", "order", "seeds", "folds")},
+            **{key: tree[key] for key in ("factors", "test_images")},
+        }
     )
+    _check(design)
+    return design
+
+
+def _check(design: Design) -> None:
+    """Raise ValueError where parts of a design do not fit one another."""
+    levels = {factor.name: len(factor.levels) for factor in design.factors}
+    if not 0 < design.significance < 1 or not 0 < design.equivalence < 1:
+        raise ValueError("significance and equivalence must be between 0 and 1")
+    if len(levels) < len(design.factors) or not all(levels.values()):
+        raise ValueError("a factor stands in it twice, or has no levels")
+    if isinstance(design.order, tuple) and not set(design.order) <= levels.keys():
+        raise ValueError("its order names what is no factor")
+    if len(set(design.seeds)) < len(design.seeds) or (design.folds is not None and design.folds < 2):
+        raise ValueError("a seed stands in it twice, or it has fewer than two folds")
+    for dataset, arms in design.arms.items():
+        if design.base not in arms or design.test_images.get(dataset, 0) < 1:
+            raise ValueError(f"data set {dataset!r} has no arm {design.base!r}, or no test images")
+        for arm, its in arms.items():
+            if its is None:
+                continue
+            if its.keys() != levels.keys() or not all(0 <= its[name] < levels[name] for name in levels):
+                raise ValueError(f"arm {arm!r} has levels that its factors do not have")
+
+
+_DESIGN = TypeAdapter(Design)
 
 
 @dataclass(frozen=True)
@@ -129,21 +153,13 @@ def parse_search(tree: Mapping[str, Any]) -> Search | None:
     search = tree.get("search")
     if search is None:
         return None
-    unknown = set(search["objectives"].values()) - set(get_args(Direction))
-    if unknown:
-        raise ValueError(f"unknown direction {sorted(unknown)}")
-    return Search(
-        objectives=dict(search["objectives"]),
-        limits={key: float(limit) for key, limit in search["limits"].items()},
-        sampler=str(search["sampler"]),
-        seed=int(search["seed"]),
-        trials=search["trials"],
-        budget={unit: float(size) for unit, size in (search["budget"] or {}).items() if size is not None},
-        keys=tuple(search["keys"]),
-        early_stopping=search["early_stopping"],
-        margin=search["margin"],
-        seeds=tuple(search["seeds"]),
-    )
+    names = ("objectives", "limits", "sampler", "seed", "trials", "keys", "early_stopping", "margin", "seeds")
+    budget = {unit: size for unit, size in (search["budget"] or {}).items() if size is not None}
+    found: Search = _SEARCH.validate_python({**{name: search[name] for name in names}, "budget": budget})
+    return found
+
+
+_SEARCH = TypeAdapter(Search)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from analysis import notation
+from analysis.contrasts import check_comparisons
 from analysis.costs import ONE_IMAGE, Costs, parse_costs
 from analysis.design import (
     DataIdentity,
@@ -152,7 +153,8 @@ def load_run(folder: Path | str, name: str | None = None) -> Run:
     design, search, classes, data, folds = _parse_file(
         folder / "design.json",
         lambda tree: (
-            parse_design(tree), parse_search(tree), parse_classes(tree), parse_data(tree), parse_folds(tree)
+            check_comparisons(parse_design(tree)), parse_search(tree), parse_classes(tree), parse_data(tree),
+            parse_folds(tree),
         ),
         "a run's design",
         "repeat the run to rewrite it",
