@@ -161,7 +161,7 @@ PARTS = {
     "raylet": pytest.param("/raylet/raylet ", "this node's raylet does not answer any more"),
     "head": pytest.param("/gcs_server ", "its head (GCS) does not answer any more", marks=pytest.mark.slow),
     "agent": pytest.param("ray::DashboardAgent", "", marks=pytest.mark.slow),
-    "other agent": pytest.param("ray::RuntimeEnvAgent", "", marks=pytest.mark.slow),
+    "other agent": pytest.param("ray::RuntimeEnvAgent", "", marks=pytest.mark.campaign),
 }
 
 
@@ -218,4 +218,18 @@ def test_nodes_of_other_code_are_refused_before_anything_is_trained(run: RayRun)
     done = run.start(prepare=pretend_another_lightsweep).end()
     assert "its workers have another lightsweep (in " in done.stderr, done.stdout + done.stderr
     assert "install the same versions on all nodes" in done.stderr
+    assert not journal(run.folder)
+
+
+@pytest.mark.slow
+def test_a_ray_that_does_not_start_is_one_line(run: RayRun) -> None:
+    """Its own command line has no help where Python is told to leave docstrings out."""
+    command = Path(sys.executable).with_name("lightsweep")
+    done = subprocess.run(
+        [command, "run", "sweep.yaml"], cwd=run.folder, env={**os.environ, **run.marks, "PYTHONOPTIMIZE": "2"},
+        capture_output=True, text=True, timeout=HANGS_SECONDS, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout + done.stderr
+    (error,) = done.stderr.splitlines()
+    assert error.startswith("error: Ray does not start here (Exception: ")
     assert not journal(run.folder)

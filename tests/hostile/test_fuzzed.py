@@ -21,7 +21,7 @@ from runs_to_fuzz import SWEEPS, begin
 from small_images import write_images
 
 STATUSES = (0, 1, 2, 3)
-HOW_OFTEN = {"pytest": 8, "slow": 24, "campaign": 1000}
+HOW_OFTEN = {"pytest": 8, "slow": 16, "campaign": 1000}
 
 
 def tiers(*values: Any) -> Any:
