@@ -191,9 +191,10 @@ class ThreeHosts:
         return found
 
     def kill_launcher(self) -> None:
-        (number,) = (n for n, command in self.processes(1).items() if "bin/lightsweep run" in command
+        """Kill the process that was called; the run, its child, dies with it."""
+        called = min(n for n, command in self.processes(1).items() if "bin/lightsweep run" in command
                      and "python" in command.split()[0])  # fmt: skip
-        os.kill(number, signal.SIGKILL)
+        os.kill(called, signal.SIGKILL)
 
     def give_notices(self, host: int, notice: Path) -> None:
         """Serve AWS's notice of an interruption on a host, once this file is there, and have the host listen.
