@@ -227,7 +227,8 @@ def test_a_ray_that_does_not_start_is_one_line(run: RayRun) -> None:
     command = Path(sys.executable).with_name("lightsweep")
     done = subprocess.run(
         [command, "run", "sweep.yaml"], cwd=run.folder,
-        env={**os.environ, **run.marks, "PYTHONOPTIMIZE": "2"}, capture_output=True, text=True, timeout=HANGS_SECONDS, check=False,
+        env={**os.environ, **run.marks, "PYTHONOPTIMIZE": "2"}, capture_output=True, text=True,
+        timeout=HANGS_SECONDS, check=False,
     )  # fmt: skip
     assert done.returncode == 2, done.stdout + done.stderr
     (error,) = done.stderr.splitlines()
