@@ -89,9 +89,13 @@ def run(
     offline: bool,
 ) -> int:
     """Plan, train in parallel on Ray, record, report. Run again to continue."""
+    from lightsweep.distributed.session import remove_left_behind
     from lightsweep.supervise import supervised
 
-    return supervised(lambda: _run(sweep_file, overrides, out, data_dir, address, insecure, fresh, offline))
+    return supervised(
+        lambda: _run(sweep_file, overrides, out, data_dir, address, insecure, fresh, offline),
+        remove_left_behind,
+    )
 
 
 @cli.command()

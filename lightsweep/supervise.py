@@ -19,10 +19,15 @@ _meant: int | None = None
 """Of a child: where it says which status it means."""
 
 
-def supervised(work: Callable[[], int]) -> int:
+def supervised(work: Callable[[], int], clean_up: Callable[[], None] = lambda: None) -> int:
     """Do work in a child process; return its status there, and the status that it ended with here.
 
     The child dies with this process, and all that it has started is ended with it.
+
+    Args:
+        work: What is done.
+        clean_up: Called here after a child that was lost, when all that it had started is gone.
+
     """
     global _meant
     if sys.platform != "linux":
@@ -45,6 +50,8 @@ def supervised(work: Callable[[], int]) -> int:
     if said and said[0] != LOST:
         return said[0]
     _end_descendants()
+    with suppress(OSError):
+        clean_up()
     if said:
         return LOST
     with suppress(OSError):

@@ -28,7 +28,7 @@ def temporary_folder() -> Iterator[Path]:
         InputError: It cannot be made, or its path is too long for the sockets that Ray has in it.
 
     """
-    root = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / f"lightsweep-{os.getuid()}"
+    root = _root()
     folder = root / str(os.getpid())
     surplus = len(os.fsencode(folder)) + len(_SOCKET) - _MOST
     if surplus > 0:
@@ -56,6 +56,18 @@ def temporary_folder() -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
             folder.with_suffix(LOCK).unlink(missing_ok=True)
             os.close(lock)
+
+
+def remove_left_behind() -> None:
+    """Remove the folders of processes that are gone, where there are any."""
+    root = _root()
+    if root.is_dir() and not root.is_symlink():
+        with _locked(root):
+            _remove_left_behind(root)
+
+
+def _root() -> Path:
+    return Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / f"lightsweep-{os.getuid()}"
 
 
 def _remove_left_behind(root: Path) -> None:

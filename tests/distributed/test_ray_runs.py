@@ -4,6 +4,7 @@ What a run gives on Ray must be what it gives in one process without Ray, bit fo
 cluster of this machine, as `lightsweep run` does; where an order matters, trials wait at a gate.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from forked import INTERRUPTED, lightsweep, start_training
 from gates import pretend_another_lightsweep
@@ -171,8 +173,17 @@ def test_a_part_of_ray_that_is_gone_is_one_line_and_the_same_command_goes_on(
 ) -> None:
     child = run.start_command("run", "sweep.yaml")
     run.await_waiting(1, child)
-    (number,) = [number for number, command in run.processes().items() if part in command[:200]]
-    os.kill(number, signal.SIGKILL)
+    found: list[int] = []
+
+    def is_seen() -> bool:
+        """Ray's agents get their names late, which may overwrite the mark in their environment."""
+        for process in psutil.Process(child.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                found.extend([process.pid] * (part in " ".join([*process.cmdline(), ""])[:200]))
+        return bool(found)
+
+    child.await_state(is_seen)
+    os.kill(found[0], signal.SIGKILL)
     done = child.end()
     assert done.returncode == 3, done.stdout + done.stderr
     (error,) = done.stderr.splitlines()

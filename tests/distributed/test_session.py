@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from waiting import HANGS_SECONDS
 
-from lightsweep.distributed.session import temporary_folder
+from lightsweep.distributed.session import remove_left_behind, temporary_folder
 from lightsweep.errors import InputError
 
 HOLD = """
@@ -59,6 +59,17 @@ def test_a_killed_process_leaves_its_folder_to_the_next_one(root: Path) -> None:
         )
     living.communicate("", timeout=HANGS_SECONDS)
     assert list(root.iterdir()) == []
+
+
+def test_what_a_killed_process_left_can_be_removed_without_a_folder_of_ones_own(root: Path) -> None:
+    remove_left_behind()  # there is nothing yet
+    process, left = other(root)
+    living, alive = other(root)
+    process.kill()
+    process.communicate(timeout=HANGS_SECONDS)
+    remove_left_behind()
+    assert (left.exists(), alive.exists()) == (False, True)
+    living.communicate("", timeout=HANGS_SECONDS)
 
 
 def test_links_are_removed_not_followed(root: Path) -> None:

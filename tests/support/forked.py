@@ -126,7 +126,8 @@ def _start(task: Callable[[Setting], None], cwd: Path, setting: Setting | None) 
     output = cwd / f".said-{number}"
     for suffix in (".out", ".err", ".places"):
         output.with_suffix(suffix).write_text("")
-    process = _SERVER.Process(target=_main, args=(task, cwd, output, dict(os.environ), setting or Setting()))
+    arguments = (task, cwd, output, dict(os.environ), setting or Setting())
+    process = _SERVER.Process(target=_main, args=arguments, daemon=True)  # it ends with a test that failed
     process.start()
     return Child(process, output)
 
@@ -160,7 +161,7 @@ def _command(words: tuple[str, ...], setting: Setting) -> None:
 
     if not setting.ray:
         on_ray.OnRay = lambda *_: ThisProcess()  # type: ignore[assignment, misc]
-        supervise.supervised = lambda work: work()  # this process is the one to be killed
+        supervise.supervised = lambda work, *_: work()  # this process is the one to be killed
     if setting.gate:
         run.run_sweep = partial(run.run_sweep, attempt=partial(attempt_through, setting.gate))
     sys.argv = ["lightsweep", *words]
