@@ -26,12 +26,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_table_in_the_readme_is_the_contract() -> None:
+def test_the_table_in_the_readme_is_the_contract(tmp_path: Path) -> None:
     table = README.split("Exit statuses are a contract")[1].split("##")[0]
     rows = re.findall(r"^\| (\d+) \| (.+?) \|", table, re.M)
     statuses = {0, TRIALS_FAILED, INPUT_IS_WRONG, LOST, INTERRUPTED}
     assert {int(status) for status, _ in rows} == statuses
-    help_text = lightsweep("--help", cwd=Path()).stdout
+    help_text = lightsweep("--help", cwd=tmp_path).stdout
     assert set(map(int, re.findall(r"(?:status: |; )(\d+)", " ".join(help_text.split())))) == statuses
 
 
