@@ -17,7 +17,7 @@ import click
 
 from lightsweep import __version__
 from lightsweep.echo import masked, one_line
-from lightsweep.errors import InputError
+from lightsweep.errors import InputError, LostError
 from lightsweep.spec import nearest
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lightsweep.runfolder import RunFolder
     from lightsweep.sweep import Sweep
 
-TRIALS_FAILED, INPUT_IS_WRONG, LOST, INTERRUPTED = 1, 2, 3, 130
+TRIALS_FAILED, INPUT_IS_WRONG, LOST, INTERRUPTED = 1, InputError.status, LostError.status, 130
 VERIFY_SAYS_SECONDS = 10.0
 ENOUGH_MEMORY_BYTES = 8 * 2**30  # of addresses: torch, Ray and their threads
 
@@ -92,10 +92,40 @@ def run(
     from lightsweep.distributed.session import remove_left_behind
     from lightsweep.supervise import supervised
 
-    return supervised(
-        lambda: _run(sweep_file, overrides, out, data_dir, address, insecure, fresh, offline),
-        remove_left_behind,
-    )
+    def work() -> int:
+        from analysis.evidence import state_verdicts
+        from analysis.frame import load_run
+        from analysis.report import write_report
+        from lightsweep.distributed.on_ray import OnRay
+        from lightsweep.run import run_sweep
+
+        console, planned = _console(), _plan(sweep_file, overrides, data_dir)
+        for line in _foresee(planned):
+            if line.startswith("warning"):  # now, not after hours of training
+                with suppress(OSError):  # nobody reads it
+                    _say(console, line)
+        cluster = OnRay(address, insecure)
+        done = run_sweep(planned, out, data_dir, cluster, fresh, not offline, console)
+        ended = done.completed + done.stopped + len(done.failed)
+        stopped = f"{done.stopped} stopped early, " if done.stopped else ""
+        lines = [
+            f"{done.completed} completed, {stopped}{len(done.failed)} failed, {done.planned - ended} left; "
+            f"records in {done.folder}"
+        ]
+        if ended:
+            report_file = write_report([done.folder], done.folder / "report.html")
+            lines += [*state_verdicts(load_run(done.folder)), f"report: {report_file}"]
+        for line in lines:
+            _say(console, line)
+        for failure in done.failed:
+            row = failure.trial
+            _say(console, f"failed: {row['trial_id']} {row['arm']} (seed {row['seed']}): {row['error']}")
+        if done.interrupted:
+            _say(console, "interrupted; run the same command again to go on")
+            return INTERRUPTED
+        return TRIALS_FAILED if done.failed else 0
+
+    return supervised(work, remove_left_behind)
 
 
 @cli.command()
@@ -421,49 +451,6 @@ def main() -> None:
             what = "standard output" if error.filename is None else os.fsdecode(error.filename)
             _fail(one_line(masked(f"{what}: {error.strerror}")), LOST if is_lost else INPUT_IS_WRONG)
         sys.exit(LOST)
-
-
-def _run(
-    sweep_file: Path,
-    overrides: Sequence[str],
-    out: Path,
-    data_dir: Path,
-    address: str | None,
-    insecure: bool,
-    fresh: bool,
-    offline: bool,
-) -> int:
-    from analysis.evidence import state_verdicts
-    from analysis.frame import load_run
-    from analysis.report import write_report
-    from lightsweep.distributed.on_ray import OnRay
-    from lightsweep.run import run_sweep
-
-    console, planned = _console(), _plan(sweep_file, overrides, data_dir)
-    for line in _foresee(planned):
-        if line.startswith("warning"):  # now, not after hours of training
-            with suppress(OSError):  # nobody reads it
-                _say(console, line)
-    cluster = OnRay(address, insecure)
-    done = run_sweep(planned, out, data_dir, cluster, fresh, not offline, console)
-    ended = done.completed + done.stopped + len(done.failed)
-    stopped = f"{done.stopped} stopped early, " if done.stopped else ""
-    lines = [
-        f"{done.completed} completed, {stopped}{len(done.failed)} failed, {done.planned - ended} left; "
-        f"records in {done.folder}"
-    ]
-    if ended:
-        report_file = write_report([done.folder], done.folder / "report.html")
-        lines += [*state_verdicts(load_run(done.folder)), f"report: {report_file}"]
-    for line in lines:
-        _say(console, line)
-    for failure in done.failed:
-        row = failure.trial
-        _say(console, f"failed: {row['trial_id']} {row['arm']} (seed {row['seed']}): {row['error']}")
-    if done.interrupted:
-        _say(console, "interrupted; run the same command again to go on")
-        return INTERRUPTED
-    return TRIALS_FAILED if done.failed else 0
 
 
 def _plan(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Plan":

@@ -16,7 +16,7 @@ from lightsweep.match import matched, task_of
 from lightsweep.schedule import stage_table
 from lightsweep.searchspec import Search
 from lightsweep.spec import canonical_json
-from lightsweep.splits import Integers, held_out, split
+from lightsweep.splits import Integers, held_out, split, validates_itself
 from lightsweep.sweep import Sweep
 from lightsweep.trial import Trial, stage_keys
 
@@ -158,7 +158,7 @@ def check_splits(planned: Plan, labels: Mapping[DatasetSpec, Integers]) -> None:
 def _check_split(dataset: DatasetSpec, info: DatasetInfo, place: str, has_folds: bool) -> None:
     total, classes = info.train_count, len(info.classes)
     count = held_out(dataset, total, info.validation_count, None)
-    is_own = info.validation_count and dataset.validation is None
+    is_own = validates_itself(dataset, info.validation_count, None)
     if not has_folds and not is_own and not classes <= count <= total - classes:
         number = "" if isinstance(dataset.validation, int) else f", {count} images,"
         raise InputError(

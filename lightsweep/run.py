@@ -25,6 +25,7 @@ from lightsweep.records import DataIdentity, Outcome, Record, SearchPart, outcom
 from lightsweep.runfolder import PlannedTrial, RunFolder
 from lightsweep.searchspec import ACCURACY
 from lightsweep.sources import source_fingerprint, training_sources
+from lightsweep.splits import validates_itself
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LookUps, NotStoredError
 from lightsweep.storekeeping import cut_to_limit
@@ -160,7 +161,8 @@ def data_notes(planned: Plan, loaded: Mapping[DatasetSpec, Dataset]) -> list[str
     labels = dataset_labels(planned, {spec: data.fingerprint for spec, data in loaded.items()})
     for spec, data in loaded.items():
         found += [f"{labels[spec]}: {note}" for note in data.notes]
-        if data.validation is not None and (planned.sweep.folds or spec.validation is not None):
+        own_count = data.info.validation_count
+        if own_count and not validates_itself(spec, own_count, planned.sweep.folds):
             why = "folds are" if planned.sweep.folds else "dataset.validation is"
             found.append(f"{labels[spec]}: its own validation images are not used, for {why} set")
         if shared := data.shared_with_test():

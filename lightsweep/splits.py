@@ -13,6 +13,11 @@ DEFAULT_VALIDATION = 0.1
 _TEST_SHARE = 5  # one image of so many is a test image, where a data set has no test images of its own
 
 
+def validates_itself(spec: DatasetSpec, own_count: int, folds: int | None) -> bool:
+    """Whether the validation images that the data brings along are used, so that all others train."""
+    return bool(own_count) and spec.validation is None and folds is None
+
+
 def held_out(spec: DatasetSpec, train_count: int, own_count: int, folds: int | None) -> int:
     """Return how many of the training images are validation images.
 
@@ -25,7 +30,7 @@ def held_out(spec: DatasetSpec, train_count: int, own_count: int, folds: int | N
     """
     if folds is not None:
         return train_count // folds
-    if spec.validation is None and own_count:
+    if validates_itself(spec, own_count, folds):
         return 0
     share = DEFAULT_VALIDATION if spec.validation is None else spec.validation
     return share if isinstance(share, int) else round(share * train_count)
@@ -57,10 +62,10 @@ def split(
 
     """
     if fold is None or folds is None:
-        count = held_out(spec, len(labels), own_count, None)
-        if own_count and spec.validation is None:
+        if validates_itself(spec, own_count, None):
             train, validation = np.arange(len(labels)), np.empty(0, np.int64)
         else:
+            count = held_out(spec, len(labels), own_count, None)
             train, validation = _hold_out(labels, count, derive(seed, "validation"), "dataset.validation")
     else:
         smallest = int(np.unique(labels, return_counts=True)[1].min())

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-LOST = 3
+from lightsweep.errors import LostError
+
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _HEARD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
 _meant: int | None = None
@@ -47,13 +48,13 @@ def supervised(work: Callable[[], int], clean_up: Callable[[], None] = lambda: N
     _set_process_option(_PR_SET_CHILD_SUBREAPER, 1)
     ended = _await(child)
     said = os.read(read, 1)
-    if said and said[0] != LOST:
+    if said and said[0] != LostError.status:
         return said[0]
-    _end_descendants()
+    end_descendants()
     with suppress(OSError):
         clean_up()
     if said:
-        return LOST
+        return LostError.status
     with suppress(OSError):
         if sys.stdout.isatty():
             print("\x1b[?25h", end="", flush=True)  # a progress bar had hidden the cursor
@@ -62,7 +63,7 @@ def supervised(work: Callable[[], int], clean_up: Callable[[], None] = lambda: N
             f"error: the run {how}; what was recorded stays, and the same command goes on",
             file=sys.stderr, flush=True,
         )  # fmt: skip
-    return LOST
+    return LostError.status
 
 
 def mean(status: int) -> None:
@@ -90,8 +91,8 @@ def _await(child: int) -> int:
                 break
 
 
-def _end_descendants() -> None:
-    """Kill what the child has left behind: half of a cluster is of no use."""
+def end_descendants() -> None:
+    """Kill what this process has started, and what that has started: half of a cluster is of no use."""
     import psutil  # nothing is imported in vain
 
     for process in psutil.Process().children(recursive=True):

@@ -9,11 +9,10 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psutil
 import ray
 from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray._raylet import Config  # type: ignore[attr-defined]
@@ -26,6 +25,7 @@ from lightsweep.distributed.watch import Watch
 from lightsweep.echo import one_line
 from lightsweep.errors import InputError
 from lightsweep.sources import PACKAGE_FOLDER
+from lightsweep.supervise import end_descendants
 from lightsweep.sweep import Resources
 
 WAITING_SAYS_SECONDS = 30.0
@@ -76,14 +76,14 @@ def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[Watc
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # as Ctrl-C; Ray's own ends us with a stack trace
-    watch = Watch(_listeners(), end_processes)
+    watch = Watch(_listeners())
     try:
         with watch.watching(), _silent_core(scratch / "stderr"):
             yield watch
     except BaseException:
         if watch.gone is None:
             raise
-        end_processes()
+        end_descendants()
         raise watch.error() from None
     finally:
         with _unstoppable():  # half shut down, Ray's own threads would end this process without a word
@@ -130,13 +130,6 @@ def _listeners() -> dict[str, tuple[str, int]]:
         "its head (GCS)": (head.hostname or "", head.port or 0),
         "this node's raylet": (here["NodeManagerAddress"], here["NodeManagerPort"]),
     }
-
-
-def end_processes() -> None:
-    """Kill what this process has started, with all that it has started in turn: half of Ray is of no use."""
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
 
 
 def rooms() -> list[Room]:

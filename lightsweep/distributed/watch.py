@@ -11,12 +11,12 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from lightsweep.errors import LostError
-from lightsweep.supervise import mean
+from lightsweep.supervise import end_descendants, mean
 
 INTERVAL_SECONDS = 0.5
 DYING_SECONDS = 3.0
@@ -31,15 +31,14 @@ SILENCE_SECONDS = 60.0
 class Watch:
     """Asks in a thread of its own whether places are listened at."""
 
-    def __init__(self, places: dict[str, tuple[str, int]], end_processes: Callable[[], None]) -> None:
+    def __init__(self, places: dict[str, tuple[str, int]]) -> None:
         """Name what is watched.
 
         Args:
             places: What it is, in words, and where it listens.
-            end_processes: Ends what is left of it.
 
         """
-        self.places, self.end_processes = places, end_processes
+        self.places = places
         self.gone: str | None = None
         """What is gone, in words."""
         self._end = threading.Event()
@@ -68,7 +67,7 @@ class Watch:
         """End the process: its main thread waits in Ray's own code for what does not come."""
         message = f"{self.error()}; what was recorded stays, and the same command goes on"
         print(f"error: {message}", file=sys.stderr, flush=True)
-        self.end_processes()
+        end_descendants()
         mean(LostError.status)
         os._exit(LostError.status)
 
