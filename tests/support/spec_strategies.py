@@ -1,5 +1,6 @@
 """Hypothesis strategies of specs, by type: tests say `st.from_type(ModelSpec)`; `conftest` registers them."""
 
+import unicodedata
 from typing import Any
 
 from hypothesis import strategies as st
@@ -22,7 +23,10 @@ RATES = st.floats(1e-12, 1e12)
 FRACTIONS = st.floats(0, 1)
 BELOW_ONE = st.floats(0, 1, exclude_max=True)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
-LINES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
+LINES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20).filter(
+    lambda text: any(unicodedata.category(character)[0] not in "CZ" for character in text)
+)
+"""With a character that can be seen."""
 KEYS = TEXTS
 PRESETS = st.sampled_from(["paper", "gradual", "all-at-once", "frozen", "scratch"])
 
