@@ -45,17 +45,19 @@ class Importances:
     """Why there is nothing, as part of a sentence; None if there is something."""
 
 
-def importances(study: StudyCopy, search: Search, seed: int = 0) -> Importances:
+def importances(
+    study: StudyCopy, search: Search, seed: int = 0, *, most: int = MOST, repeats: int = REPEATS
+) -> Importances:
     """Return how important each setting is for each of the search's objectives, relative to the others.
 
     fANOVA (Hutter, Hoos & Leyton-Brown 2014, ICML, "An Efficient Approach for Assessing Hyperparameter
     Importance"): a random forest is fitted to the trials, and the variance of what it predicts is split up.
     The parts of single settings are normalised to 1, after interactions and noise are dropped, so they are no
     shares of the objective's variance: of noise alone the first of eleven settings gets 25 to 41%. Therefore
-    the same is done ``REPEATS`` times with the objective shuffled among the trials, which says what noise
-    reaches, and for as many bootstrap resamples of the trials, which say how far it varies. Costs are taken
-    as log10. Only trials that completed count: what was stopped early, repeated or could not be trained takes
-    no part. Of more than ``MOST`` trials, so many are drawn at random with ``seed``, as are the forests.
+    the same is done ``repeats`` (at least 2) times with the objective shuffled among the trials, which says
+    what noise reaches, and for as many bootstrap resamples of the trials, which say how far it varies. Costs
+    are taken as log10. Only trials that completed count: what was stopped early, repeated or could not be
+    trained takes no part. Of more than ``most`` trials, so many are drawn at random with ``seed``, as are the forests.
 
     Nothing with fewer than ``FEWEST`` trials, or ``FEWEST_A_SETTING`` a setting, or an unreadable study;
     ``problem`` then says why.
@@ -66,8 +68,8 @@ def importances(study: StudyCopy, search: Search, seed: int = 0) -> Importances:
         return _nothing(len(trials), study.problem)
     random = np.random.default_rng(seed)
     used = trials
-    if len(trials) > MOST:
-        used = [trials[place] for place in sorted(random.choice(len(trials), MOST, replace=False))]
+    if len(trials) > most:
+        used = [trials[place] for place in sorted(random.choice(len(trials), most, replace=False))]
     everywhere = set.intersection(*(set(trial.params) for trial in used)) if used else set()
     needed = max(FEWEST, FEWEST_A_SETTING * len(everywhere))
     if len(used) < needed:
@@ -89,8 +91,8 @@ def importances(study: StudyCopy, search: Search, seed: int = 0) -> Importances:
         shares = _shares(used, values, seed)
         if shares:
             found[name] = shares
-            bars[name] = _bars(used, values, shares, random, seed)
-            floors[name] = _floor(used, values, random, seed)
+            bars[name] = _bars(used, values, shares, random, seed, repeats)
+            floors[name] = _floor(used, values, random, seed, repeats)
     return Importances(
         trials=len(used),
         of=len(trials),
@@ -108,11 +110,15 @@ def _nothing(trials: int, problem: str) -> Importances:
 
 
 def _floor(
-    trials: "Sequence[FrozenTrial]", values: "np.ndarray[Any, Any]", random: np.random.Generator, seed: int
+    trials: "Sequence[FrozenTrial]",
+    values: "np.ndarray[Any, Any]",
+    random: np.random.Generator,
+    seed: int,
+    repeats: int,
 ) -> float:
     """Return the second highest of what the first setting gets where the objective is shuffled."""
     highest = [
-        max(_shares(trials, random.permutation(values), seed).values(), default=0.0) for _ in range(REPEATS)
+        max(_shares(trials, random.permutation(values), seed).values(), default=0.0) for _ in range(repeats)
     ]
     return sorted(highest)[-2]
 
@@ -123,9 +129,10 @@ def _bars(
     shares: Mapping[str, float],
     random: np.random.Generator,
     seed: int,
+    repeats: int,
 ) -> dict[str, tuple[float, float]]:
     drawn = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         places = random.integers(0, len(trials), len(trials))
         drawn.append(_shares([trials[place] for place in places], values[places], seed))
     found = {}

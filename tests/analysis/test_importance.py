@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 from imitation_search import SEARCH, frozen
 
-from analysis import importance
 from analysis.design import parse_search
-from analysis.importance import importances
+from analysis.importance import Importances
+from analysis.importance import importances as with_all_repeats
 from analysis.study import StudyCopy, read_study
+
+
+def importances(*arguments, **options) -> Importances:
+    """With few repeats, where neither bars nor floors are looked at."""
+    return with_all_repeats(*arguments, repeats=2, **options)
+
 
 OBJECTIVES = ("val_accuracy", "parameters")
 
@@ -31,8 +37,8 @@ def drawn(n, status="completed"):
 
 
 def test_the_setting_that_matters_is_found_for_each_objective(search):
-    found = importances(StudyCopy(tuple(drawn(60)), OBJECTIVES), search)
-    assert (found.trials, found.of, found.problem, found.constant) == (60, 60, None, ())
+    found = with_all_repeats(StudyCopy(tuple(drawn(30)), OBJECTIVES), search, repeats=5)
+    assert (found.trials, found.of, found.problem, found.constant) == (30, 30, None, ())
     assert found.left_out == ("sometimes",)
     for objective, setting in (("val_accuracy", "rate"), ("parameters", "width")):
         shares = found.by_objective[objective]
@@ -40,6 +46,9 @@ def test_the_setting_that_matters_is_found_for_each_objective(search):
         assert shares[setting] > 0.9
         assert sum(shares.values()) == pytest.approx(1)
         assert set(shares) == {"rate", "width", "nothing"}
+        assert shares["nothing"] < found.floors[objective] < shares[setting]
+        lowest, highest = found.bars[objective][setting]
+        assert found.floors[objective] < lowest < highest <= 1
 
 
 def test_only_what_was_trained_to_its_end_counts(search):
@@ -83,13 +92,12 @@ def test_without_a_setting_in_all_trials_there_is_nothing(search):
     assert importances(StudyCopy(tuple(trials), OBJECTIVES), search).problem == "no setting is in every trial"
 
 
-def test_of_many_trials_some_are_drawn(search, monkeypatch):
+def test_of_many_trials_some_are_drawn(search):
     """The method's time grows with the square of the trials; the page says how many were used."""
-    monkeypatch.setattr(importance, "MOST", 30)
     study = StudyCopy(tuple(drawn(40)), OBJECTIVES)
-    found = importances(study, search)
+    found = importances(study, search, most=30)
     assert (found.trials, found.of) == (30, 40)
-    assert found == importances(study, search)
+    assert found == importances(study, search, most=30)
     assert next(iter(found.by_objective["val_accuracy"])) == "rate"
     assert math.isclose(sum(found.by_objective["parameters"].values()), 1)
 

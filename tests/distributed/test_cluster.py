@@ -129,6 +129,7 @@ def test_an_empty_cluster_is_waited_for(short_folder: Path) -> None:
     assert run.table("trials").status.tolist() == ["completed"] * 4
 
 
+@pytest.mark.slow
 def test_a_trial_whose_node_is_lost_too_often_is_recorded_with_its_name(short_folder: Path) -> None:
     """Once is too often here; the next run goes on and ends like any other."""
     (short_folder / "sweep.yaml").write_text(SWEEP.replace(": 40", ": 2"))
