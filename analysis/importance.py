@@ -57,7 +57,8 @@ def importances(
     the same is done ``repeats`` (at least 2) times with the objective shuffled among the trials, which says
     what noise reaches, and for as many bootstrap resamples of the trials, which say how far it varies. Costs
     are taken as log10. Only trials that completed count: what was stopped early, repeated or could not be
-    trained takes no part. Of more than ``most`` trials, so many are drawn at random with ``seed``, as are the forests.
+    trained takes no part. Of more than ``most`` trials, so many are drawn at random with ``seed``, as are the
+    forests.
 
     Nothing with fewer than ``FEWEST`` trials, or ``FEWEST_A_SETTING`` a setting, or an unreadable study;
     ``problem`` then says why.
