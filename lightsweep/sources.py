@@ -1,7 +1,9 @@
 """The code that decides a stage's result: which files, what of them counts, and with which libraries.
 
-That is `pipeline` and all of lightsweep that it imports, but for what is named in `_DECIDES_NOTHING`. Of a
-file counts its syntax tree: no comments, docstrings or messages of errors, nor the file's name or place.
+That is `pipeline` and all of lightsweep that it imports, except what is named in `_DECIDES_NOTHING`. What
+counts of the files is the set of their top-level statements as syntax trees: no comments, docstrings or error
+messages, and neither the name of a file nor which file a definition is in. So moving a file, or a definition
+from one of these files to another, changes nothing.
 """
 
 import ast
@@ -64,7 +66,8 @@ def read_sources(
 
 def fingerprint_of(texts: Iterable[str]) -> str:
     """Return the SHA-256 of what counts of files, whatever they are called: 64 hexadecimal digits."""
-    digests = sorted(hashlib.sha256(repr(_plain(ast.parse(text))).encode()).hexdigest() for text in texts)
+    statements = {repr(_plain(part)) for text in texts for part in _statements(ast.parse(text))}
+    digests = sorted(hashlib.sha256(statement.encode()).hexdigest() for statement in statements)
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
@@ -108,6 +111,23 @@ def _imports(tree: ast.AST) -> Iterator[str]:
         else:
             continue
         yield from (name for name in names if _is_ours(name) and name != PACKAGE)
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Yield the top-level statements that count; an import once for each name that it binds."""
+    for part in tree.body:
+        if isinstance(part, ast.Import):
+            yield from (ast.Import([alias]) for alias in part.names)
+        elif isinstance(part, ast.ImportFrom):
+            ours = _is_ours(part.module or "")
+            kept = [alias for alias in part.names if alias.asname or not ours]
+            yield from (ast.ImportFrom(part.module, [alias], part.level) for alias in kept)
+        elif not _is_text(part) and not _is_for_types(part):
+            yield part
+
+
+def _is_for_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def _is_ours(module: str) -> bool:

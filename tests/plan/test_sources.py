@@ -72,6 +72,18 @@ def test_a_file_that_is_moved_changes_nothing(copy: Path) -> None:
     assert fingerprint(copy) == source_fingerprint()
 
 
+def test_a_definition_that_is_moved_to_another_file_changes_nothing(copy: Path) -> None:
+    text = (copy / "train.py").read_text()
+    moved = next(node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef))
+    edit(copy / "train.py", ast.get_source_segment(text, moved) or "", "")
+    edit(copy / "train.py", "import math\n", f"import math\nfrom lightsweep.moved import {moved.name}\n")
+    (copy / "moved.py").write_text(
+        '"""Moved."""\n\nimport math\nimport torch\n\n' + ast.unparse(moved) + "\n"
+    )
+    assert set(read_sources(copy)) == {*training_sources(), "lightsweep.moved"}
+    assert fingerprint(copy) == source_fingerprint()
+
+
 @pytest.mark.parametrize("name", training_sources())
 def test_an_edit_of_any_file_that_decides_results_is_another_code(copy: Path, name: str) -> None:
     """A number that is one larger, or a name that is bound, where there is no number."""
