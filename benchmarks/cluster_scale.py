@@ -43,7 +43,7 @@ from lightsweep.records import Outcome
 from lightsweep.run import run_sweep
 from lightsweep.runfolder import RunFolder
 from lightsweep.stagefile import StageResult
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trial import Trial
 
 LAYOUTS = ("1x1", "8x1", "32x1", "8x4", "1x32", "8x1x20")

@@ -23,7 +23,7 @@ from lightsweep.augment import transforms
 from lightsweep.images import Source, Split
 from lightsweep.machine import make_repeatable
 from lightsweep.models import build
-from lightsweep.spec import ModelSpec, NetSpec, ReferenceSpec, StageSpec
+from lightsweep.sweepfile.arm import ModelSpec, NetSpec, ReferenceSpec, StageSpec
 from lightsweep.train import StageState, train_epoch
 
 BATCH = 64

@@ -23,7 +23,7 @@ from lightsweep.plan import Plan, plan
 from lightsweep.records import Outcome
 from lightsweep.run import run_sweep
 from lightsweep.runfolder import RunFolder
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trial import Trial
 
 EPOCHS, ARMS = 12, 10

@@ -22,11 +22,11 @@ from scipy import stats
 from analysis.course import hypervolume_course
 from analysis.frame import load_run
 from lightsweep import datasets
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.distributed.on_ray import OnRay
 from lightsweep.plan import plan
 from lightsweep.run import run_sweep
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.sweep import Sweep
 
 BUDGET = 300  # epochs
 LIMIT = 15_000

@@ -26,7 +26,7 @@ from lightsweep import datasets, images
 from lightsweep.pipeline import run_trial
 from lightsweep.plan import plan
 from lightsweep.store import NoStore
-from lightsweep.sweepfile import load_sweep
+from lightsweep.sweepfile.reading import load_sweep
 
 HERE = Path(__file__).parent
 SWEEP = HERE / "unfreezing.yaml"

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.errors import InputError
-from lightsweep.spec import ArmSpec, canonical_json, nearest
-from lightsweep.sweep import Ablation, Sweep
-from lightsweep.sweepfile import assign, describe_validation
+from lightsweep.sweepfile.arm import ArmSpec, canonical_json, nearest
+from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.reading import assign, describe_validation
+from lightsweep.sweepfile.sweep import Ablation, Sweep
 
 BASE = "base"
 PLACEBO, SEED_OFFSET = "placebo", 1_000_000

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from lightsweep.spec import Augmentation, RecipeName, TransformSpec
+from lightsweep.sweepfile.arm import Augmentation, RecipeName, TransformSpec
 
 _CHANNEL_WEIGHTS = (0.2989, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601)
 _ASPECT_RATIOS = (0.3, 3.3)  # of erased rectangles, height by width (Zhong et al., arXiv 1708.04896)

@@ -17,12 +17,12 @@ from torch.utils.data import Dataset as TorchDataset
 
 from lightsweep.augment import transforms
 from lightsweep.datasets import load
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.imagedata import Images, as_tensor
 from lightsweep.images import Source, Split, freeze
 from lightsweep.models import Block, Net, build
 from lightsweep.schedule import trainable_blocks
-from lightsweep.spec import ModelSpec, RecipeName, StageSpec
+from lightsweep.sweepfile.arm import ModelSpec, RecipeName, StageSpec
+from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.torchvision_import import import_torchvision
 from lightsweep.train import StageState, train_epoch
 

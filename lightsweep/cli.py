@@ -18,14 +18,14 @@ import click
 from lightsweep import __version__
 from lightsweep.echo import masked, one_line
 from lightsweep.errors import InputError, LostError
-from lightsweep.spec import nearest
+from lightsweep.sweepfile.arm import nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from lightsweep.plan import Plan
     from lightsweep.runfolder import RunFolder
-    from lightsweep.sweep import Sweep
+    from lightsweep.sweepfile.sweep import Sweep
 
 TRIALS_FAILED, INPUT_IS_WRONG, LOST, INTERRUPTED = 1, InputError.status, LostError.status, 130
 VERIFY_SAYS_SECONDS = 10.0
@@ -389,9 +389,9 @@ def datasets(path: Path | None, data_dir: Path, download: str | None, image_size
     from pydantic import ValidationError
 
     from lightsweep.datasets import available, load
-    from lightsweep.dataspec import DatasetSpec
     from lightsweep.planview import print_datasets
-    from lightsweep.sweepfile import describe_validation
+    from lightsweep.sweepfile.dataset import DatasetSpec
+    from lightsweep.sweepfile.reading import describe_validation
 
     if download is not None:
         try:
@@ -404,7 +404,7 @@ def datasets(path: Path | None, data_dir: Path, download: str | None, image_size
 @cli.command()
 def schema() -> None:
     """Print the sweep file's JSON Schema, for editors."""
-    from lightsweep.sweep import Sweep
+    from lightsweep.sweepfile.sweep import Sweep
 
     click.echo(json.dumps(Sweep.model_json_schema(), indent=1))
 
@@ -455,7 +455,7 @@ def main() -> None:
 
 def _plan(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Plan":
     """Read a sweep file and plan its trials; what does not fit is said with the file's name."""
-    from lightsweep.sweepfile import load_sweep
+    from lightsweep.sweepfile.reading import load_sweep
 
     return _plan_sweep(load_sweep(sweep_file, overrides), sweep_file, data_dir)
 

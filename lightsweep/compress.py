@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from lightsweep.models import Net, PointwiseHead
 from lightsweep.schedule import slim
-from lightsweep.spec import ModelSpec
+from lightsweep.sweepfile.arm import ModelSpec
 
 LARGEST = 127  # of an int8 weight's magnitude: −127 … 127, so that zero is exact and the range symmetric
 _OF_OUTPUTS = ("convolution.weight", "convolution.bias", "norm.weight", "norm.bias",

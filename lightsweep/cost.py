@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from lightsweep.compress import matrix_layers, pruned_count
 from lightsweep.models import Net, PointwiseHead, Submodel, build
 from lightsweep.schedule import block_names, compressed, network_of, stage_table, trainable_blocks
-from lightsweep.spec import ArmSpec, Compression, NetSpec, Network, PruneStage, QuantiseStage, ReferenceSpec
+from lightsweep.sweepfile.arm import (
+    ArmSpec,
+    Compression,
+    NetSpec,
+    Network,
+    PruneStage,
+    QuantiseStage,
+    ReferenceSpec,
+)
 
 TIMED = 30
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.errors import InputError
 from lightsweep.imagedata import Dataset, DatasetInfo, Images
 from lightsweep.imagefiles import read_images, read_tiny_imagenet, resize, tiny_imagenet_classes
 from lightsweep.imagefolder import scan_folder
 from lightsweep.npzfile import describe_npz, passed_over, read_npz
 from lightsweep.splits import hold_out_test
+from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.torchvision_import import download_files, missing_files, read_files
 
 

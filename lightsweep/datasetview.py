@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from lightsweep import datasets
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.errors import InputError
 from lightsweep.imagedata import Dataset
 from lightsweep.imagefolder import ImageFolder, scan_folder
 from lightsweep.run import shared_text
+from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.terminal import cell, say
 
 SHOWN = 200  # classes

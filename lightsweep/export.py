@@ -30,9 +30,9 @@ from lightsweep.pipeline import final_net
 from lightsweep.plan import Plan
 from lightsweep.records import Record
 from lightsweep.runfolder import RunFolder
-from lightsweep.spec import canonical_json, nearest
 from lightsweep.stagefile import DamagedResultError, StageResult
 from lightsweep.store import stage_file
+from lightsweep.sweepfile.arm import canonical_json, nearest
 from lightsweep.trial import Trial, stage_keys
 
 CHECKED_IMAGES = 1000

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import moocore
 import numpy as np
 
-from lightsweep.searchspec import EarlyStopping
+from lightsweep.sweepfile.search import EarlyStopping
 
 MOST_EPOCHS = 1_000_000
 

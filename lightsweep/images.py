@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightsweep.augment import augment
 from lightsweep.models import Net
-from lightsweep.spec import NetSpec, TransformSpec
+from lightsweep.sweepfile.arm import NetSpec, TransformSpec
 
 EVALUATION_BATCH = 256
 MAPS_BYTES = 256 * 2**20  # kept per split and submodel at most; what is larger is computed each time

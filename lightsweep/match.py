@@ -9,12 +9,12 @@ from pydantic import ValidationError
 
 from lightsweep.arms import Arm
 from lightsweep.cost import cost, training_macs
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.errors import InputError
 from lightsweep.imagedata import DatasetInfo
-from lightsweep.spec import ArmSpec, ModelSpec, ReferenceSpec, StagePreset
 from lightsweep.splits import held_out
-from lightsweep.sweepfile import describe_validation
+from lightsweep.sweepfile.arm import ArmSpec, ModelSpec, ReferenceSpec, StagePreset
+from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.reading import describe_validation
 
 FARTHEST = 1.3  # how far the first block's filters may lie from where the arm's own shape has them, a factor
 TRIED = 64  # about so many counts of the first block's filters; below twice as many, each

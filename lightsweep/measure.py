@@ -27,8 +27,8 @@ from lightsweep.pipeline import final_net
 from lightsweep.plan import Plan
 from lightsweep.records import Record
 from lightsweep.runfolder import RunFolder
-from lightsweep.spec import canonical_json
 from lightsweep.stagefile import StageResult
+from lightsweep.sweepfile.arm import canonical_json
 from lightsweep.trial import Trial
 
 COSTS_FILE = "costs.json"

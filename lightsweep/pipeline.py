@@ -25,11 +25,11 @@ from lightsweep.models import Net, build, fuse
 from lightsweep.schedule import compressed, network_of
 from lightsweep.seeding import derive
 from lightsweep.sources import source_fingerprint
-from lightsweep.spec import ModelSpec, NetSpec, Network, PruneStage, QuantiseStage, StageSpec
 from lightsweep.splits import split
 from lightsweep.stagecheck import fault_of_checkpoint, fault_of_result
 from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.store import CHECKPOINT, RESULT, Answer, StageStore
+from lightsweep.sweepfile.arm import ModelSpec, NetSpec, Network, PruneStage, QuantiseStage, StageSpec
 from lightsweep.train import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
 from lightsweep.trial import Trial, stage_keys
 

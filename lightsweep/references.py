@@ -25,7 +25,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from lightsweep.errors import InputError
-from lightsweep.spec import Architecture, ReferenceSpec
+from lightsweep.sweepfile.arm import Architecture, ReferenceSpec
 from lightsweep.torchvision_import import import_torchvision
 
 LAST_SIDE = 4

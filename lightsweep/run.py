@@ -12,7 +12,6 @@ from rich.console import Console
 
 from lightsweep import datasets
 from lightsweep.attempt import Attempt, attempt
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.distributed.cluster import Cluster, GoesOn, Job, Listener
 from lightsweep.distributed.placement import Placement, Slots, slots
 from lightsweep.environment import commit
@@ -23,14 +22,15 @@ from lightsweep.plan import Plan, check_splits, dataset_labels, design_tree, pla
 from lightsweep.progress import Progress
 from lightsweep.records import DataIdentity, Outcome, Record, SearchPart, outcome_of, record
 from lightsweep.runfolder import PlannedTrial, RunFolder
-from lightsweep.searchspec import ACCURACY
 from lightsweep.sources import source_fingerprint, training_sources
 from lightsweep.splits import validates_itself
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LookUps, NotStoredError
 from lightsweep.storekeeping import cut_to_limit
-from lightsweep.sweep import Resources
-from lightsweep.sweepfile import dump_sweep
+from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.reading import dump_sweep
+from lightsweep.sweepfile.search import ACCURACY
+from lightsweep.sweepfile.sweep import Resources
 from lightsweep.terminal import say
 from lightsweep.trial import Trial, stage_keys
 

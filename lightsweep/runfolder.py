@@ -34,8 +34,8 @@ from lightsweep.files import (
     write_whole,
 )
 from lightsweep.records import EPOCH_COLUMNS, STAGE_COLUMNS, TRIAL_COLUMNS, Record, read_record
-from lightsweep.sweep import Sweep
-from lightsweep.sweepfile import dump_sweep, load_sweep
+from lightsweep.sweepfile.reading import dump_sweep, load_sweep
+from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trial import Trial
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from lightsweep.errors import InputError
-from lightsweep.spec import (
+from lightsweep.sweepfile.arm import (
     ArmSpec,
     Compression,
     ModelSpec,

@@ -39,11 +39,11 @@ from lightsweep.imagedata import DatasetInfo
 from lightsweep.plan import Plan
 from lightsweep.records import Outcome
 from lightsweep.schedule import compressed, stage_table
-from lightsweep.searchspec import ACCURACY, Search
 from lightsweep.seeding import derive
 from lightsweep.space import Suggest, choose, parameters_of
-from lightsweep.spec import ArmSpec, content_hash
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.arm import ArmSpec, content_hash
+from lightsweep.sweepfile.search import ACCURACY, Search
+from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trial import Trial
 
 STUDY_FILE = "study.db"

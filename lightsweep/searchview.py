@@ -17,9 +17,9 @@ from lightsweep.errors import InputError
 from lightsweep.plan import Plan, design_tree
 from lightsweep.records import Record
 from lightsweep.search import STUDY_FILE, Survey, copy_study, survey
-from lightsweep.searchspec import Axis, Search
-from lightsweep.spec import canonical_json
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.arm import canonical_json
+from lightsweep.sweepfile.search import Axis, Search
+from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.terminal import cell
 
 REASONS = 5  # that are printed why draws cannot be trained

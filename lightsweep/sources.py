@@ -16,7 +16,7 @@ from typing import Any
 
 ROOT = "lightsweep.pipeline"
 _DECIDES_NOTHING = {
-    "lightsweep.dataspec": "the data's fingerprint and the settings of the split are in the key",
+    "lightsweep.sweepfile.dataset": "the data's fingerprint and the settings of the split are in the key",
     "lightsweep.errors": "says what is wrong",
     "lightsweep.sources": "this file: another rule gives another hash",
     "lightsweep.stagecheck": "refuses what is stored, and makes nothing",

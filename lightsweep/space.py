@@ -18,8 +18,8 @@ from optuna.distributions import (
 )
 
 from lightsweep.errors import InputError
-from lightsweep.searchspec import Axis, identity
-from lightsweep.spec import canonical_json, nearest
+from lightsweep.sweepfile.arm import canonical_json, nearest
+from lightsweep.sweepfile.search import Axis, identity
 
 Suggest = Callable[[str, BaseDistribution], Any]
 """Name of a parameter and its distribution -> its value."""

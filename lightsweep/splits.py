@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.errors import InputError
 from lightsweep.seeding import derive
+from lightsweep.sweepfile.dataset import DatasetSpec
 
 Integers = npt.NDArray[np.int64]
 DEFAULT_VALIDATION = 0.1

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from lightsweep.imagedata import DatasetInfo
 from lightsweep.schedule import network_of
-from lightsweep.spec import QuantiseStage, StageSpec
 from lightsweep.stagefile import Checkpoint, StageResult
+from lightsweep.sweepfile.arm import QuantiseStage, StageSpec
 from lightsweep.train import EpochRecord
 
 _EPOCHS = TypeAdapter(list[EpochRecord])

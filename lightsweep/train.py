@@ -19,8 +19,8 @@ from lightsweep.images import EVALUATION_BATCH, Source, Split, freeze
 from lightsweep.models import Net
 from lightsweep.schedule import block_names, learning_rate, network_of, trainable_blocks
 from lightsweep.seeding import derive
-from lightsweep.spec import NetSpec, PruneStage, StageSpec, TransformSpec
 from lightsweep.stagefile import Checkpoint
+from lightsweep.sweepfile.arm import NetSpec, PruneStage, StageSpec, TransformSpec
 
 
 class DivergedError(Exception):

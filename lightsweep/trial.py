@@ -6,11 +6,19 @@ from functools import cached_property
 from typing import Any
 
 from lightsweep.augment import transforms
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.schedule import network_of, stage_table
 from lightsweep.sources import training_code, version_of
-from lightsweep.spec import ArmSpec, ModelSpec, NetSpec, Network, QuantiseStage, StageSpec, content_hash
 from lightsweep.splits import DEFAULT_VALIDATION
+from lightsweep.sweepfile.arm import (
+    ArmSpec,
+    ModelSpec,
+    NetSpec,
+    Network,
+    QuantiseStage,
+    StageSpec,
+    content_hash,
+)
+from lightsweep.sweepfile.dataset import DatasetSpec
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ from lightsweep.echo import one_line
 from lightsweep.errors import InputError
 from lightsweep.sources import PACKAGE_FOLDER
 from lightsweep.supervise import end_descendants
-from lightsweep.sweep import Resources
+from lightsweep.sweepfile.sweep import Resources
 
 WAITING_SAYS_SECONDS = 30.0
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from lightsweep.attempt import Attempt
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.distributed.placement import Placement, Room
 from lightsweep.imagedata import Dataset
 from lightsweep.records import Outcome
-from lightsweep.sweep import Resources
+from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.sweep import Resources
 from lightsweep.trial import Trial
 
 Source = Callable[[], Trial | Literal["wait"] | None]

@@ -11,9 +11,9 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lightsweep.datasets import load
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.errors import InputError
 from lightsweep.imagedata import Dataset
+from lightsweep.sweepfile.dataset import DatasetSpec
 
 DATA_DIR = "LIGHTSWEEP_DATA"
 

@@ -22,7 +22,6 @@ from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lightsweep.broker import Broker
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.distributed.cluster import GoesOn, Job, Listener, Source
 from lightsweep.distributed.code import refuse_other_code
 from lightsweep.distributed.data import NodesData, send
@@ -32,7 +31,8 @@ from lightsweep.distributed.worker import Worker
 from lightsweep.errors import InputError, LostError, WriteError
 from lightsweep.records import Outcome, failed
 from lightsweep.sources import worker_code
-from lightsweep.spec import ArmSpec
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.trial import Trial
 
 MOST_WAITING = 1_000_000  # calls

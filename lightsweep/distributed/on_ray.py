@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lightsweep.distributed.cluster import GoesOn, Job, Listener, Source
 from lightsweep.distributed.placement import Placement, Room
-from lightsweep.sweep import Resources
+from lightsweep.sweepfile.sweep import Resources
 
 if TYPE_CHECKING:
     from lightsweep.distributed.metrics import SweepMetrics

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lightsweep.dataspec import DatasetSpec
-from lightsweep.sweep import Resources
+from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.sweep import Resources
 from lightsweep.trial import Trial
 
 FIRST_SHARE = 0.25  # until one is measured

@@ -14,7 +14,6 @@ from ray import tune
 
 from lightsweep.attempt import Attempt
 from lightsweep.broker import BrokerStore
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.distributed.code import refusal
 from lightsweep.distributed.data import Sent
 from lightsweep.errors import MachineError, WriteError
@@ -22,6 +21,7 @@ from lightsweep.imagedata import Dataset
 from lightsweep.machine import make_repeatable
 from lightsweep.records import Outcome
 from lightsweep.sources import worker_code
+from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.trial import Trial
 
 REPORT_SECONDS = 2.0  # between a worker's words on a trial under way

@@ -7,11 +7,11 @@ from imitation_ablation import Tree, design_tree, imitate
 
 from analysis import RunError, load_run
 from analysis.design import parse_design
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.imagedata import DatasetInfo
 from lightsweep.plan import design_tree as written_tree
 from lightsweep.plan import plan
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.sweep import Sweep
 
 COMPONENTS = {"dual input": {"model.inputs": "single"}, "transfer": {"model.fusion": "fresh"}}
 ALTERNATIVES = {"augmentation": ["none", "affine-strong"], "model.dropout": [0.5]}

@@ -12,7 +12,7 @@ import pytest
 from lightsweep.cli import cli
 from lightsweep.datasets import describe
 from lightsweep.plan import plan
-from lightsweep.sweepfile import load_sweep
+from lightsweep.sweepfile.reading import load_sweep
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

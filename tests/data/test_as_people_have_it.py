@@ -11,11 +11,11 @@ from PIL import Image
 from small_images import write_images
 
 from lightsweep.datasets import describe, load
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.errors import InputError
 from lightsweep.imagedata import Dataset
 from lightsweep.imagefolder import scan_folder
 from lightsweep.splits import split
+from lightsweep.sweepfile.dataset import DatasetSpec
 
 NPZ = DatasetSpec(name="npz", path="some.npz")
 FOLDER = DatasetSpec(name="imagefolder", path="pictures")

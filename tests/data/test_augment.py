@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lightsweep.augment import RECIPES, apply, augment, draw, inverse_matrices, transforms
-from lightsweep.spec import TRANSFORM_RANGES, ArmSpec, TransformSpec
+from lightsweep.sweepfile.arm import TRANSFORM_RANGES, ArmSpec, TransformSpec
 from lightsweep.torchvision_import import import_torchvision
 
 import_torchvision()

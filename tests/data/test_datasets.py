@@ -19,11 +19,11 @@ from PIL import Image
 
 from lightsweep import datasets as module
 from lightsweep.datasets import available, describe, load
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.errors import InputError
 from lightsweep.imagedata import as_tensor
 from lightsweep.imagefiles import resize
 from lightsweep.splits import split
+from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.torchvision_import import FILES, import_torchvision
 
 NPZ = DatasetSpec(name="npz", path="some.npz")

@@ -29,7 +29,7 @@ from lightsweep.plan import Plan, design_tree, plan
 from lightsweep.records import DataIdentity, Record, record
 from lightsweep.runfolder import RunFolder
 from lightsweep.store import FolderStore, LocalStore, stage_file
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trial import Trial
 
 ARMS = {

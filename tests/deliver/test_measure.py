@@ -22,7 +22,7 @@ from lightsweep.netfile import make_file
 from lightsweep.plan import Plan, design_tree, plan
 from lightsweep.records import DataIdentity, Outcome, Record, SearchPart, record
 from lightsweep.runfolder import RunFolder
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.sweep import Sweep
 
 SWEEP = {
     "name": "small",

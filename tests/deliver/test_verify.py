@@ -17,7 +17,7 @@ from lightsweep.records import DataIdentity, record
 from lightsweep.runfolder import RunFolder
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LocalStore
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.verify import Verification, verify
 
 MAGIC = b"lightsweep stage 3\n"

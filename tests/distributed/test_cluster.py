@@ -319,7 +319,7 @@ from ray.experimental import get_object_locations
 from lightsweep import datasets
 from lightsweep.distributed.attach import cluster
 from lightsweep.distributed.launch import start_broker
-from lightsweep.dataspec import DatasetSpec
+from lightsweep.sweepfile.dataset import DatasetSpec
 
 folder, address = Path(sys.argv[1]), sys.argv[2]
 spec = DatasetSpec(name="npz", path="images.npz", validation=2)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lightsweep import datasets
 from lightsweep.distributed.placement import CUDA_BYTES, FIRST_SHARE, MARGIN, Placement, Room, slots
 from lightsweep.plan import plan
-from lightsweep.sweep import Resources, Sweep
+from lightsweep.sweepfile.sweep import Resources, Sweep
 from lightsweep.trial import Trial
 
 GIB = 2**30

@@ -17,13 +17,13 @@ from small_images import SPEC, write_images
 
 from lightsweep.attempt import attempt
 from lightsweep.datasets import load
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.imagedata import Dataset
 from lightsweep.machine import allow_tf32, make_repeatable
 from lightsweep.pipeline import TrialResult, run_trial, trial_steps
-from lightsweep.spec import ArmSpec
 from lightsweep.stagefile import Checkpoint
 from lightsweep.store import NoStore
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.trial import Trial
 
 pytestmark = pytest.mark.cuda

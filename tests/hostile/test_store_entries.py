@@ -18,7 +18,7 @@ from lightsweep.pipeline import TrialResult, run_trial
 from lightsweep.plan import plan
 from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.store import CHECKPOINT, FolderStore, LocalStore, LookUps, NotStoredError
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trial import Trial, stage_keys
 
 SWEEP: dict[str, Any] = {

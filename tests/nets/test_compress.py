@@ -25,17 +25,17 @@ from lightsweep.compress import (
 )
 from lightsweep.cost import cost
 from lightsweep.datasets import load
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.imagedata import Dataset, DatasetInfo, Images
 from lightsweep.images import Source, Split
 from lightsweep.models import Net, PointwiseHead, build
 from lightsweep.pipeline import TrialResult, final_net, run_trial
 from lightsweep.schedule import slim
 from lightsweep.seeding import derive
-from lightsweep.spec import ArmSpec, ModelSpec, PruneStage
 from lightsweep.splits import split
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LocalStore
+from lightsweep.sweepfile.arm import ArmSpec, ModelSpec, PruneStage
+from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.train import StageState, evaluate, train_stage
 from lightsweep.trial import Trial
 

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lightsweep.cost import TIMED, Cost, cost, latency_ms
 from lightsweep.errors import InputError
 from lightsweep.models import FusedNet, build
-from lightsweep.spec import Compression, ModelSpec, ReferenceSpec
+from lightsweep.sweepfile.arm import Compression, ModelSpec, ReferenceSpec
 
 PAPER = ModelSpec()
 GREY = (1, 28, 28)

@@ -20,7 +20,7 @@ from lightsweep.models import (
     used_side,
 )  # fmt: skip
 from lightsweep.schedule import block_names
-from lightsweep.spec import ModelSpec
+from lightsweep.sweepfile.arm import ModelSpec
 
 PAPER = ModelSpec()
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)

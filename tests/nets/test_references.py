@@ -17,15 +17,15 @@ from lightsweep import images as images_module
 from lightsweep import pipeline
 from lightsweep.cost import cost
 from lightsweep.datasets import load
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.errors import InputError
 from lightsweep.imagedata import Dataset
 from lightsweep.models import Net, build
 from lightsweep.pipeline import final_net, run_trial
 from lightsweep.schedule import block_names, stage_table, trainable_blocks
-from lightsweep.spec import Architecture, ArmSpec, ReferenceSpec, StageSpec
 from lightsweep.stagefile import Checkpoint
 from lightsweep.store import FolderStore, LocalStore
+from lightsweep.sweepfile.arm import Architecture, ArmSpec, ReferenceSpec, StageSpec
+from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.torchvision_import import import_torchvision
 from lightsweep.train import StageState, train_stage
 from lightsweep.trial import Trial

@@ -12,7 +12,7 @@ from lightsweep.arms import BASE, Arm, arms
 from lightsweep.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.plan import Plan, design_tree, plan
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.sweep import Sweep
 
 TABLE = [
     {"name": "dual", "loss": "heads", "epochs": 5},

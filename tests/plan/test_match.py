@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from lightsweep.arms import Arm
 from lightsweep.cost import cost, training_macs
 from lightsweep.datasets import describe
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.errors import InputError
 from lightsweep.match import Task, matched, task_of
 from lightsweep.models import build
 from lightsweep.plan import Plan, plan
 from lightsweep.schedule import block_names, network_of, stage_table
-from lightsweep.spec import ArmSpec, Compression, ModelSpec, ReferenceSpec, StagePreset
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.arm import ArmSpec, Compression, ModelSpec, ReferenceSpec, StagePreset
+from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.sweep import Sweep
 
 GREY = Task((1, 28, 28), 10, 54_000)
 CIFAR = Task((3, 32, 32), 10, 45_000)

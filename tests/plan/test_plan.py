@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from lightsweep.arms import arms
 from lightsweep.cost import cost
 from lightsweep.datasets import describe
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.errors import InputError
 from lightsweep.plan import Plan, StageCount, count_stages, plan, plan_keys, stage_tree
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trial import stage_keys
 
 TABLE = [

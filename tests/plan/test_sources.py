@@ -13,7 +13,7 @@ from lightsweep.sources import fingerprint_of, read_sources, source_fingerprint,
 
 PACKAGE = Path(lightsweep.__file__).parent
 KEPT_APART = {
-    "lightsweep.dataspec": "the data's fingerprint stands for it",
+    "lightsweep.sweepfile.dataset": "the data's fingerprint stands for it",
     "lightsweep.echo": "says it",
     "lightsweep.errors": "says what is wrong",
     "lightsweep.files": "reads what is checked afterwards",

@@ -6,11 +6,9 @@ from typing import Any, get_args
 import pytest
 
 from lightsweep import trial as module
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.models import build
-from lightsweep.searchspec import Axis, Budget, Confirmation, EarlyStopping, Search
 from lightsweep.sources import training_code
-from lightsweep.spec import (
+from lightsweep.sweepfile.arm import (
     Architecture,
     ArmSpec,
     Compression,
@@ -22,7 +20,9 @@ from lightsweep.spec import (
     StageSpec,
     TransformSpec,
 )
-from lightsweep.sweep import Ablation, Resources, Sweep
+from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.search import Axis, Budget, Confirmation, EarlyStopping, Search
+from lightsweep.sweepfile.sweep import Ablation, Resources, Sweep
 from lightsweep.trial import Trial, stage_keys
 
 FINGERPRINT = "f" * 64

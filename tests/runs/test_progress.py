@@ -4,10 +4,10 @@ import io
 
 from rich.console import Console
 
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.progress import Progress
 from lightsweep.records import Outcome
-from lightsweep.spec import ArmSpec
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.trial import Trial
 
 ARM = ArmSpec.model_validate({"stages": [{"name": "only", "epochs": 10, "loss": "fused"}]})

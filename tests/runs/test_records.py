@@ -1,10 +1,10 @@
 """What a worker says of a trial, and the columns of its settings."""
 
 from lightsweep.cost import Cost
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.pipeline import StageEntry
 from lightsweep.records import DataIdentity, Outcome, config_columns, failed, outcome_of, record
-from lightsweep.spec import ArmSpec
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.trial import Trial
 
 STAGES = [{"name": "dual", "epochs": 2}, {"name": "fusion", "epochs": 1}]

@@ -31,7 +31,7 @@ from lightsweep.records import (
 from lightsweep.runfolder import RunFolder
 from lightsweep.search import Study
 from lightsweep.stagefile import StageResult
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.tracking import open_trackers
 from lightsweep.trial import Trial
 

@@ -4,11 +4,11 @@ import json
 import zipfile
 from dataclasses import replace
 
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.runfolder import RunFolder
 from lightsweep.sources import fingerprint_of, source_fingerprint, training_sources
-from lightsweep.spec import ArmSpec
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trial import Trial
 
 SWEEP = Sweep.model_validate({"name": "small", "dataset": {"name": "digits"}})

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightsweep.halving import MOST_EPOCHS, Rungs
-from lightsweep.searchspec import EarlyStopping
+from lightsweep.sweepfile.search import EarlyStopping
 
 Point = tuple[float, ...]
 """Accuracy, and costs, of which low is good."""

@@ -14,7 +14,7 @@ from lightsweep.errors import InputError
 from lightsweep.plan import Plan, plan
 from lightsweep.records import Outcome
 from lightsweep.search import Draw, Study, survey
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.sweep import Sweep
 
 SPACE: dict[str, Any] = {
     "model.filters": {"low": 2, "high": 30, "length": [1, 3]},

@@ -14,8 +14,8 @@ from stage_results import assert_same, some_result
 from torch import Tensor
 
 from lightsweep.models import build
-from lightsweep.spec import ModelSpec
 from lightsweep.stagefile import Checkpoint, DamagedResultError, StageResult
+from lightsweep.sweepfile.arm import ModelSpec
 
 MAGIC = b"lightsweep stage 3\n"
 KEY, OTHER_KEY = "ab" * 32, "cd" * 32

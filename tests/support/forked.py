@@ -176,7 +176,7 @@ def _train(overrides: tuple[str, ...], setting: Setting) -> None:
     from lightsweep.distributed.on_ray import OnRay
     from lightsweep.plan import plan
     from lightsweep.run import run_sweep
-    from lightsweep.sweepfile import load_sweep
+    from lightsweep.sweepfile.reading import load_sweep
 
     data_dir = Path("data")
     planned = plan(load_sweep(Path("sweep.yaml"), overrides), lambda spec: describe(spec, data_dir))

@@ -21,7 +21,7 @@ from lightsweep.distributed.cluster import GoesOn, Job, Listener, Source
 from lightsweep.distributed.placement import Placement, Room
 from lightsweep.machine import make_repeatable
 from lightsweep.records import Outcome
-from lightsweep.sweep import Resources
+from lightsweep.sweepfile.sweep import Resources
 from lightsweep.trial import Trial
 
 

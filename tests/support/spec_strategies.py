@@ -5,8 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from lightsweep.dataspec import DatasetSpec
-from lightsweep.spec import (
+from lightsweep.sweepfile.arm import (
     MOST_SEED,
     TRANSFORM_RANGES,
     ArmSpec,
@@ -16,7 +15,8 @@ from lightsweep.spec import (
     StageSpec,
     TransformSpec,
 )
-from lightsweep.sweep import Resources, Sweep
+from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.sweep import Resources, Sweep
 
 COUNTS = st.integers(1, 10**6)
 RATES = st.floats(1e-12, 1e12)

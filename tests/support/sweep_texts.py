@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from lightsweep.sweep import Sweep
-from lightsweep.sweepfile import load_sweep
+from lightsweep.sweepfile.reading import load_sweep
+from lightsweep.sweepfile.sweep import Sweep
 
 
 def load(text: str, *overrides: str) -> Sweep:

@@ -10,9 +10,9 @@ from jsonschema import Draft202012Validator
 from sweep_texts import load
 
 from lightsweep.errors import InputError
-from lightsweep.searchspec import Axis, Budget, Confirmation, EarlyStopping, Search
-from lightsweep.sweep import Sweep
-from lightsweep.sweepfile import dump_sweep, load_sweep
+from lightsweep.sweepfile.reading import dump_sweep, load_sweep
+from lightsweep.sweepfile.search import Axis, Budget, Confirmation, EarlyStopping, Search
+from lightsweep.sweepfile.sweep import Sweep
 
 HEAD = "name: t\ndataset: {name: digits}\n"
 BARE = HEAD + "search:\n"

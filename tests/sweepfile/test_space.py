@@ -18,10 +18,10 @@ from optuna.distributions import (
 
 from lightsweep.arms import apply_changes
 from lightsweep.errors import InputError
-from lightsweep.searchspec import Axis
 from lightsweep.space import choose, parameters_of
-from lightsweep.spec import ArmSpec, canonical_json
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.arm import ArmSpec, canonical_json
+from lightsweep.sweepfile.search import Axis
+from lightsweep.sweepfile.sweep import Sweep
 
 TABLE = [{"name": "first", "epochs": 2, "lr": 0.01}, {"name": "train", "epochs": 3, "optimizer": "sgd"}]
 BASE = ArmSpec.model_validate({"stages": TABLE}).model_dump(mode="json")

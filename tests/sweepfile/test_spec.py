@@ -10,9 +10,9 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from lightsweep import spec, sweep
-from lightsweep.dataspec import DatasetSpec
-from lightsweep.spec import (
+from lightsweep.sweepfile import arm as spec
+from lightsweep.sweepfile import sweep
+from lightsweep.sweepfile.arm import (
     TRANSFORM_RANGES,
     Architecture,
     ArmSpec,
@@ -28,7 +28,8 @@ from lightsweep.spec import (
     content_hash,
     nearest,
 )
-from lightsweep.sweep import Resources, Sweep
+from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.sweep import Resources, Sweep
 
 SHIPPED = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 SPECS = [

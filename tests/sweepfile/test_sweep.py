@@ -10,8 +10,8 @@ from sweep_texts import load
 from lightsweep.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.plan import plan
-from lightsweep.sweep import Ablation, Sweep
-from lightsweep.sweepfile import dump_sweep, load_sweep
+from lightsweep.sweepfile.reading import dump_sweep, load_sweep
+from lightsweep.sweepfile.sweep import Ablation, Sweep
 
 HEAD = "name: t\ndataset: {name: digits}\n"
 ABLATION = HEAD + "ablation:\n"

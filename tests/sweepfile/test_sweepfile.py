@@ -11,9 +11,9 @@ from lightsweep.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.plan import plan
 from lightsweep.search import survey
-from lightsweep.spec import PresetEpochs, StagePreset
-from lightsweep.sweep import Sweep
-from lightsweep.sweepfile import assign, dump_sweep, load_sweep
+from lightsweep.sweepfile.arm import PresetEpochs, StagePreset
+from lightsweep.sweepfile.reading import assign, dump_sweep, load_sweep
+from lightsweep.sweepfile.sweep import Sweep
 
 SHIPPED = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 HEAD = "name: t\ndataset: {name: digits}\n"

@@ -15,7 +15,7 @@ from lightsweep.pipeline import TrialResult, run_trial
 from lightsweep.plan import plan
 from lightsweep.splits import split
 from lightsweep.store import FolderStore, LocalStore, NoStore
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trial import Trial
 
 CPU = torch.device("cpu")

@@ -12,14 +12,14 @@ import torch
 
 from lightsweep import pipeline
 from lightsweep.datasets import load
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.export import some_images
 from lightsweep.imagedata import Dataset, DatasetInfo, Images
 from lightsweep.images import Split
 from lightsweep.pipeline import TrialResult, channel_statistics, final_net, run_trial
-from lightsweep.spec import ArmSpec
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LocalStore
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.train import DivergedError
 from lightsweep.trial import Trial
 

@@ -17,7 +17,7 @@ from lightsweep.schedule import (
     stage_table,
     trainable_blocks,
 )
-from lightsweep.spec import (
+from lightsweep.sweepfile.arm import (
     ArmSpec,
     ModelSpec,
     PresetEpochs,

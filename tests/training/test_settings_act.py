@@ -14,10 +14,10 @@ from ruamel.yaml import YAML
 from small_images import write_images
 
 from lightsweep.datasets import describe, load
-from lightsweep.dataspec import DatasetSpec
 from lightsweep.pipeline import TrialResult, run_trial
 from lightsweep.plan import plan
-from lightsweep.spec import (
+from lightsweep.store import NoStore
+from lightsweep.sweepfile.arm import (
     ArmSpec,
     Compression,
     ModelSpec,
@@ -28,8 +28,8 @@ from lightsweep.spec import (
     StageSpec,
     TransformSpec,
 )
-from lightsweep.store import NoStore
-from lightsweep.sweepfile import load_sweep
+from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.reading import load_sweep
 from lightsweep.trial import Trial
 
 STAGES = [

@@ -16,8 +16,8 @@ from lightsweep import images as images_module
 from lightsweep.images import Source, Split, freeze
 from lightsweep.models import FusedNet, Net, build
 from lightsweep.schedule import block_names, learning_rate, trainable_blocks
-from lightsweep.spec import ModelSpec, StageSpec, TransformSpec
 from lightsweep.stagefile import Checkpoint
+from lightsweep.sweepfile.arm import ModelSpec, StageSpec, TransformSpec
 from lightsweep.train import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
 
 SHAPE, CLASSES = (1, 12, 12), 3

@@ -16,8 +16,8 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from lightsweep.echo import masked
 from lightsweep.errors import InputError
-from lightsweep.spec import nearest
-from lightsweep.sweep import Sweep
+from lightsweep.sweepfile.arm import nearest
+from lightsweep.sweepfile.sweep import Sweep
 
 MOST_BYTES = 16 * 2**20
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")

@@ -6,9 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from lightsweep.dataspec import DatasetName, DatasetSpec
-from lightsweep.searchspec import Search
-from lightsweep.spec import (
+from lightsweep.sweepfile.arm import (
     ArmSpec,
     Count,
     Fraction,
@@ -20,6 +18,8 @@ from lightsweep.spec import (
     complain,
     nearest,
 )
+from lightsweep.sweepfile.dataset import DatasetName, DatasetSpec
+from lightsweep.sweepfile.search import Search
 
 TrackerName = Literal["tensorboard", "mlflow"]
 
