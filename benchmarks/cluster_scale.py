@@ -34,8 +34,8 @@ import click
 import torch
 from rich.console import Console
 
-from lightsweep import datasets
 from lightsweep.broker import Broker
+from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
 from lightsweep.pipeline import StageEntry
 from lightsweep.plan import plan

@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 
 import analysis
-from lightsweep import datasets
+from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
 from lightsweep.pipeline import StageEntry
 from lightsweep.plan import Plan, plan

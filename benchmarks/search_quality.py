@@ -21,7 +21,7 @@ from scipy import stats
 
 from analysis.course import hypervolume_course
 from analysis.frame import load_run
-from lightsweep import datasets
+from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
 from lightsweep.plan import plan
 from lightsweep.run import run_sweep

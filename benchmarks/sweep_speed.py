@@ -22,7 +22,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from lightsweep import datasets, images
+from lightsweep import images
+from lightsweep.data import datasets
 from lightsweep.pipeline import run_trial
 from lightsweep.plan import plan
 from lightsweep.store import NoStore

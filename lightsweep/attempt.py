@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from lightsweep.data.imagedata import Dataset
 from lightsweep.errors import InputError, MachineError, WriteError
-from lightsweep.imagedata import Dataset
 from lightsweep.machine import require_gpu
 from lightsweep.pipeline import StageEntry, trial_steps
 from lightsweep.records import Outcome, completed, early_stopped, failed

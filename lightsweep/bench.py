@@ -16,14 +16,14 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from lightsweep.augment import transforms
-from lightsweep.datasets import load
-from lightsweep.imagedata import Images, as_tensor
+from lightsweep.data.datasets import load
+from lightsweep.data.imagedata import Images, as_tensor
+from lightsweep.data.torchvision_import import import_torchvision
 from lightsweep.images import Source, Split, freeze
 from lightsweep.models import Block, Net, build
 from lightsweep.schedule import trainable_blocks
 from lightsweep.sweepfile.arm import ModelSpec, RecipeName, StageSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.torchvision_import import import_torchvision
 from lightsweep.train import StageState, train_epoch
 
 BATCH = 64

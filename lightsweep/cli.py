@@ -388,7 +388,7 @@ def datasets(path: Path | None, data_dir: Path, download: str | None, image_size
         return
     from pydantic import ValidationError
 
-    from lightsweep.datasets import available, load
+    from lightsweep.data.datasets import available, load
     from lightsweep.planview import print_datasets
     from lightsweep.sweepfile.dataset import DatasetSpec
     from lightsweep.sweepfile.reading import describe_validation
@@ -469,7 +469,7 @@ def _plan_of(run: "RunFolder", data_dir: Path) -> "Plan":
 
 
 def _plan_sweep(sweep: "Sweep", sweep_file: Path, data_dir: Path) -> "Plan":
-    from lightsweep.datasets import describe
+    from lightsweep.data.datasets import describe
     from lightsweep.plan import plan
 
     try:

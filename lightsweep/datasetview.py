@@ -7,10 +7,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lightsweep import datasets
+from lightsweep.data import datasets
+from lightsweep.data.folder import ImageFolder, scan_folder
+from lightsweep.data.imagedata import Dataset
 from lightsweep.errors import InputError
-from lightsweep.imagedata import Dataset
-from lightsweep.imagefolder import ImageFolder, scan_folder
 from lightsweep.run import shared_text
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.terminal import cell, say

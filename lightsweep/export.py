@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightsweep import __version__, datasets
+from lightsweep import __version__
+from lightsweep.data import datasets
+from lightsweep.data.imagedata import Dataset, DatasetInfo, Images, as_tensor
 from lightsweep.errors import InputError, WriteError
 from lightsweep.files import UnreadableError, read_bytes, write_whole
-from lightsweep.imagedata import Dataset, DatasetInfo, Images, as_tensor
 from lightsweep.models import Net
 from lightsweep.netfile import SUFFIXES, Agreement, compare, first_line, make_file
 from lightsweep.pipeline import final_net

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.tree import Tree
 
-from lightsweep import datasets
+from lightsweep.data import datasets
+from lightsweep.data.imagedata import DatasetInfo
 from lightsweep.errors import InputError
-from lightsweep.imagedata import DatasetInfo
 from lightsweep.plan import (
     Plan,
     StageNode,

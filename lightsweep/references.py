@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from lightsweep.data.torchvision_import import import_torchvision
 from lightsweep.errors import InputError
 from lightsweep.sweepfile.arm import Architecture, ReferenceSpec
-from lightsweep.torchvision_import import import_torchvision
 
 LAST_SIDE = 4
 _MADE_FOR_SMALL_IMAGES = ("lenet-5", "plain-cnn", "logistic-regression")

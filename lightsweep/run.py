@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from rich.console import Console
 
-from lightsweep import datasets
 from lightsweep.attempt import Attempt, attempt
+from lightsweep.data import datasets
+from lightsweep.data.imagedata import Dataset
+from lightsweep.data.splits import validates_itself
 from lightsweep.distributed.cluster import Cluster, GoesOn, Job, Listener
 from lightsweep.distributed.placement import Placement, Slots, slots
 from lightsweep.environment import commit
 from lightsweep.errors import InputError, LostError, WriteError
 from lightsweep.files import UnreadableError
-from lightsweep.imagedata import Dataset
 from lightsweep.plan import Plan, check_splits, dataset_labels, design_tree, plan_keys, with_trials
 from lightsweep.progress import Progress
 from lightsweep.records import DataIdentity, Outcome, Record, SearchPart, outcome_of, record
 from lightsweep.runfolder import PlannedTrial, RunFolder
 from lightsweep.sources import source_fingerprint, training_sources
-from lightsweep.splits import validates_itself
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LookUps, NotStoredError
 from lightsweep.storekeeping import cut_to_limit

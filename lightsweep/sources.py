@@ -22,7 +22,7 @@ _DECIDES_NOTHING = {
     "lightsweep.stagecheck": "refuses what is stored, and makes nothing",
     "lightsweep.stagefile": "has a version of its own in each file",
     "lightsweep.store": "keeps results as they are",
-    "lightsweep.torchvision_import": "brings torchvision here as it is",
+    "lightsweep.data.torchvision_import": "brings torchvision here as it is",
 }
 PACKAGE = ROOT.partition(".")[0]
 PACKAGE_FOLDER = Path(__file__).parent.parent

@@ -13,7 +13,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from lightsweep.imagedata import DatasetInfo
+from lightsweep.data.imagedata import DatasetInfo
 from lightsweep.schedule import network_of
 from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.sweepfile.arm import QuantiseStage, StageSpec

@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import Any
 
 from lightsweep.augment import transforms
+from lightsweep.data.splits import DEFAULT_VALIDATION
 from lightsweep.schedule import network_of, stage_table
 from lightsweep.sources import training_code, version_of
-from lightsweep.splits import DEFAULT_VALIDATION
 from lightsweep.sweepfile.arm import (
     ArmSpec,
     ModelSpec,

@@ -10,9 +10,9 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from lightsweep.datasets import load
+from lightsweep.data.datasets import load
+from lightsweep.data.imagedata import Dataset
 from lightsweep.errors import InputError
-from lightsweep.imagedata import Dataset
 from lightsweep.sweepfile.dataset import DatasetSpec
 
 DATA_DIR = "LIGHTSWEEP_DATA"

@@ -14,10 +14,10 @@ from ray import tune
 
 from lightsweep.attempt import Attempt
 from lightsweep.broker import BrokerStore
+from lightsweep.data.imagedata import Dataset
 from lightsweep.distributed.code import refusal
 from lightsweep.distributed.data import Sent
 from lightsweep.errors import MachineError, WriteError
-from lightsweep.imagedata import Dataset
 from lightsweep.machine import make_repeatable
 from lightsweep.records import Outcome
 from lightsweep.sources import worker_code

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from lightsweep.cli import cli
-from lightsweep.datasets import describe
+from lightsweep.data.datasets import describe
 from lightsweep.plan import plan
 from lightsweep.sweepfile.reading import load_sweep
 

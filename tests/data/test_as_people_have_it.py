@@ -10,11 +10,11 @@ from forked import lightsweep
 from PIL import Image
 from small_images import write_images
 
-from lightsweep.datasets import describe, load
+from lightsweep.data.datasets import describe, load
+from lightsweep.data.folder import scan_folder
+from lightsweep.data.imagedata import Dataset
+from lightsweep.data.splits import split
 from lightsweep.errors import InputError
-from lightsweep.imagedata import Dataset
-from lightsweep.imagefolder import scan_folder
-from lightsweep.splits import split
 from lightsweep.sweepfile.dataset import DatasetSpec
 
 NPZ = DatasetSpec(name="npz", path="some.npz")

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lightsweep.augment import RECIPES, apply, augment, draw, inverse_matrices, transforms
+from lightsweep.data.torchvision_import import import_torchvision
 from lightsweep.sweepfile.arm import TRANSFORM_RANGES, ArmSpec, TransformSpec
-from lightsweep.torchvision_import import import_torchvision
 
 import_torchvision()
 from torchvision.transforms import InterpolationMode  # noqa: E402

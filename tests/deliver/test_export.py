@@ -20,10 +20,10 @@ from waiting import HANGS_SECONDS
 from lightsweep import cli, netfile
 from lightsweep import export as exporting
 from lightsweep.attempt import attempt
-from lightsweep.datasets import describe, load
+from lightsweep.data.datasets import describe, load
+from lightsweep.data.imagedata import Images
 from lightsweep.errors import InputError, WriteError
 from lightsweep.export import Exported, choose, export, find_completed, some_images
-from lightsweep.imagedata import Images
 from lightsweep.netfile import METADATA_FILE, ExportError, compare, make_file
 from lightsweep.plan import Plan, design_tree, plan
 from lightsweep.records import DataIdentity, Record, record

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lightsweep import cli, measure
 from lightsweep.costview import print_costs
-from lightsweep.datasets import describe
+from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError, WriteError
 from lightsweep.measure import COSTS_FILE, distinct_nets, latency_ms, measure_run, onnx_bytes, peak_bytes
 from lightsweep.netfile import make_file

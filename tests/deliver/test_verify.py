@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lightsweep.attempt import attempt
-from lightsweep.datasets import describe, load
+from lightsweep.data.datasets import describe, load
 from lightsweep.errors import InputError
 from lightsweep.plan import Plan, plan
 from lightsweep.records import DataIdentity, record

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightsweep import datasets
+from lightsweep.data import datasets
 from lightsweep.distributed.placement import CUDA_BYTES, FIRST_SHARE, MARGIN, Placement, Room, slots
 from lightsweep.plan import plan
 from lightsweep.sweepfile.sweep import Resources, Sweep

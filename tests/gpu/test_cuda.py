@@ -16,8 +16,8 @@ from giving_up import give_up
 from small_images import SPEC, write_images
 
 from lightsweep.attempt import attempt
-from lightsweep.datasets import load
-from lightsweep.imagedata import Dataset
+from lightsweep.data.datasets import load
+from lightsweep.data.imagedata import Dataset
 from lightsweep.machine import allow_tf32, make_repeatable
 from lightsweep.pipeline import TrialResult, run_trial, trial_steps
 from lightsweep.stagefile import Checkpoint

@@ -11,9 +11,9 @@ import pytest
 import torch
 from small_images import SPEC, write_images
 
-from lightsweep.datasets import describe, load
+from lightsweep.data.datasets import describe, load
+from lightsweep.data.imagedata import Dataset
 from lightsweep.errors import WriteError
-from lightsweep.imagedata import Dataset
 from lightsweep.pipeline import TrialResult, run_trial
 from lightsweep.plan import plan
 from lightsweep.stagefile import Checkpoint, StageResult

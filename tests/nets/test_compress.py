@@ -24,14 +24,14 @@ from lightsweep.compress import (
     shape_as_quantised,
 )
 from lightsweep.cost import cost
-from lightsweep.datasets import load
-from lightsweep.imagedata import Dataset, DatasetInfo, Images
+from lightsweep.data.datasets import load
+from lightsweep.data.imagedata import Dataset, DatasetInfo, Images
+from lightsweep.data.splits import split
 from lightsweep.images import Source, Split
 from lightsweep.models import Net, PointwiseHead, build
 from lightsweep.pipeline import TrialResult, final_net, run_trial
 from lightsweep.schedule import slim
 from lightsweep.seeding import derive
-from lightsweep.splits import split
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LocalStore
 from lightsweep.sweepfile.arm import ArmSpec, ModelSpec, PruneStage

@@ -16,9 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from lightsweep import images as images_module
 from lightsweep import pipeline
 from lightsweep.cost import cost
-from lightsweep.datasets import load
+from lightsweep.data.datasets import load
+from lightsweep.data.imagedata import Dataset
+from lightsweep.data.torchvision_import import import_torchvision
 from lightsweep.errors import InputError
-from lightsweep.imagedata import Dataset
 from lightsweep.models import Net, build
 from lightsweep.pipeline import final_net, run_trial
 from lightsweep.schedule import block_names, stage_table, trainable_blocks
@@ -26,7 +27,6 @@ from lightsweep.stagefile import Checkpoint
 from lightsweep.store import FolderStore, LocalStore
 from lightsweep.sweepfile.arm import Architecture, ArmSpec, ReferenceSpec, StageSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.torchvision_import import import_torchvision
 from lightsweep.train import StageState, train_stage
 from lightsweep.trial import Trial
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightsweep.arms import BASE, Arm, arms
-from lightsweep.datasets import describe
+from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.plan import Plan, design_tree, plan
 from lightsweep.sweepfile.sweep import Sweep

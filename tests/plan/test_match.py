@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lightsweep.arms import Arm
 from lightsweep.cost import cost, training_macs
-from lightsweep.datasets import describe
+from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.match import Task, matched, task_of
 from lightsweep.models import build

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lightsweep.arms import arms
 from lightsweep.cost import cost
-from lightsweep.datasets import describe
+from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.plan import Plan, StageCount, count_stages, plan, plan_keys, stage_tree
 from lightsweep.sweepfile.dataset import DatasetSpec

@@ -21,7 +21,7 @@ KEPT_APART = {
     "lightsweep.stagecheck": "refuses what is stored, and makes nothing",
     "lightsweep.stagefile": "has a version of its own in each file",
     "lightsweep.store": "keeps results as they are",
-    "lightsweep.torchvision_import": "brings torchvision here as it is",
+    "lightsweep.data.torchvision_import": "brings torchvision here as it is",
 }
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from waiting import HANGS_SECONDS
 
 from lightsweep.cost import Cost
-from lightsweep.datasets import describe
+from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError, WriteError
 from lightsweep.files import UnreadableError
 from lightsweep.pipeline import StageEntry, TrialResult

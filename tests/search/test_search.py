@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from lightsweep.datasets import describe
+from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.plan import Plan, plan
 from lightsweep.records import Outcome

@@ -172,7 +172,7 @@ def _train(overrides: tuple[str, ...], setting: Setting) -> None:
     from rich.console import Console
 
     from lightsweep.attempt import attempt
-    from lightsweep.datasets import describe
+    from lightsweep.data.datasets import describe
     from lightsweep.distributed.on_ray import OnRay
     from lightsweep.plan import plan
     from lightsweep.run import run_sweep

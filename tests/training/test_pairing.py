@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightsweep.datasets import describe, load
-from lightsweep.imagedata import Dataset
+from lightsweep.data.datasets import describe, load
+from lightsweep.data.imagedata import Dataset
+from lightsweep.data.splits import split
 from lightsweep.images import Source
 from lightsweep.models import build
 from lightsweep.pipeline import TrialResult, run_trial
 from lightsweep.plan import plan
-from lightsweep.splits import split
 from lightsweep.store import FolderStore, LocalStore, NoStore
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trial import Trial

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from lightsweep import pipeline
-from lightsweep.datasets import load
+from lightsweep.data.datasets import load
+from lightsweep.data.imagedata import Dataset, DatasetInfo, Images
 from lightsweep.export import some_images
-from lightsweep.imagedata import Dataset, DatasetInfo, Images
 from lightsweep.images import Split
 from lightsweep.pipeline import TrialResult, channel_statistics, final_net, run_trial
 from lightsweep.stagefile import StageResult

@@ -13,7 +13,7 @@ import torch
 from ruamel.yaml import YAML
 from small_images import write_images
 
-from lightsweep.datasets import describe, load
+from lightsweep.data.datasets import describe, load
 from lightsweep.pipeline import TrialResult, run_trial
 from lightsweep.plan import plan
 from lightsweep.store import NoStore

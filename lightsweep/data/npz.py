@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lightsweep.data.imagedata import DatasetInfo, Images
+from lightsweep.data.pictures import DAMAGE
+from lightsweep.data.splits import Integers
+from lightsweep.data.torchvision_import import damaged
 from lightsweep.errors import InputError
-from lightsweep.imagedata import DatasetInfo, Images
-from lightsweep.imagefiles import DAMAGE
-from lightsweep.splits import Integers
-from lightsweep.torchvision_import import damaged
 
 PARTS = ("train", "test")
 VALIDATION = "val"

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lightsweep.splits import Integers
+from lightsweep.data.splits import Integers
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -11,11 +11,11 @@ from typing import Literal
 
 import numpy as np
 
+from lightsweep.data.imagedata import DatasetInfo
+from lightsweep.data.pictures import SUFFIXES, Looks, look_at
+from lightsweep.data.splits import hold_out_test
 from lightsweep.echo import one_line
 from lightsweep.errors import InputError
-from lightsweep.imagedata import DatasetInfo
-from lightsweep.imagefiles import SUFFIXES, Looks, look_at
-from lightsweep.splits import hold_out_test
 
 Split = Literal["train", "test", "validation"]
 Files = list[tuple[Path, int]]

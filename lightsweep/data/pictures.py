@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image, ImageOps
 from torch.nn.functional import interpolate
 
+from lightsweep.data.imagedata import Images, Pixels, as_tensor
+from lightsweep.data.torchvision_import import damaged
 from lightsweep.errors import InputError
-from lightsweep.imagedata import Images, Pixels, as_tensor
-from lightsweep.torchvision_import import damaged
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".tif",

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from lightsweep.data.folder import scan_folder
+from lightsweep.data.imagedata import Dataset, DatasetInfo, Images
+from lightsweep.data.npz import describe_npz, passed_over, read_npz
+from lightsweep.data.pictures import read_images, read_tiny_imagenet, resize, tiny_imagenet_classes
+from lightsweep.data.splits import hold_out_test
+from lightsweep.data.torchvision_import import download_files, missing_files, read_files
 from lightsweep.errors import InputError
-from lightsweep.imagedata import Dataset, DatasetInfo, Images
-from lightsweep.imagefiles import read_images, read_tiny_imagenet, resize, tiny_imagenet_classes
-from lightsweep.imagefolder import scan_folder
-from lightsweep.npzfile import describe_npz, passed_over, read_npz
-from lightsweep.splits import hold_out_test
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.torchvision_import import download_files, missing_files, read_files
 
 
 @dataclass(frozen=True)
