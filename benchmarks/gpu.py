@@ -22,7 +22,7 @@ from torch.profiler import ProfilerActivity, profile
 from lightsweep.augment import transforms
 from lightsweep.images import Source, Split
 from lightsweep.machine import make_repeatable
-from lightsweep.models import build
+from lightsweep.nets.models import build
 from lightsweep.sweepfile.arm import ModelSpec, NetSpec, ReferenceSpec, StageSpec
 from lightsweep.train import StageState, train_epoch
 

@@ -20,7 +20,7 @@ from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Images, as_tensor
 from lightsweep.data.torchvision_import import import_torchvision
 from lightsweep.images import Source, Split, freeze
-from lightsweep.models import Block, Net, build
+from lightsweep.nets.models import Block, Net, build
 from lightsweep.schedule import trainable_blocks
 from lightsweep.sweepfile.arm import ModelSpec, RecipeName, StageSpec
 from lightsweep.sweepfile.dataset import DatasetSpec

@@ -25,8 +25,8 @@ from lightsweep.data import datasets
 from lightsweep.data.imagedata import Dataset, DatasetInfo, Images, as_tensor
 from lightsweep.errors import InputError, WriteError
 from lightsweep.files import UnreadableError, read_bytes, write_whole
-from lightsweep.models import Net
 from lightsweep.netfile import SUFFIXES, Agreement, compare, first_line, make_file
+from lightsweep.nets.models import Net
 from lightsweep.pipeline import final_net
 from lightsweep.plan import Plan
 from lightsweep.records import Record

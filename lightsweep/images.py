@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightsweep.augment import augment
-from lightsweep.models import Net
+from lightsweep.nets.models import Net
 from lightsweep.sweepfile.arm import NetSpec, TransformSpec
 
 EVALUATION_BATCH = 256

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from lightsweep.augment import transforms
-from lightsweep.compress import prune_filters, prune_weights, quantise, shape_as_quantised
 from lightsweep.data.imagedata import Dataset, DatasetInfo, Images, as_tensor
 from lightsweep.data.splits import split
 from lightsweep.errors import WriteError
 from lightsweep.images import EVALUATION_BATCH, Source, Split
 from lightsweep.machine import allow_tf32, describe_machine
-from lightsweep.models import Net, build, fuse
+from lightsweep.nets.compress import prune_filters, prune_weights, quantise, shape_as_quantised
+from lightsweep.nets.models import Net, build, fuse
 from lightsweep.schedule import compressed, network_of
 from lightsweep.seeding import derive
 from lightsweep.sources import source_fingerprint

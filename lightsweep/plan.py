@@ -8,11 +8,11 @@ from operator import itemgetter
 from typing import Any
 
 from lightsweep.arms import BASE, PLACEBO, SEED_OFFSET, Arm, apply_changes, arms, factors, path_order
-from lightsweep.cost import Cost, cost
 from lightsweep.data.imagedata import DatasetInfo
 from lightsweep.data.splits import Integers, held_out, split, validates_itself
 from lightsweep.errors import InputError
 from lightsweep.match import matched, task_of
+from lightsweep.nets.cost import Cost, cost
 from lightsweep.schedule import stage_table
 from lightsweep.sweepfile.arm import canonical_json
 from lightsweep.sweepfile.dataset import DatasetSpec

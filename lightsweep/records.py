@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_schema
 
-from lightsweep.cost import Cost
+from lightsweep.nets.cost import Cost
 from lightsweep.pipeline import StageEntry, TrialResult
 from lightsweep.trial import Trial
 

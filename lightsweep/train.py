@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightsweep.compress import matrix_layers
 from lightsweep.images import EVALUATION_BATCH, Source, Split, freeze
-from lightsweep.models import Net
+from lightsweep.nets.compress import matrix_layers
+from lightsweep.nets.models import Net
 from lightsweep.schedule import block_names, learning_rate, network_of, trainable_blocks
 from lightsweep.seeding import derive
 from lightsweep.stagefile import Checkpoint

@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 from striped_images import CLASSES, SHAPE, some_split
 from torch import Tensor, nn
 
-from lightsweep.compress import (
+from lightsweep.data.datasets import load
+from lightsweep.data.imagedata import Dataset, DatasetInfo, Images
+from lightsweep.data.splits import split
+from lightsweep.images import Source, Split
+from lightsweep.nets.compress import (
     Quantised,
     matrix_layers,
     prune_filters,
@@ -23,12 +27,8 @@ from lightsweep.compress import (
     quantise,
     shape_as_quantised,
 )
-from lightsweep.cost import cost
-from lightsweep.data.datasets import load
-from lightsweep.data.imagedata import Dataset, DatasetInfo, Images
-from lightsweep.data.splits import split
-from lightsweep.images import Source, Split
-from lightsweep.models import Net, PointwiseHead, build
+from lightsweep.nets.cost import cost
+from lightsweep.nets.models import Net, PointwiseHead, build
 from lightsweep.pipeline import TrialResult, final_net, run_trial
 from lightsweep.schedule import slim
 from lightsweep.seeding import derive

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightsweep.cost import TIMED, Cost, cost, latency_ms
 from lightsweep.errors import InputError
-from lightsweep.models import FusedNet, build
+from lightsweep.nets.cost import TIMED, Cost, cost, latency_ms
+from lightsweep.nets.models import FusedNet, build
 from lightsweep.sweepfile.arm import Compression, ModelSpec, ReferenceSpec
 
 PAPER = ModelSpec()

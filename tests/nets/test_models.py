@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightsweep.errors import InputError
-from lightsweep.models import (
+from lightsweep.nets.models import (
     Block,
     FusedNet,
     HeadsNet,

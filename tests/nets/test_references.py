@@ -15,12 +15,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightsweep import images as images_module
 from lightsweep import pipeline
-from lightsweep.cost import cost
 from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Dataset
 from lightsweep.data.torchvision_import import import_torchvision
 from lightsweep.errors import InputError
-from lightsweep.models import Net, build
+from lightsweep.nets.cost import cost
+from lightsweep.nets.models import Net, build
 from lightsweep.pipeline import final_net, run_trial
 from lightsweep.schedule import block_names, stage_table, trainable_blocks
 from lightsweep.stagefile import Checkpoint

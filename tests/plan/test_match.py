@@ -10,11 +10,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lightsweep.arms import Arm
-from lightsweep.cost import cost, training_macs
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.match import Task, matched, task_of
-from lightsweep.models import build
+from lightsweep.nets.cost import cost, training_macs
+from lightsweep.nets.models import build
 from lightsweep.plan import Plan, plan
 from lightsweep.schedule import block_names, network_of, stage_table
 from lightsweep.sweepfile.arm import ArmSpec, Compression, ModelSpec, ReferenceSpec, StagePreset

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightsweep.arms import arms
-from lightsweep.cost import cost
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
+from lightsweep.nets.cost import cost
 from lightsweep.plan import Plan, StageCount, count_stages, plan, plan_keys, stage_tree
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep

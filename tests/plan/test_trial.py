@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from lightsweep import trial as module
-from lightsweep.models import build
+from lightsweep.nets.models import build
 from lightsweep.sources import training_code
 from lightsweep.sweepfile.arm import (
     Architecture,

@@ -1,6 +1,6 @@
 """What a worker says of a trial, and the columns of its settings."""
 
-from lightsweep.cost import Cost
+from lightsweep.nets.cost import Cost
 from lightsweep.pipeline import StageEntry
 from lightsweep.records import DataIdentity, Outcome, config_columns, failed, outcome_of, record
 from lightsweep.sweepfile.arm import ArmSpec

@@ -12,10 +12,10 @@ import pytest
 from rich.console import Console
 from waiting import HANGS_SECONDS
 
-from lightsweep.cost import Cost
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError, WriteError
 from lightsweep.files import UnreadableError
+from lightsweep.nets.cost import Cost
 from lightsweep.pipeline import StageEntry, TrialResult
 from lightsweep.plan import plan
 from lightsweep.progress import Progress

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stage_results import assert_same, some_result
 from torch import Tensor
 
-from lightsweep.models import build
+from lightsweep.nets.models import build
 from lightsweep.stagefile import Checkpoint, DamagedResultError, StageResult
 from lightsweep.sweepfile.arm import ModelSpec
 

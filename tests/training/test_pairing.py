@@ -11,7 +11,7 @@ from lightsweep.data.datasets import describe, load
 from lightsweep.data.imagedata import Dataset
 from lightsweep.data.splits import split
 from lightsweep.images import Source
-from lightsweep.models import build
+from lightsweep.nets.models import build
 from lightsweep.pipeline import TrialResult, run_trial
 from lightsweep.plan import plan
 from lightsweep.store import FolderStore, LocalStore, NoStore

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from lightsweep import images as images_module
 from lightsweep.images import Source, Split, freeze
-from lightsweep.models import FusedNet, Net, build
+from lightsweep.nets.models import FusedNet, Net, build
 from lightsweep.schedule import block_names, learning_rate, trainable_blocks
 from lightsweep.stagefile import Checkpoint
 from lightsweep.sweepfile.arm import ModelSpec, StageSpec, TransformSpec

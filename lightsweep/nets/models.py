@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightsweep.errors import InputError
-from lightsweep.references import Reference
+from lightsweep.nets.references import Reference
 from lightsweep.seeding import derive
 from lightsweep.sweepfile.arm import ModelSpec, NetSpec, Network, ReferenceSpec
 

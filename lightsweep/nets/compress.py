@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightsweep.models import Net, PointwiseHead
+from lightsweep.nets.models import Net, PointwiseHead
 from lightsweep.schedule import slim
 from lightsweep.sweepfile.arm import ModelSpec
 

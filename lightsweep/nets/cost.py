@@ -9,8 +9,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from lightsweep.compress import matrix_layers, pruned_count
-from lightsweep.models import Net, PointwiseHead, Submodel, build
+from lightsweep.nets.compress import matrix_layers, pruned_count
+from lightsweep.nets.models import Net, PointwiseHead, Submodel, build
 from lightsweep.schedule import block_names, compressed, network_of, stage_table, trainable_blocks
 from lightsweep.sweepfile.arm import (
     ArmSpec,
