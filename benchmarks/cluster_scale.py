@@ -44,7 +44,7 @@ from lightsweep.run import run_sweep
 from lightsweep.runfolder import RunFolder
 from lightsweep.stagefile import StageResult
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 LAYOUTS = ("1x1", "8x1", "32x1", "8x4", "1x32", "8x1x20")
 ARMS, EPOCHS, STAGES = 10, 12, 3

@@ -24,7 +24,7 @@ from lightsweep.records import Outcome
 from lightsweep.run import run_sweep
 from lightsweep.runfolder import RunFolder
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 EPOCHS, ARMS = 12, 10
 

@@ -16,7 +16,7 @@ from lightsweep.pipeline import StageEntry, trial_steps
 from lightsweep.records import Outcome, completed, early_stopped, failed
 from lightsweep.store import NotStoredError, StageStore
 from lightsweep.train import DivergedError
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 Attempt = Callable[[Trial, Dataset, StageStore, torch.device], Generator[Outcome, None, Outcome]]
 """Runs a trial, yielding after each epoch what becomes of it if it ends there; returns what became of it."""

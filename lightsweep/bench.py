@@ -21,10 +21,10 @@ from lightsweep.data.imagedata import Images, as_tensor
 from lightsweep.data.torchvision_import import import_torchvision
 from lightsweep.images import Source, Split, freeze
 from lightsweep.nets.models import Block, Net, build
-from lightsweep.schedule import trainable_blocks
 from lightsweep.sweepfile.arm import ModelSpec, RecipeName, StageSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.train import StageState, train_epoch
+from lightsweep.trials.stages import trainable_blocks
 
 BATCH = 64
 

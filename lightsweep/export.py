@@ -34,7 +34,7 @@ from lightsweep.runfolder import RunFolder
 from lightsweep.stagefile import DamagedResultError, StageResult
 from lightsweep.store import stage_file
 from lightsweep.sweepfile.arm import canonical_json, nearest
-from lightsweep.trial import Trial, stage_keys
+from lightsweep.trials.trial import Trial, stage_keys
 
 CHECKED_IMAGES = 1000
 NAMED = 5  # trials in a message, at most

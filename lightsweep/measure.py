@@ -29,7 +29,7 @@ from lightsweep.records import Record
 from lightsweep.runfolder import RunFolder
 from lightsweep.stagefile import StageResult
 from lightsweep.sweepfile.arm import canonical_json
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 COSTS_FILE = "costs.json"
 NETS = 24

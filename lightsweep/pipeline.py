@@ -23,15 +23,15 @@ from lightsweep.images import EVALUATION_BATCH, Source, Split
 from lightsweep.machine import allow_tf32, describe_machine
 from lightsweep.nets.compress import prune_filters, prune_weights, quantise, shape_as_quantised
 from lightsweep.nets.models import Net, build, fuse
-from lightsweep.schedule import compressed, network_of
 from lightsweep.seeding import derive
-from lightsweep.sources import source_fingerprint
 from lightsweep.stagecheck import fault_of_checkpoint, fault_of_result
 from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.store import CHECKPOINT, RESULT, Answer, StageStore
 from lightsweep.sweepfile.arm import ModelSpec, NetSpec, Network, PruneStage, QuantiseStage, StageSpec
 from lightsweep.train import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
-from lightsweep.trial import Trial, stage_keys
+from lightsweep.trials.sources import source_fingerprint
+from lightsweep.trials.stages import compressed, network_of
+from lightsweep.trials.trial import Trial, stage_keys
 
 CALIBRATION_IMAGES = 1024
 MOST_DISCARDED = 4  # of one stage, in a row: a result and a checkpoint, and what others put there meanwhile

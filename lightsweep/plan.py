@@ -13,12 +13,12 @@ from lightsweep.data.splits import Integers, held_out, split, validates_itself
 from lightsweep.errors import InputError
 from lightsweep.match import matched, task_of
 from lightsweep.nets.cost import Cost, cost
-from lightsweep.schedule import stage_table
 from lightsweep.sweepfile.arm import canonical_json
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.search import Search
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.trial import Trial, stage_keys
+from lightsweep.trials.stages import stage_table
+from lightsweep.trials.trial import Trial, stage_keys
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from lightsweep.echo import masked, one_line
 from lightsweep.files import open_to_append
 from lightsweep.records import Outcome
 from lightsweep.terminal import say
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 QUIET_SECONDS = 60.0  # at most without a line, where there is no terminal
 

@@ -9,7 +9,7 @@ from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_sch
 
 from lightsweep.nets.cost import Cost
 from lightsweep.pipeline import StageEntry, TrialResult
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 TRIAL_COLUMNS = {
     "trial_id": "str", "arm": "str", "seed": "int64", "fold": "Int64", "dataset": "str",

@@ -23,7 +23,6 @@ from lightsweep.plan import Plan, check_splits, dataset_labels, design_tree, pla
 from lightsweep.progress import Progress
 from lightsweep.records import DataIdentity, Outcome, Record, SearchPart, outcome_of, record
 from lightsweep.runfolder import PlannedTrial, RunFolder
-from lightsweep.sources import source_fingerprint, training_sources
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LookUps, NotStoredError
 from lightsweep.storekeeping import cut_to_limit
@@ -32,7 +31,8 @@ from lightsweep.sweepfile.reading import dump_sweep
 from lightsweep.sweepfile.search import ACCURACY
 from lightsweep.sweepfile.sweep import Resources
 from lightsweep.terminal import say
-from lightsweep.trial import Trial, stage_keys
+from lightsweep.trials.sources import source_fingerprint, training_sources
+from lightsweep.trials.trial import Trial, stage_keys
 
 if TYPE_CHECKING:
     from lightsweep.halving import Rungs

@@ -36,7 +36,7 @@ from lightsweep.files import (
 from lightsweep.records import EPOCH_COLUMNS, STAGE_COLUMNS, TRIAL_COLUMNS, Record, read_record
 from lightsweep.sweepfile.reading import dump_sweep, load_sweep
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 
 class PlannedTrial(TypedDict):

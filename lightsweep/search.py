@@ -38,13 +38,13 @@ from lightsweep.files import open_plain
 from lightsweep.nets.cost import Cost, cost, latency_ms
 from lightsweep.plan import Plan
 from lightsweep.records import Outcome
-from lightsweep.schedule import compressed, stage_table
 from lightsweep.seeding import derive
 from lightsweep.space import Suggest, choose, parameters_of
 from lightsweep.sweepfile.arm import ArmSpec, content_hash
 from lightsweep.sweepfile.search import ACCURACY, Search
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.trial import Trial
+from lightsweep.trials.stages import compressed, stage_table
+from lightsweep.trials.trial import Trial
 
 STUDY_FILE = "study.db"
 MOST_IN_VAIN = 500  # draws in a row that cannot be trained, before the search gives up

@@ -14,10 +14,10 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from lightsweep.data.imagedata import DatasetInfo
-from lightsweep.schedule import network_of
 from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.sweepfile.arm import QuantiseStage, StageSpec
 from lightsweep.train import EpochRecord
+from lightsweep.trials.stages import network_of
 
 _EPOCHS = TypeAdapter(list[EpochRecord])
 _EPOCH_FIELDS = {field.name for field in fields(EpochRecord)}

@@ -23,7 +23,7 @@ from lightsweep.records import EPOCH_COLUMNS, DataIdentity, Outcome, Record, rec
 from lightsweep.runfolder import RunFolder
 from lightsweep.stagefile import DamagedResultError, StageResult
 from lightsweep.store import NoStore, read_entry
-from lightsweep.trial import Trial, stage_keys
+from lightsweep.trials.trial import Trial, stage_keys
 
 STANDARD_ERRORS = 3.0
 """Elsewhere, other rounding leads training elsewhere: accuracies may differ by so many standard errors of

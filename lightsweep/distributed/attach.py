@@ -24,9 +24,9 @@ from lightsweep.distributed.placement import Room, first_share
 from lightsweep.distributed.watch import Watch
 from lightsweep.echo import one_line
 from lightsweep.errors import InputError
-from lightsweep.sources import PACKAGE_FOLDER
 from lightsweep.supervise import end_descendants
 from lightsweep.sweepfile.sweep import Resources
+from lightsweep.trials.sources import PACKAGE_FOLDER
 
 WAITING_SAYS_SECONDS = 30.0
 

@@ -15,7 +15,7 @@ from lightsweep.distributed.placement import Placement, Room
 from lightsweep.records import Outcome
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Resources
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 Source = Callable[[], Trial | Literal["wait"] | None]
 """Gives the next trial to train, "wait" while it depends on trials under way, or None after the last one."""

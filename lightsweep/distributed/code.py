@@ -9,7 +9,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lightsweep.errors import InputError
-from lightsweep.sources import worker_code
+from lightsweep.trials.sources import worker_code
 
 
 def refuse_other_code() -> None:
@@ -40,7 +40,7 @@ def _ask(node: str) -> Any:
     """Have a node say what its workers run, by a function that needs nothing of lightsweep to be sent."""
 
     def describe() -> Any:
-        from lightsweep.sources import worker_code
+        from lightsweep.trials.sources import worker_code
 
         return worker_code()
 

@@ -30,10 +30,10 @@ from lightsweep.distributed.watch import Watch
 from lightsweep.distributed.worker import Worker
 from lightsweep.errors import InputError, LostError, WriteError
 from lightsweep.records import Outcome, failed
-from lightsweep.sources import worker_code
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.trial import Trial
+from lightsweep.trials.sources import worker_code
+from lightsweep.trials.trial import Trial
 
 MOST_WAITING = 1_000_000  # calls
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Resources
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 FIRST_SHARE = 0.25  # until one is measured
 CUDA_BYTES = 768 * 2**20  # at most what CUDA takes for each process beside what torch counts, rounded up

@@ -20,9 +20,9 @@ from lightsweep.distributed.data import Sent
 from lightsweep.errors import MachineError, WriteError
 from lightsweep.machine import make_repeatable
 from lightsweep.records import Outcome
-from lightsweep.sources import worker_code
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.trial import Trial
+from lightsweep.trials.sources import worker_code
+from lightsweep.trials.trial import Trial
 
 REPORT_SECONDS = 2.0  # between a worker's words on a trial under way
 

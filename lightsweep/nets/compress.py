@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightsweep.nets.models import Net, PointwiseHead
-from lightsweep.schedule import slim
 from lightsweep.sweepfile.arm import ModelSpec
+from lightsweep.trials.stages import slim
 
 LARGEST = 127  # of an int8 weight's magnitude: −127 … 127, so that zero is exact and the range symmetric
 _OF_OUTPUTS = ("convolution.weight", "convolution.bias", "norm.weight", "norm.bias",

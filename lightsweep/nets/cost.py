@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from lightsweep.nets.compress import matrix_layers, pruned_count
 from lightsweep.nets.models import Net, PointwiseHead, Submodel, build
-from lightsweep.schedule import block_names, compressed, network_of, stage_table, trainable_blocks
 from lightsweep.sweepfile.arm import (
     ArmSpec,
     Compression,
@@ -21,6 +20,7 @@ from lightsweep.sweepfile.arm import (
     QuantiseStage,
     ReferenceSpec,
 )
+from lightsweep.trials.stages import block_names, compressed, network_of, stage_table, trainable_blocks
 
 TIMED = 30
 

@@ -10,7 +10,7 @@ from lightsweep.data import datasets
 from lightsweep.distributed.placement import CUDA_BYTES, FIRST_SHARE, MARGIN, Placement, Room, slots
 from lightsweep.plan import plan
 from lightsweep.sweepfile.sweep import Resources, Sweep
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 GIB = 2**30
 CPU_NODE, GPU_NODE = Room(cpus=4, gpus=0), Room(cpus=8, gpus=1)

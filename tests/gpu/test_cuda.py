@@ -24,7 +24,7 @@ from lightsweep.stagefile import Checkpoint
 from lightsweep.store import NoStore
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 pytestmark = pytest.mark.cuda
 GPU, CPU = torch.device("cuda"), torch.device("cpu")

@@ -19,7 +19,7 @@ from lightsweep.plan import plan
 from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.store import CHECKPOINT, FolderStore, LocalStore, LookUps, NotStoredError
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.trial import Trial, stage_keys
+from lightsweep.trials.trial import Trial, stage_keys
 
 SWEEP: dict[str, Any] = {
     "name": "s",

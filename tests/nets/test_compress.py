@@ -30,14 +30,14 @@ from lightsweep.nets.compress import (
 from lightsweep.nets.cost import cost
 from lightsweep.nets.models import Net, PointwiseHead, build
 from lightsweep.pipeline import TrialResult, final_net, run_trial
-from lightsweep.schedule import slim
 from lightsweep.seeding import derive
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LocalStore
 from lightsweep.sweepfile.arm import ArmSpec, ModelSpec, PruneStage
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.train import StageState, evaluate, train_stage
-from lightsweep.trial import Trial
+from lightsweep.trials.stages import slim
+from lightsweep.trials.trial import Trial
 
 CPU = torch.device("cpu")
 

@@ -19,8 +19,8 @@ from lightsweep.nets.models import (
     fuse,
     used_side,
 )  # fmt: skip
-from lightsweep.schedule import block_names
 from lightsweep.sweepfile.arm import ModelSpec
+from lightsweep.trials.stages import block_names
 
 PAPER = ModelSpec()
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)

@@ -22,13 +22,13 @@ from lightsweep.errors import InputError
 from lightsweep.nets.cost import cost
 from lightsweep.nets.models import Net, build
 from lightsweep.pipeline import final_net, run_trial
-from lightsweep.schedule import block_names, stage_table, trainable_blocks
 from lightsweep.stagefile import Checkpoint
 from lightsweep.store import FolderStore, LocalStore
 from lightsweep.sweepfile.arm import Architecture, ArmSpec, ReferenceSpec, StageSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.train import StageState, train_stage
-from lightsweep.trial import Trial
+from lightsweep.trials.stages import block_names, stage_table, trainable_blocks
+from lightsweep.trials.trial import Trial
 
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 TORCHVISIONS = ("mobilenet-v2", "shufflenet-v2", "squeezenet", "mnasnet", "efficientnet-b0")

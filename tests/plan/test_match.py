@@ -16,10 +16,10 @@ from lightsweep.match import Task, matched, task_of
 from lightsweep.nets.cost import cost, training_macs
 from lightsweep.nets.models import build
 from lightsweep.plan import Plan, plan
-from lightsweep.schedule import block_names, network_of, stage_table
 from lightsweep.sweepfile.arm import ArmSpec, Compression, ModelSpec, ReferenceSpec, StagePreset
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep
+from lightsweep.trials.stages import block_names, network_of, stage_table
 
 GREY = Task((1, 28, 28), 10, 54_000)
 CIFAR = Task((3, 32, 32), 10, 45_000)

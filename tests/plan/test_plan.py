@@ -14,7 +14,7 @@ from lightsweep.nets.cost import cost
 from lightsweep.plan import Plan, StageCount, count_stages, plan, plan_keys, stage_tree
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.trial import stage_keys
+from lightsweep.trials.trial import stage_keys
 
 TABLE = [
     {"name": "dual", "loss": "heads", "epochs": 5},

@@ -8,7 +8,7 @@ from lightsweep.progress import Progress
 from lightsweep.records import Outcome
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 ARM = ArmSpec.model_validate({"stages": [{"name": "only", "epochs": 10, "loss": "fused"}]})
 TRIALS = [Trial("base", DatasetSpec(name="digits"), ARM, seed) for seed in (0, 1)]

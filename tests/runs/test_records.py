@@ -5,7 +5,7 @@ from lightsweep.pipeline import StageEntry
 from lightsweep.records import DataIdentity, Outcome, config_columns, failed, outcome_of, record
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 STAGES = [{"name": "dual", "epochs": 2}, {"name": "fusion", "epochs": 1}]
 COST = Cost(1, 1, 1, 1, 1, 1)

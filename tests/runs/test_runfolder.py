@@ -33,7 +33,7 @@ from lightsweep.search import Study
 from lightsweep.stagefile import StageResult
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.tracking import open_trackers
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 COST = Cost(parameters=10, total_parameters=12, macs=20, weight_bytes=40, int8_bytes=10, training_bytes=120)
 SWEEP = Sweep.model_validate(

@@ -5,11 +5,11 @@ import zipfile
 from dataclasses import replace
 
 from lightsweep.runfolder import RunFolder
-from lightsweep.sources import fingerprint_of, source_fingerprint, training_sources
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.trial import Trial
+from lightsweep.trials.sources import fingerprint_of, source_fingerprint, training_sources
+from lightsweep.trials.trial import Trial
 
 SWEEP = Sweep.model_validate({"name": "small", "dataset": {"name": "digits"}})
 TRIALS = [Trial(f"net {seed}", DatasetSpec(name="digits"), ArmSpec(), seed) for seed in range(4)]

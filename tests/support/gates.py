@@ -75,7 +75,7 @@ def attempt_on_a_gpu_that_fails_once(mark: Path, *arguments: Any) -> Generator[O
 def pretend_another_torch() -> None:
     """Have workers asked for a torch that they lack, as on a node that came after the first question."""
     from lightsweep.distributed import launch
-    from lightsweep.sources import worker_code
+    from lightsweep.trials.sources import worker_code
 
     launch.worker_code = lambda: {**worker_code(), "torch": "0.1"}
 
@@ -83,6 +83,6 @@ def pretend_another_torch() -> None:
 def pretend_another_lightsweep() -> None:
     """Have the launching process find that it has other code than the cluster's nodes."""
     from lightsweep.distributed import code
-    from lightsweep.sources import worker_code
+    from lightsweep.trials.sources import worker_code
 
     code.worker_code = lambda: {**worker_code(), "worker": "0" * 64}

@@ -22,7 +22,7 @@ from lightsweep.distributed.placement import Placement, Room
 from lightsweep.machine import make_repeatable
 from lightsweep.records import Outcome
 from lightsweep.sweepfile.sweep import Resources
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 
 class ThisProcess:

@@ -16,7 +16,7 @@ from lightsweep.pipeline import TrialResult, run_trial
 from lightsweep.plan import plan
 from lightsweep.store import FolderStore, LocalStore, NoStore
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 CPU = torch.device("cpu")
 NOWHERE = Path("nowhere")

@@ -21,7 +21,7 @@ from lightsweep.store import FolderStore, LocalStore
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.train import DivergedError
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 CPU = torch.device("cpu")
 DIGITS = DatasetSpec(name="digits", validation=100, train_limit=150)

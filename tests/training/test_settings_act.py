@@ -30,7 +30,7 @@ from lightsweep.sweepfile.arm import (
 )
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.reading import load_sweep
-from lightsweep.trial import Trial
+from lightsweep.trials.trial import Trial
 
 STAGES = [
     {"name": "dual", "loss": "heads", "epochs": 2},

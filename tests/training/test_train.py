@@ -15,10 +15,10 @@ from torch.nn import functional
 from lightsweep import images as images_module
 from lightsweep.images import Source, Split, freeze
 from lightsweep.nets.models import FusedNet, Net, build
-from lightsweep.schedule import block_names, learning_rate, trainable_blocks
 from lightsweep.stagefile import Checkpoint
 from lightsweep.sweepfile.arm import ModelSpec, StageSpec, TransformSpec
 from lightsweep.train import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
+from lightsweep.trials.stages import block_names, learning_rate, trainable_blocks
 
 SHAPE, CLASSES = (1, 12, 12), 3
 MODEL = ModelSpec(filters=(2, 3), hidden=4, dropout=0.5, batch_norm=True)

@@ -18,14 +18,14 @@ ROOT = "lightsweep.pipeline"
 _DECIDES_NOTHING = {
     "lightsweep.sweepfile.dataset": "the data's fingerprint and the settings of the split are in the key",
     "lightsweep.errors": "says what is wrong",
-    "lightsweep.sources": "this file: another rule gives another hash",
+    "lightsweep.trials.sources": "this file: another rule gives another hash",
     "lightsweep.stagecheck": "refuses what is stored, and makes nothing",
     "lightsweep.stagefile": "has a version of its own in each file",
     "lightsweep.store": "keeps results as they are",
     "lightsweep.data.torchvision_import": "brings torchvision here as it is",
 }
 PACKAGE = ROOT.partition(".")[0]
-PACKAGE_FOLDER = Path(__file__).parent.parent
+PACKAGE_FOLDER = Path(__file__).parents[2]
 """In which `import lightsweep` found this one."""
 WORKER = "lightsweep.distributed.worker"
 
@@ -33,7 +33,7 @@ WORKER = "lightsweep.distributed.worker"
 @cache
 def training_sources() -> dict[str, str]:
     """Return the text of each file that decides results here, by its module's name."""
-    return read_sources(Path(__file__).parent)
+    return read_sources(Path(__file__).parents[1])
 
 
 @cache
@@ -84,7 +84,7 @@ def training_code() -> dict[str, str]:
 @cache
 def worker_code() -> dict[str, str]:
     """Return what a worker runs: `training_code`, and fingerprint and place of what its module imports."""
-    texts = read_sources(Path(__file__).parent, WORKER, without=())
+    texts = read_sources(Path(__file__).parents[1], WORKER, without=())
     return {**training_code(), "worker": fingerprint_of(texts.values()), "folder": str(PACKAGE_FOLDER)}
 
 

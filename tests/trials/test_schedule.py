@@ -8,15 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightsweep.errors import InputError
-from lightsweep.schedule import (
-    block_names,
-    compressed,
-    expand,
-    learning_rate,
-    network_of,
-    stage_table,
-    trainable_blocks,
-)
 from lightsweep.sweepfile.arm import (
     ArmSpec,
     ModelSpec,
@@ -25,6 +16,15 @@ from lightsweep.sweepfile.arm import (
     QuantiseStage,
     StagePreset,
     StageSpec,
+)
+from lightsweep.trials.stages import (
+    block_names,
+    compressed,
+    expand,
+    learning_rate,
+    network_of,
+    stage_table,
+    trainable_blocks,
 )
 
 PRESETS = ["paper", "gradual", "all-at-once", "frozen", "scratch"]

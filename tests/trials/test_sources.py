@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import lightsweep
-from lightsweep.sources import fingerprint_of, read_sources, source_fingerprint, training_sources
+from lightsweep.trials.sources import fingerprint_of, read_sources, source_fingerprint, training_sources
 
 PACKAGE = Path(lightsweep.__file__).parent
 KEPT_APART = {
@@ -17,7 +17,7 @@ KEPT_APART = {
     "lightsweep.echo": "says it",
     "lightsweep.errors": "says what is wrong",
     "lightsweep.files": "reads what is checked afterwards",
-    "lightsweep.sources": "makes the fingerprint",
+    "lightsweep.trials.sources": "makes the fingerprint",
     "lightsweep.stagecheck": "refuses what is stored, and makes nothing",
     "lightsweep.stagefile": "has a version of its own in each file",
     "lightsweep.store": "keeps results as they are",

@@ -5,9 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from lightsweep import trial as module
 from lightsweep.nets.models import build
-from lightsweep.sources import training_code
 from lightsweep.sweepfile.arm import (
     Architecture,
     ArmSpec,
@@ -23,7 +21,9 @@ from lightsweep.sweepfile.arm import (
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.search import Axis, Budget, Confirmation, EarlyStopping, Search
 from lightsweep.sweepfile.sweep import Ablation, Resources, Sweep
-from lightsweep.trial import Trial, stage_keys
+from lightsweep.trials import trial as module
+from lightsweep.trials.sources import training_code
+from lightsweep.trials.trial import Trial, stage_keys
 
 FINGERPRINT = "f" * 64
 DATASET: dict[str, Any] = {"name": "npz", "path": "some.npz"}

@@ -7,8 +7,6 @@ from typing import Any
 
 from lightsweep.augment import transforms
 from lightsweep.data.splits import DEFAULT_VALIDATION
-from lightsweep.schedule import network_of, stage_table
-from lightsweep.sources import training_code, version_of
 from lightsweep.sweepfile.arm import (
     ArmSpec,
     ModelSpec,
@@ -19,6 +17,8 @@ from lightsweep.sweepfile.arm import (
     content_hash,
 )
 from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.trials.sources import training_code, version_of
+from lightsweep.trials.stages import network_of, stage_table
 
 
 @dataclass(frozen=True, eq=False)
