@@ -37,13 +37,13 @@ from rich.console import Console
 from lightsweep.broker import Broker
 from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
-from lightsweep.pipeline import StageEntry
 from lightsweep.plan import plan
 from lightsweep.records import Outcome
 from lightsweep.run import run_sweep
 from lightsweep.runfolder import RunFolder
 from lightsweep.stagefile import StageResult
 from lightsweep.sweepfile.sweep import Sweep
+from lightsweep.training.chain import StageEntry
 from lightsweep.trials.trial import Trial
 
 LAYOUTS = ("1x1", "8x1", "32x1", "8x4", "1x32", "8x1x20")

@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from lightsweep.augment import transforms
-from lightsweep.images import Source, Split
-from lightsweep.machine import make_repeatable
 from lightsweep.nets.models import build
 from lightsweep.sweepfile.arm import ModelSpec, NetSpec, ReferenceSpec, StageSpec
-from lightsweep.train import StageState, train_epoch
+from lightsweep.training.augment import transforms
+from lightsweep.training.batches import Source, Split
+from lightsweep.training.loop import StageState, train_epoch
+from lightsweep.training.machine import make_repeatable
 
 BATCH = 64
 EPOCHS = 20  # of one trial, for trials an hour

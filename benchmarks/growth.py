@@ -18,12 +18,12 @@ from rich.console import Console
 import analysis
 from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
-from lightsweep.pipeline import StageEntry
 from lightsweep.plan import Plan, plan
 from lightsweep.records import Outcome
 from lightsweep.run import run_sweep
 from lightsweep.runfolder import RunFolder
 from lightsweep.sweepfile.sweep import Sweep
+from lightsweep.training.chain import StageEntry
 from lightsweep.trials.trial import Trial
 
 EPOCHS, ARMS = 12, 10

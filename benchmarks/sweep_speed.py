@@ -22,12 +22,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from lightsweep import images
 from lightsweep.data import datasets
-from lightsweep.pipeline import run_trial
 from lightsweep.plan import plan
 from lightsweep.store import NoStore
 from lightsweep.sweepfile.reading import load_sweep
+from lightsweep.training import batches as images
+from lightsweep.training.chain import run_trial
 
 HERE = Path(__file__).parent
 SWEEP = HERE / "unfreezing.yaml"

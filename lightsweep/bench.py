@@ -15,15 +15,15 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from lightsweep.augment import transforms
 from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Images, as_tensor
 from lightsweep.data.torchvision_import import import_torchvision
-from lightsweep.images import Source, Split, freeze
 from lightsweep.nets.models import Block, Net, build
 from lightsweep.sweepfile.arm import ModelSpec, RecipeName, StageSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.train import StageState, train_epoch
+from lightsweep.training.augment import transforms
+from lightsweep.training.batches import Source, Split, freeze
+from lightsweep.training.loop import StageState, train_epoch
 from lightsweep.trials.stages import trainable_blocks
 
 BATCH = 64

@@ -27,13 +27,13 @@ from lightsweep.errors import InputError, WriteError
 from lightsweep.files import UnreadableError, read_bytes, write_whole
 from lightsweep.netfile import SUFFIXES, Agreement, compare, first_line, make_file
 from lightsweep.nets.models import Net
-from lightsweep.pipeline import final_net
 from lightsweep.plan import Plan
 from lightsweep.records import Record
 from lightsweep.runfolder import RunFolder
 from lightsweep.stagefile import DamagedResultError, StageResult
 from lightsweep.store import stage_file
 from lightsweep.sweepfile.arm import canonical_json, nearest
+from lightsweep.training.chain import final_net
 from lightsweep.trials.trial import Trial, stage_keys
 
 CHECKED_IMAGES = 1000

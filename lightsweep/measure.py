@@ -21,14 +21,14 @@ from torch.profiler import ProfilerActivity, profile
 
 from lightsweep.errors import InputError, WriteError
 from lightsweep.files import write_text
-from lightsweep.machine import cpu_name
 from lightsweep.netfile import make_file
-from lightsweep.pipeline import final_net
 from lightsweep.plan import Plan
 from lightsweep.records import Record
 from lightsweep.runfolder import RunFolder
 from lightsweep.stagefile import StageResult
 from lightsweep.sweepfile.arm import canonical_json
+from lightsweep.training.chain import final_net
+from lightsweep.training.machine import cpu_name
 from lightsweep.trials.trial import Trial
 
 COSTS_FILE = "costs.json"

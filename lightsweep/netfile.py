@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lightsweep.errors import InputError
-from lightsweep.images import EVALUATION_BATCH
+from lightsweep.training.batches import EVALUATION_BATCH
 
 METADATA_FILE = "metadata.json"
 """Name of the metadata among the extra files of a .pt2."""

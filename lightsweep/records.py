@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_schema
 
 from lightsweep.nets.cost import Cost
-from lightsweep.pipeline import StageEntry, TrialResult
+from lightsweep.training.chain import StageEntry, TrialResult
 from lightsweep.trials.trial import Trial
 
 TRIAL_COLUMNS = {

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from rich.console import Console
 
-from lightsweep.attempt import Attempt, attempt
 from lightsweep.data import datasets
 from lightsweep.data.imagedata import Dataset
 from lightsweep.data.splits import validates_itself
@@ -31,6 +30,7 @@ from lightsweep.sweepfile.reading import dump_sweep
 from lightsweep.sweepfile.search import ACCURACY
 from lightsweep.sweepfile.sweep import Resources
 from lightsweep.terminal import say
+from lightsweep.training.attempt import Attempt, attempt
 from lightsweep.trials.sources import source_fingerprint, training_sources
 from lightsweep.trials.trial import Trial, stage_keys
 

@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightsweep.attempt import attempt
 from lightsweep.data import datasets
 from lightsweep.data.imagedata import Dataset
 from lightsweep.data.splits import held_out
 from lightsweep.echo import one_line
 from lightsweep.errors import InputError
-from lightsweep.machine import describe_machine, make_repeatable
 from lightsweep.plan import Plan
 from lightsweep.records import EPOCH_COLUMNS, DataIdentity, Outcome, Record, record
 from lightsweep.runfolder import RunFolder
 from lightsweep.stagefile import DamagedResultError, StageResult
 from lightsweep.store import NoStore, read_entry
+from lightsweep.training.attempt import attempt
+from lightsweep.training.machine import describe_machine, make_repeatable
 from lightsweep.trials.trial import Trial, stage_keys
 
 STANDARD_ERRORS = 3.0

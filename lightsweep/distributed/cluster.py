@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from lightsweep.attempt import Attempt
 from lightsweep.data.imagedata import Dataset
 from lightsweep.distributed.placement import Placement, Room
 from lightsweep.records import Outcome
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Resources
+from lightsweep.training.attempt import Attempt
 from lightsweep.trials.trial import Trial
 
 Source = Callable[[], Trial | Literal["wait"] | None]

@@ -12,15 +12,15 @@ import ray
 import torch
 from ray import tune
 
-from lightsweep.attempt import Attempt
 from lightsweep.broker import BrokerStore
 from lightsweep.data.imagedata import Dataset
 from lightsweep.distributed.code import refusal
 from lightsweep.distributed.data import Sent
 from lightsweep.errors import MachineError, WriteError
-from lightsweep.machine import make_repeatable
 from lightsweep.records import Outcome
 from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.training.attempt import Attempt
+from lightsweep.training.machine import make_repeatable
 from lightsweep.trials.sources import worker_code
 from lightsweep.trials.trial import Trial
 

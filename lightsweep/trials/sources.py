@@ -14,12 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-ROOT = "lightsweep.pipeline"
+ROOT = "lightsweep.training.chain"
 _DECIDES_NOTHING = {
     "lightsweep.sweepfile.dataset": "the data's fingerprint and the settings of the split are in the key",
     "lightsweep.errors": "says what is wrong",
     "lightsweep.trials.sources": "this file: another rule gives another hash",
-    "lightsweep.stagecheck": "refuses what is stored, and makes nothing",
+    "lightsweep.training.stagecheck": "refuses what is stored, and makes nothing",
     "lightsweep.stagefile": "has a version of its own in each file",
     "lightsweep.store": "keeps results as they are",
     "lightsweep.data.torchvision_import": "brings torchvision here as it is",

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from lightsweep.augment import transforms
 from lightsweep.data.splits import DEFAULT_VALIDATION
 from lightsweep.sweepfile.arm import (
     ArmSpec,
@@ -17,6 +16,7 @@ from lightsweep.sweepfile.arm import (
     content_hash,
 )
 from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.training.augment import transforms
 from lightsweep.trials.sources import training_code, version_of
 from lightsweep.trials.stages import network_of, stage_table
 

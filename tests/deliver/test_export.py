@@ -19,7 +19,6 @@ from waiting import HANGS_SECONDS
 
 from lightsweep import cli, netfile
 from lightsweep import export as exporting
-from lightsweep.attempt import attempt
 from lightsweep.data.datasets import describe, load
 from lightsweep.data.imagedata import Images
 from lightsweep.errors import InputError, WriteError
@@ -30,6 +29,7 @@ from lightsweep.records import DataIdentity, Record, record
 from lightsweep.runfolder import RunFolder
 from lightsweep.store import FolderStore, LocalStore, stage_file
 from lightsweep.sweepfile.sweep import Sweep
+from lightsweep.training.attempt import attempt
 from lightsweep.trials.trial import Trial
 
 ARMS = {

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from lightsweep.attempt import attempt
 from lightsweep.data.datasets import describe, load
 from lightsweep.errors import InputError
 from lightsweep.plan import Plan, plan
@@ -18,6 +17,7 @@ from lightsweep.runfolder import RunFolder
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LocalStore
 from lightsweep.sweepfile.sweep import Sweep
+from lightsweep.training.attempt import attempt
 from lightsweep.verify import Verification, verify
 
 MAGIC = b"lightsweep stage 3\n"

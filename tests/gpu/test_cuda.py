@@ -15,15 +15,15 @@ import torch
 from giving_up import give_up
 from small_images import SPEC, write_images
 
-from lightsweep.attempt import attempt
 from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Dataset
-from lightsweep.machine import allow_tf32, make_repeatable
-from lightsweep.pipeline import TrialResult, run_trial, trial_steps
 from lightsweep.stagefile import Checkpoint
 from lightsweep.store import NoStore
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.training.attempt import attempt
+from lightsweep.training.chain import TrialResult, run_trial, trial_steps
+from lightsweep.training.machine import allow_tf32, make_repeatable
 from lightsweep.trials.trial import Trial
 
 pytestmark = pytest.mark.cuda

@@ -14,11 +14,11 @@ from small_images import SPEC, write_images
 from lightsweep.data.datasets import describe, load
 from lightsweep.data.imagedata import Dataset
 from lightsweep.errors import WriteError
-from lightsweep.pipeline import TrialResult, run_trial
 from lightsweep.plan import plan
 from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.store import CHECKPOINT, FolderStore, LocalStore, LookUps, NotStoredError
 from lightsweep.sweepfile.sweep import Sweep
+from lightsweep.training.chain import TrialResult, run_trial
 from lightsweep.trials.trial import Trial, stage_keys
 
 SWEEP: dict[str, Any] = {

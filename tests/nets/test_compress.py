@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Dataset, DatasetInfo, Images
 from lightsweep.data.splits import split
-from lightsweep.images import Source, Split
 from lightsweep.nets.compress import (
     Quantised,
     matrix_layers,
@@ -29,13 +28,14 @@ from lightsweep.nets.compress import (
 )
 from lightsweep.nets.cost import cost
 from lightsweep.nets.models import Net, PointwiseHead, build
-from lightsweep.pipeline import TrialResult, final_net, run_trial
 from lightsweep.seeding import derive
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LocalStore
 from lightsweep.sweepfile.arm import ArmSpec, ModelSpec, PruneStage
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.train import StageState, evaluate, train_stage
+from lightsweep.training.batches import Source, Split
+from lightsweep.training.chain import TrialResult, final_net, run_trial
+from lightsweep.training.loop import StageState, evaluate, train_stage
 from lightsweep.trials.stages import slim
 from lightsweep.trials.trial import Trial
 

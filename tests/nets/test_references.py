@@ -13,20 +13,20 @@ from striped_images import CLASSES, SHAPE, some_split
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightsweep import images as images_module
-from lightsweep import pipeline
 from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Dataset
 from lightsweep.data.torchvision_import import import_torchvision
 from lightsweep.errors import InputError
 from lightsweep.nets.cost import cost
 from lightsweep.nets.models import Net, build
-from lightsweep.pipeline import final_net, run_trial
 from lightsweep.stagefile import Checkpoint
 from lightsweep.store import FolderStore, LocalStore
 from lightsweep.sweepfile.arm import Architecture, ArmSpec, ReferenceSpec, StageSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.train import StageState, train_stage
+from lightsweep.training import batches as images_module
+from lightsweep.training import chain as pipeline
+from lightsweep.training.chain import final_net, run_trial
+from lightsweep.training.loop import StageState, train_stage
 from lightsweep.trials.stages import block_names, stage_table, trainable_blocks
 from lightsweep.trials.trial import Trial
 

@@ -16,7 +16,6 @@ from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError, WriteError
 from lightsweep.files import UnreadableError
 from lightsweep.nets.cost import Cost
-from lightsweep.pipeline import StageEntry, TrialResult
 from lightsweep.plan import plan
 from lightsweep.progress import Progress
 from lightsweep.records import (
@@ -33,6 +32,7 @@ from lightsweep.search import Study
 from lightsweep.stagefile import StageResult
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.tracking import open_trackers
+from lightsweep.training.chain import StageEntry, TrialResult
 from lightsweep.trials.trial import Trial
 
 COST = Cost(parameters=10, total_parameters=12, macs=20, weight_bytes=40, int8_bytes=10, training_bytes=120)

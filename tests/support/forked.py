@@ -171,12 +171,12 @@ def _command(words: tuple[str, ...], setting: Setting) -> None:
 def _train(overrides: tuple[str, ...], setting: Setting) -> None:
     from rich.console import Console
 
-    from lightsweep.attempt import attempt
     from lightsweep.data.datasets import describe
     from lightsweep.distributed.on_ray import OnRay
     from lightsweep.plan import plan
     from lightsweep.run import run_sweep
     from lightsweep.sweepfile.reading import load_sweep
+    from lightsweep.training.attempt import attempt
 
     data_dir = Path("data")
     planned = plan(load_sweep(Path("sweep.yaml"), overrides), lambda spec: describe(spec, data_dir))

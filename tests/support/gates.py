@@ -15,7 +15,7 @@ OPEN = "open"
 
 
 def attempt_through(gate: Path, *arguments: Any) -> Generator[Outcome, None, Outcome]:
-    """Run a trial as `lightsweep.attempt.attempt` does, held after its first epoch until the gate is open.
+    """Run a trial as `lightsweep.training.attempt.attempt` does, held after its first epoch until the gate is open.
 
     A file with the trial's id says that it waits there; on Ray, that Tune has also had word of it.
 
@@ -24,7 +24,7 @@ def attempt_through(gate: Path, *arguments: Any) -> Generator[Outcome, None, Out
         arguments: Of `attempt`.
 
     """
-    from lightsweep.attempt import attempt
+    from lightsweep.training.attempt import attempt
 
     worker = sys.modules.get("lightsweep.distributed.worker")
     if worker is not None:
@@ -54,7 +54,7 @@ def attempt_in_half_a_gpu(*arguments: Any) -> Generator[Outcome, None, Outcome]:
     """Run a trial that runs out of memory on less than half a GPU; on a processor, since no GPU is there."""
     import ray
 
-    from lightsweep.attempt import attempt
+    from lightsweep.training.attempt import attempt
 
     if ray.get_runtime_context().get_assigned_resources()["GPU"] < 0.5:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -63,7 +63,7 @@ def attempt_in_half_a_gpu(*arguments: Any) -> Generator[Outcome, None, Outcome]:
 
 def attempt_on_a_gpu_that_fails_once(mark: Path, *arguments: Any) -> Generator[Outcome, None, Outcome]:
     """Run a trial at whose first try the GPU fails for its whole process, which the mark's file names."""
-    from lightsweep.attempt import attempt
+    from lightsweep.training.attempt import attempt
 
     if not mark.exists():
         mark.write_text(str(os.getpid()))

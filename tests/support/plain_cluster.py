@@ -19,9 +19,9 @@ import torch
 from lightsweep.broker import Broker, BrokerStore
 from lightsweep.distributed.cluster import GoesOn, Job, Listener, Source
 from lightsweep.distributed.placement import Placement, Room
-from lightsweep.machine import make_repeatable
 from lightsweep.records import Outcome
 from lightsweep.sweepfile.sweep import Resources
+from lightsweep.training.machine import make_repeatable
 from lightsweep.trials.trial import Trial
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from lightsweep.images import Split
+from lightsweep.training.batches import Split
 
 SHAPE, CLASSES = (1, 12, 12), 3
 

@@ -10,12 +10,12 @@ from torch import Tensor
 from lightsweep.data.datasets import describe, load
 from lightsweep.data.imagedata import Dataset
 from lightsweep.data.splits import split
-from lightsweep.images import Source
 from lightsweep.nets.models import build
-from lightsweep.pipeline import TrialResult, run_trial
 from lightsweep.plan import plan
 from lightsweep.store import FolderStore, LocalStore, NoStore
 from lightsweep.sweepfile.sweep import Sweep
+from lightsweep.training.batches import Source
+from lightsweep.training.chain import TrialResult, run_trial
 from lightsweep.trials.trial import Trial
 
 CPU = torch.device("cpu")

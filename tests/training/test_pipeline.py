@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from lightsweep import pipeline
 from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Dataset, DatasetInfo, Images
 from lightsweep.export import some_images
-from lightsweep.images import Split
-from lightsweep.pipeline import TrialResult, channel_statistics, final_net, run_trial
 from lightsweep.stagefile import StageResult
 from lightsweep.store import FolderStore, LocalStore
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.train import DivergedError
+from lightsweep.training import chain as pipeline
+from lightsweep.training.batches import Split
+from lightsweep.training.chain import TrialResult, channel_statistics, final_net, run_trial
+from lightsweep.training.loop import DivergedError
 from lightsweep.trials.trial import Trial
 
 CPU = torch.device("cpu")
@@ -229,7 +229,7 @@ def test_channel_statistics_are_those_of_the_training_images_alone():
 def test_training_works_where_ray_is_not_installed():
     code = (
         "import sys; sys.modules['ray'] = None\n"
-        "import lightsweep.pipeline, lightsweep.plan, lightsweep.records, lightsweep.run, lightsweep.cli\n"
+        "import lightsweep.training.chain, lightsweep.plan, lightsweep.records, lightsweep.run, lightsweep.cli\n"
         "assert not [name for name in sys.modules if name.startswith('ray.')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -14,7 +14,6 @@ from ruamel.yaml import YAML
 from small_images import write_images
 
 from lightsweep.data.datasets import describe, load
-from lightsweep.pipeline import TrialResult, run_trial
 from lightsweep.plan import plan
 from lightsweep.store import NoStore
 from lightsweep.sweepfile.arm import (
@@ -30,6 +29,7 @@ from lightsweep.sweepfile.arm import (
 )
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.reading import load_sweep
+from lightsweep.training.chain import TrialResult, run_trial
 from lightsweep.trials.trial import Trial
 
 STAGES = [

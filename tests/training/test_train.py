@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightsweep import images as images_module
-from lightsweep.images import Source, Split, freeze
 from lightsweep.nets.models import FusedNet, Net, build
 from lightsweep.stagefile import Checkpoint
 from lightsweep.sweepfile.arm import ModelSpec, StageSpec, TransformSpec
-from lightsweep.train import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
+from lightsweep.training import batches as images_module
+from lightsweep.training.batches import Source, Split, freeze
+from lightsweep.training.loop import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
 from lightsweep.trials.stages import block_names, learning_rate, trainable_blocks
 
 SHAPE, CLASSES = (1, 12, 12), 3

@@ -18,7 +18,7 @@ KEPT_APART = {
     "lightsweep.errors": "says what is wrong",
     "lightsweep.files": "reads what is checked afterwards",
     "lightsweep.trials.sources": "makes the fingerprint",
-    "lightsweep.stagecheck": "refuses what is stored, and makes nothing",
+    "lightsweep.training.stagecheck": "refuses what is stored, and makes nothing",
     "lightsweep.stagefile": "has a version of its own in each file",
     "lightsweep.store": "keeps results as they are",
     "lightsweep.data.torchvision_import": "brings torchvision here as it is",
@@ -63,10 +63,10 @@ def test_a_file_that_is_moved_changes_nothing(copy: Path) -> None:
     (copy / "train.py").rename(room / "loop.py")
     for file in copy.rglob("*.py"):
         text = file.read_text().replace(
-            "from lightsweep.train import", "from lightsweep.training.loop import"
+            "from lightsweep.training.loop import", "from lightsweep.training.loop import"
         )
         file.write_text(text)
-    assert set(read_sources(copy)) == set(training_sources()) - {"lightsweep.train"} | {
+    assert set(read_sources(copy)) == set(training_sources()) - {"lightsweep.training.loop"} | {
         "lightsweep.training.loop"
     }
     assert fingerprint(copy) == source_fingerprint()
@@ -120,7 +120,7 @@ def test_a_file_that_training_begins_to_import_is_one_of_them(copy: Path) -> Non
 
 
 def test_what_training_imports_decides_results_or_is_named_here_with_the_reason() -> None:
-    code = "import sys, lightsweep.pipeline; print(*sys.modules)"
+    code = "import sys, lightsweep.training.chain; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name for name in done.stdout.split() if name.startswith("lightsweep.")}
     assert loaded == {*training_sources(), *KEPT_APART}

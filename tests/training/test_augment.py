@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lightsweep.augment import RECIPES, apply, augment, draw, inverse_matrices, transforms
 from lightsweep.data.torchvision_import import import_torchvision
 from lightsweep.sweepfile.arm import TRANSFORM_RANGES, ArmSpec, TransformSpec
+from lightsweep.training.augment import RECIPES, apply, augment, draw, inverse_matrices, transforms
 
 import_torchvision()
 from torchvision.transforms import InterpolationMode  # noqa: E402

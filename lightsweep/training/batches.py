@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightsweep.augment import augment
 from lightsweep.nets.models import Net
 from lightsweep.sweepfile.arm import NetSpec, TransformSpec
+from lightsweep.training.augment import augment
 
 EVALUATION_BATCH = 256
 MAPS_BYTES = 256 * 2**20  # kept per split and submodel at most; what is larger is computed each time

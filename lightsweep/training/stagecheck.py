@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lightsweep.data.imagedata import DatasetInfo
 from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.sweepfile.arm import QuantiseStage, StageSpec
-from lightsweep.train import EpochRecord
+from lightsweep.training.loop import EpochRecord
 from lightsweep.trials.stages import network_of
 
 _EPOCHS = TypeAdapter(list[EpochRecord])

@@ -15,20 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightsweep.augment import transforms
 from lightsweep.data.imagedata import Dataset, DatasetInfo, Images, as_tensor
 from lightsweep.data.splits import split
 from lightsweep.errors import WriteError
-from lightsweep.images import EVALUATION_BATCH, Source, Split
-from lightsweep.machine import allow_tf32, describe_machine
 from lightsweep.nets.compress import prune_filters, prune_weights, quantise, shape_as_quantised
 from lightsweep.nets.models import Net, build, fuse
 from lightsweep.seeding import derive
-from lightsweep.stagecheck import fault_of_checkpoint, fault_of_result
 from lightsweep.stagefile import Checkpoint, StageResult
 from lightsweep.store import CHECKPOINT, RESULT, Answer, StageStore
 from lightsweep.sweepfile.arm import ModelSpec, NetSpec, Network, PruneStage, QuantiseStage, StageSpec
-from lightsweep.train import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
+from lightsweep.training.augment import transforms
+from lightsweep.training.batches import EVALUATION_BATCH, Source, Split
+from lightsweep.training.loop import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
+from lightsweep.training.machine import allow_tf32, describe_machine
+from lightsweep.training.stagecheck import fault_of_checkpoint, fault_of_result
 from lightsweep.trials.sources import source_fingerprint
 from lightsweep.trials.stages import compressed, network_of
 from lightsweep.trials.trial import Trial, stage_keys

@@ -11,11 +11,11 @@ import torch
 
 from lightsweep.data.imagedata import Dataset
 from lightsweep.errors import InputError, MachineError, WriteError
-from lightsweep.machine import require_gpu
-from lightsweep.pipeline import StageEntry, trial_steps
 from lightsweep.records import Outcome, completed, early_stopped, failed
 from lightsweep.store import NotStoredError, StageStore
-from lightsweep.train import DivergedError
+from lightsweep.training.chain import StageEntry, trial_steps
+from lightsweep.training.loop import DivergedError
+from lightsweep.training.machine import require_gpu
 from lightsweep.trials.trial import Trial
 
 Attempt = Callable[[Trial, Dataset, StageStore, torch.device], Generator[Outcome, None, Outcome]]

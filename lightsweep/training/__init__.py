@@ -1,0 +1,1 @@
+"""What decides a trial's result: batches, augmentation, the loop, the chain of stages."""
