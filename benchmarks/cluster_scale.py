@@ -34,14 +34,14 @@ import click
 import torch
 from rich.console import Console
 
-from lightsweep.broker import Broker
 from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
 from lightsweep.plan import plan
 from lightsweep.records import Outcome
 from lightsweep.run import run_sweep
 from lightsweep.runfolder import RunFolder
-from lightsweep.stagefile import StageResult
+from lightsweep.store.broker import Broker
+from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.training.chain import StageEntry
 from lightsweep.trials.trial import Trial

@@ -351,10 +351,10 @@ def dashboard(folder: Path, port: int) -> None:
 )
 def store(out: Path, prune: bool, limit: str | None) -> None:
     """Show what the stage store holds and which runs refer to it; cut it down."""
-    from lightsweep import storekeeping
     from lightsweep.planview import amount_text, print_store
     from lightsweep.run import STORE
-    from lightsweep.store import FolderStore
+    from lightsweep.store import keeping as storekeeping
+    from lightsweep.store.folder import FolderStore
 
     limit_bytes = None if limit is None else storekeeping.parse_limit(limit)
     if not (out / STORE).is_dir():

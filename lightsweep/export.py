@@ -30,8 +30,8 @@ from lightsweep.nets.models import Net
 from lightsweep.plan import Plan
 from lightsweep.records import Record
 from lightsweep.runfolder import RunFolder
-from lightsweep.stagefile import DamagedResultError, StageResult
-from lightsweep.store import stage_file
+from lightsweep.store.folder import stage_file
+from lightsweep.store.stagefile import DamagedResultError, StageResult
 from lightsweep.sweepfile.arm import canonical_json, nearest
 from lightsweep.training.chain import final_net
 from lightsweep.trials.trial import Trial, stage_keys

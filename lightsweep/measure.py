@@ -25,7 +25,7 @@ from lightsweep.netfile import make_file
 from lightsweep.plan import Plan
 from lightsweep.records import Record
 from lightsweep.runfolder import RunFolder
-from lightsweep.stagefile import StageResult
+from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.arm import canonical_json
 from lightsweep.training.chain import final_net
 from lightsweep.training.machine import cpu_name

@@ -25,8 +25,8 @@ from lightsweep.plan import (
 )
 from lightsweep.records import Record
 from lightsweep.run import STORE, data_notes, likely_device, load_all
-from lightsweep.store import stage_file
-from lightsweep.storekeeping import Amount, Summary
+from lightsweep.store.folder import stage_file
+from lightsweep.store.keeping import Amount, Summary
 from lightsweep.terminal import cell, say
 from lightsweep.verify import Verification
 

@@ -22,9 +22,9 @@ from lightsweep.plan import Plan, check_splits, dataset_labels, design_tree, pla
 from lightsweep.progress import Progress
 from lightsweep.records import DataIdentity, Outcome, Record, SearchPart, outcome_of, record
 from lightsweep.runfolder import PlannedTrial, RunFolder
-from lightsweep.stagefile import StageResult
-from lightsweep.store import FolderStore, LookUps, NotStoredError
-from lightsweep.storekeeping import cut_to_limit
+from lightsweep.store.folder import FolderStore, LookUps, NotStoredError
+from lightsweep.store.keeping import cut_to_limit
+from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.reading import dump_sweep
 from lightsweep.sweepfile.search import ACCURACY

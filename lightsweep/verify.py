@@ -19,8 +19,8 @@ from lightsweep.errors import InputError
 from lightsweep.plan import Plan
 from lightsweep.records import EPOCH_COLUMNS, DataIdentity, Outcome, Record, record
 from lightsweep.runfolder import RunFolder
-from lightsweep.stagefile import DamagedResultError, StageResult
-from lightsweep.store import NoStore, read_entry
+from lightsweep.store.folder import NoStore, read_entry
+from lightsweep.store.stagefile import DamagedResultError, StageResult
 from lightsweep.training.attempt import attempt
 from lightsweep.training.machine import describe_machine, make_repeatable
 from lightsweep.trials.trial import Trial, stage_keys

@@ -21,7 +21,6 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from lightsweep.broker import Broker
 from lightsweep.distributed.cluster import GoesOn, Job, Listener, Source
 from lightsweep.distributed.code import refuse_other_code
 from lightsweep.distributed.data import NodesData, send
@@ -30,6 +29,7 @@ from lightsweep.distributed.watch import Watch
 from lightsweep.distributed.worker import Worker
 from lightsweep.errors import InputError, LostError, WriteError
 from lightsweep.records import Outcome, failed
+from lightsweep.store.broker import Broker
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.trials.sources import worker_code

@@ -21,8 +21,8 @@ from lightsweep.errors import WriteError
 from lightsweep.nets.compress import prune_filters, prune_weights, quantise, shape_as_quantised
 from lightsweep.nets.models import Net, build, fuse
 from lightsweep.seeding import derive
-from lightsweep.stagefile import Checkpoint, StageResult
-from lightsweep.store import CHECKPOINT, RESULT, Answer, StageStore
+from lightsweep.store.folder import CHECKPOINT, RESULT, Answer, StageStore
+from lightsweep.store.stagefile import Checkpoint, StageResult
 from lightsweep.sweepfile.arm import ModelSpec, NetSpec, Network, PruneStage, QuantiseStage, StageSpec
 from lightsweep.training.augment import transforms
 from lightsweep.training.batches import EVALUATION_BATCH, Source, Split

@@ -17,7 +17,7 @@ from torch.nn import functional
 from lightsweep.nets.compress import matrix_layers
 from lightsweep.nets.models import Net
 from lightsweep.seeding import derive
-from lightsweep.stagefile import Checkpoint
+from lightsweep.store.stagefile import Checkpoint
 from lightsweep.sweepfile.arm import NetSpec, PruneStage, StageSpec, TransformSpec
 from lightsweep.training.batches import EVALUATION_BATCH, Source, Split, freeze
 from lightsweep.trials.stages import block_names, learning_rate, network_of, trainable_blocks

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from lightsweep.data.imagedata import DatasetInfo
-from lightsweep.stagefile import Checkpoint, StageResult
+from lightsweep.store.stagefile import Checkpoint, StageResult
 from lightsweep.sweepfile.arm import QuantiseStage, StageSpec
 from lightsweep.training.loop import EpochRecord
 from lightsweep.trials.stages import network_of

@@ -20,8 +20,8 @@ _DECIDES_NOTHING = {
     "lightsweep.errors": "says what is wrong",
     "lightsweep.trials.sources": "this file: another rule gives another hash",
     "lightsweep.training.stagecheck": "refuses what is stored, and makes nothing",
-    "lightsweep.stagefile": "has a version of its own in each file",
-    "lightsweep.store": "keeps results as they are",
+    "lightsweep.store.stagefile": "has a version of its own in each file",
+    "lightsweep.store.folder": "keeps results as they are",
     "lightsweep.data.torchvision_import": "brings torchvision here as it is",
 }
 PACKAGE = ROOT.partition(".")[0]

@@ -27,7 +27,7 @@ from lightsweep.netfile import METADATA_FILE, ExportError, compare, make_file
 from lightsweep.plan import Plan, design_tree, plan
 from lightsweep.records import DataIdentity, Record, record
 from lightsweep.runfolder import RunFolder
-from lightsweep.store import FolderStore, LocalStore, stage_file
+from lightsweep.store.folder import FolderStore, LocalStore, stage_file
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.training.attempt import attempt
 from lightsweep.trials.trial import Trial

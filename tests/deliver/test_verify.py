@@ -14,8 +14,8 @@ from lightsweep.errors import InputError
 from lightsweep.plan import Plan, plan
 from lightsweep.records import DataIdentity, record
 from lightsweep.runfolder import RunFolder
-from lightsweep.stagefile import StageResult
-from lightsweep.store import FolderStore, LocalStore
+from lightsweep.store.folder import FolderStore, LocalStore
+from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.training.attempt import attempt
 from lightsweep.verify import Verification, verify

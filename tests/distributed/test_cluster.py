@@ -299,7 +299,7 @@ from pathlib import Path
 import ray
 from lightsweep.distributed.attach import cluster
 from lightsweep.distributed.launch import start_broker
-from lightsweep.stagefile import StageResult
+from lightsweep.store.stagefile import StageResult
 folder = Path(sys.argv[1])
 with cluster(None, folder / "scratch", False):
     broker, key = start_broker(folder / "store", False, Path("data"), folder / "scratch"), "ab" * 32

@@ -17,8 +17,8 @@ from small_images import SPEC, write_images
 
 from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Dataset
-from lightsweep.stagefile import Checkpoint
-from lightsweep.store import NoStore
+from lightsweep.store.folder import NoStore
+from lightsweep.store.stagefile import Checkpoint
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.training.attempt import attempt

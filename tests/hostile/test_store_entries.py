@@ -15,8 +15,8 @@ from lightsweep.data.datasets import describe, load
 from lightsweep.data.imagedata import Dataset
 from lightsweep.errors import WriteError
 from lightsweep.plan import plan
-from lightsweep.stagefile import Checkpoint, StageResult
-from lightsweep.store import CHECKPOINT, FolderStore, LocalStore, LookUps, NotStoredError
+from lightsweep.store.folder import CHECKPOINT, FolderStore, LocalStore, LookUps, NotStoredError
+from lightsweep.store.stagefile import Checkpoint, StageResult
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.training.chain import TrialResult, run_trial
 from lightsweep.trials.trial import Trial, stage_keys

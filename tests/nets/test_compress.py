@@ -29,8 +29,8 @@ from lightsweep.nets.compress import (
 from lightsweep.nets.cost import cost
 from lightsweep.nets.models import Net, PointwiseHead, build
 from lightsweep.seeding import derive
-from lightsweep.stagefile import StageResult
-from lightsweep.store import FolderStore, LocalStore
+from lightsweep.store.folder import FolderStore, LocalStore
+from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.arm import ArmSpec, ModelSpec, PruneStage
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.training.batches import Source, Split

@@ -19,8 +19,8 @@ from lightsweep.data.torchvision_import import import_torchvision
 from lightsweep.errors import InputError
 from lightsweep.nets.cost import cost
 from lightsweep.nets.models import Net, build
-from lightsweep.stagefile import Checkpoint
-from lightsweep.store import FolderStore, LocalStore
+from lightsweep.store.folder import FolderStore, LocalStore
+from lightsweep.store.stagefile import Checkpoint
 from lightsweep.sweepfile.arm import Architecture, ArmSpec, ReferenceSpec, StageSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.training import batches as images_module

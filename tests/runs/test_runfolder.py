@@ -29,7 +29,7 @@ from lightsweep.records import (
 )
 from lightsweep.runfolder import RunFolder
 from lightsweep.search import Study
-from lightsweep.stagefile import StageResult
+from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.tracking import open_trackers
 from lightsweep.training.chain import StageEntry, TrialResult

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from stage_results import some_result
 from waiting import HANGS_SECONDS
 
-from lightsweep import broker as module
-from lightsweep.broker import Broker, Reply
-from lightsweep.stagefile import Checkpoint
-from lightsweep.store import FolderStore, stage_file
+from lightsweep.store import broker as module
+from lightsweep.store.broker import Broker, Reply
+from lightsweep.store.folder import FolderStore, stage_file
+from lightsweep.store.stagefile import Checkpoint
 
 KEY, OTHER_KEY = "ab" * 32, "cd" * 32
 DATA = some_result().to_bytes(KEY)

@@ -14,7 +14,7 @@ from stage_results import assert_same, some_result
 from torch import Tensor
 
 from lightsweep.nets.models import build
-from lightsweep.stagefile import Checkpoint, DamagedResultError, StageResult
+from lightsweep.store.stagefile import Checkpoint, DamagedResultError, StageResult
 from lightsweep.sweepfile.arm import ModelSpec
 
 MAGIC = b"lightsweep stage 3\n"

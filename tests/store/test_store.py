@@ -15,8 +15,7 @@ import torch
 from stage_results import some_result
 
 from lightsweep.errors import InputError, WriteError
-from lightsweep.stagefile import Checkpoint
-from lightsweep.store import (
+from lightsweep.store.folder import (
     CHECKPOINT,
     TEMPORARY,
     Answer,
@@ -26,6 +25,7 @@ from lightsweep.store import (
     NotStoredError,
     stage_file,
 )  # fmt: skip
+from lightsweep.store.stagefile import Checkpoint
 
 KEY, OTHER_KEY = "ab" * 32, "cd" * 32
 MAGIC = b"lightsweep stage 3\n"
@@ -133,7 +133,7 @@ def test_a_folder_in_the_place_of_a_result_is_no_result(tmp_path: Path) -> None:
 CLAIM = """
 import sys
 from pathlib import Path
-from lightsweep.store import FolderStore
+from lightsweep.store.folder import FolderStore
 store = FolderStore(Path(sys.argv[1]))
 for line in sys.stdin:
     what, key = line.split()

@@ -22,8 +22,8 @@ from lightsweep import cli
 from lightsweep.errors import InputError
 from lightsweep.planview import size_text
 from lightsweep.runfolder import RunFolder
-from lightsweep.store import CHECKPOINT, RESULT, FolderStore
-from lightsweep.storekeeping import Amount, Share, cut_to_limit, parse_limit, prune, references, summarise
+from lightsweep.store.folder import CHECKPOINT, RESULT, FolderStore
+from lightsweep.store.keeping import Amount, Share, cut_to_limit, parse_limit, prune, references, summarise
 
 A, B, C, D, E = KEYS = [digit * 64 for digit in "abcde"]
 LONG_AGO, YEAR_2100 = 1_000_000_000, 4_102_444_800
@@ -144,7 +144,7 @@ class TestPrune:
     def test_what_is_being_made_just_now_stays(self, tmp_path: Path, store: FolderStore) -> None:
         """Whoever makes it: its claim is looked at, not its plan."""
         code = (
-            "import sys; from pathlib import Path; from lightsweep.store import FolderStore\n"
+            "import sys; from pathlib import Path; from lightsweep.store.folder import FolderStore\n"
             "store = FolderStore(Path(sys.argv[1])); print(store.try_claim(sys.argv[2]), flush=True); input()"
         )
         command = [sys.executable, "-c", code, str(store.folder), C]

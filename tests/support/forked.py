@@ -29,7 +29,7 @@ _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     [
         *("lightsweep.cli", "lightsweep.run", "lightsweep.search", "lightsweep.halving"),
-        *("lightsweep.planview", "lightsweep.searchview", "lightsweep.storekeeping", "lightsweep.verify"),
+        *("lightsweep.planview", "lightsweep.searchview", "lightsweep.store.keeping", "lightsweep.verify"),
         *("analysis.report", "analysis.evidence", "sqlalchemy.dialects.sqlite", "torch._dynamo"),
         *("sklearn.datasets", "sklearn.model_selection", "pyarrow.parquet", "plotly.graph_objects"),
         *("alembic.command", "alembic.context", "pygments.lexers.data", "rich.progress"),

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from lightsweep.broker import Broker, BrokerStore
 from lightsweep.distributed.cluster import GoesOn, Job, Listener, Source
 from lightsweep.distributed.placement import Placement, Room
 from lightsweep.records import Outcome
+from lightsweep.store.broker import Broker, BrokerStore
 from lightsweep.sweepfile.sweep import Resources
 from lightsweep.training.machine import make_repeatable
 from lightsweep.trials.trial import Trial

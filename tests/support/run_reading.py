@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from lightsweep.stagefile import StageResult
-from lightsweep.store import CHECKPOINT, RESULT
+from lightsweep.store.folder import CHECKPOINT, RESULT
+from lightsweep.store.stagefile import StageResult
 
 MEASURED = ["seconds", "waited_seconds", "started_at"]
 """Columns that differ from run to run."""

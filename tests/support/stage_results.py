@@ -2,7 +2,7 @@
 
 import torch
 
-from lightsweep.stagefile import StageResult
+from lightsweep.store.stagefile import StageResult
 
 
 def some_result(size: int = 5) -> StageResult:

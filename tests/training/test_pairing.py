@@ -12,7 +12,7 @@ from lightsweep.data.imagedata import Dataset
 from lightsweep.data.splits import split
 from lightsweep.nets.models import build
 from lightsweep.plan import plan
-from lightsweep.store import FolderStore, LocalStore, NoStore
+from lightsweep.store.folder import FolderStore, LocalStore, NoStore
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.training.batches import Source
 from lightsweep.training.chain import TrialResult, run_trial

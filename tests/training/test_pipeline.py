@@ -13,8 +13,8 @@ import torch
 from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Dataset, DatasetInfo, Images
 from lightsweep.export import some_images
-from lightsweep.stagefile import StageResult
-from lightsweep.store import FolderStore, LocalStore
+from lightsweep.store.folder import FolderStore, LocalStore
+from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.training import chain as pipeline

@@ -15,7 +15,7 @@ from small_images import write_images
 
 from lightsweep.data.datasets import describe, load
 from lightsweep.plan import plan
-from lightsweep.store import NoStore
+from lightsweep.store.folder import NoStore
 from lightsweep.sweepfile.arm import (
     ArmSpec,
     Compression,

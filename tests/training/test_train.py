@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightsweep.nets.models import FusedNet, Net, build
-from lightsweep.stagefile import Checkpoint
+from lightsweep.store.stagefile import Checkpoint
 from lightsweep.sweepfile.arm import ModelSpec, StageSpec, TransformSpec
 from lightsweep.training import batches as images_module
 from lightsweep.training.batches import Source, Split, freeze

@@ -19,8 +19,8 @@ KEPT_APART = {
     "lightsweep.files": "reads what is checked afterwards",
     "lightsweep.trials.sources": "makes the fingerprint",
     "lightsweep.training.stagecheck": "refuses what is stored, and makes nothing",
-    "lightsweep.stagefile": "has a version of its own in each file",
-    "lightsweep.store": "keeps results as they are",
+    "lightsweep.store.stagefile": "has a version of its own in each file",
+    "lightsweep.store.folder": "keeps results as they are",
     "lightsweep.data.torchvision_import": "brings torchvision here as it is",
 }
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 from lightsweep.errors import InputError
 from lightsweep.files import UnreadableError
 from lightsweep.runfolder import RunFolder
-from lightsweep.store import Entry, FolderStore
+from lightsweep.store.folder import Entry, FolderStore
 
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([a-z]+)")
 _UNITS_BYTES = {

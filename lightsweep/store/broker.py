@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lightsweep.errors import WriteError
-from lightsweep.stagefile import Checkpoint, StageResult
-from lightsweep.store import CHECKPOINT, RESULT, Answer, FolderStore, unpack
+from lightsweep.store.folder import CHECKPOINT, RESULT, Answer, FolderStore, unpack
+from lightsweep.store.stagefile import Checkpoint, StageResult
 
 POLL_SECONDS = 0.1
 _OWNED, _ENDED, _MADE = "owned", "ended", "made"

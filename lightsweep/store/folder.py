@@ -24,7 +24,7 @@ from typing import Protocol
 
 from lightsweep.errors import WriteError
 from lightsweep.files import UnreadableError, read_bytes, read_text, write_text
-from lightsweep.stagefile import Checkpoint, DamagedResultError, StageResult
+from lightsweep.store.stagefile import Checkpoint, DamagedResultError, StageResult
 
 RESULT, CHECKPOINT, TEMPORARY = ".stage", ".checkpoint", ".tmp"
 _KEY = re.compile(r"[0-9a-f]{64}")
