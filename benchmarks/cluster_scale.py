@@ -36,7 +36,7 @@ from rich.console import Console
 
 from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
-from lightsweep.plan import plan
+from lightsweep.plan.plan import plan
 from lightsweep.records import Outcome
 from lightsweep.run import run_sweep
 from lightsweep.runfolder import RunFolder

@@ -18,7 +18,7 @@ from rich.console import Console
 import analysis
 from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
-from lightsweep.plan import Plan, plan
+from lightsweep.plan.plan import Plan, plan
 from lightsweep.records import Outcome
 from lightsweep.run import run_sweep
 from lightsweep.runfolder import RunFolder

@@ -23,7 +23,7 @@ from analysis.course import hypervolume_course
 from analysis.frame import load_run
 from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
-from lightsweep.plan import plan
+from lightsweep.plan.plan import plan
 from lightsweep.run import run_sweep
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep

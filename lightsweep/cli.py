@@ -23,7 +23,7 @@ from lightsweep.sweepfile.arm import nearest
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lightsweep.plan import Plan
+    from lightsweep.plan.plan import Plan
     from lightsweep.runfolder import RunFolder
     from lightsweep.sweepfile.sweep import Sweep
 
@@ -462,7 +462,7 @@ def _plan(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Plan":
 
 def _plan_of(run: "RunFolder", data_dir: Path) -> "Plan":
     """Plan a run's trials by its sweep.yaml; a search's are those that it had."""
-    from lightsweep.plan import with_trials
+    from lightsweep.plan.plan import with_trials
 
     planned = _plan_sweep(run.sweep(), run.folder / "sweep.yaml", data_dir)
     return with_trials(planned, run.planned()) if planned.sweep.search else planned
@@ -470,7 +470,7 @@ def _plan_of(run: "RunFolder", data_dir: Path) -> "Plan":
 
 def _plan_sweep(sweep: "Sweep", sweep_file: Path, data_dir: Path) -> "Plan":
     from lightsweep.data.datasets import describe
-    from lightsweep.plan import plan
+    from lightsweep.plan.plan import plan
 
     try:
         planned = plan(sweep, lambda spec: describe(spec, data_dir))
@@ -486,7 +486,7 @@ def _plan_sweep(sweep: "Sweep", sweep_file: Path, data_dir: Path) -> "Plan":
 def _foresee(planned: "Plan", out: Path | None = None) -> Sequence[str]:
     """Say what an ablation's seeds can show; with an earlier run's records under `out` also in points."""
     from analysis.design import parse_design
-    from lightsweep.plan import design_tree
+    from lightsweep.plan.plan import design_tree
 
     design = parse_design(design_tree(planned))
     if design is None:

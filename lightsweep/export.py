@@ -27,7 +27,7 @@ from lightsweep.errors import InputError, WriteError
 from lightsweep.files import UnreadableError, read_bytes, write_whole
 from lightsweep.netfile import SUFFIXES, Agreement, compare, first_line, make_file
 from lightsweep.nets.models import Net
-from lightsweep.plan import Plan
+from lightsweep.plan.plan import Plan
 from lightsweep.records import Record
 from lightsweep.runfolder import RunFolder
 from lightsweep.store.folder import stage_file

@@ -22,7 +22,7 @@ from torch.profiler import ProfilerActivity, profile
 from lightsweep.errors import InputError, WriteError
 from lightsweep.files import write_text
 from lightsweep.netfile import make_file
-from lightsweep.plan import Plan
+from lightsweep.plan.plan import Plan
 from lightsweep.records import Record
 from lightsweep.runfolder import RunFolder
 from lightsweep.store.stagefile import StageResult

@@ -13,7 +13,7 @@ from rich.tree import Tree
 from lightsweep.data import datasets
 from lightsweep.data.imagedata import DatasetInfo
 from lightsweep.errors import InputError
-from lightsweep.plan import (
+from lightsweep.plan.plan import (
     Plan,
     StageNode,
     check_splits,

@@ -18,7 +18,7 @@ from lightsweep.distributed.placement import Placement, Slots, slots
 from lightsweep.environment import commit
 from lightsweep.errors import InputError, LostError, WriteError
 from lightsweep.files import UnreadableError
-from lightsweep.plan import Plan, check_splits, dataset_labels, design_tree, plan_keys, with_trials
+from lightsweep.plan.plan import Plan, check_splits, dataset_labels, design_tree, plan_keys, with_trials
 from lightsweep.progress import Progress
 from lightsweep.records import DataIdentity, Outcome, Record, SearchPart, outcome_of, record
 from lightsweep.runfolder import PlannedTrial, RunFolder

@@ -30,13 +30,13 @@ from pydantic import Field, TypeAdapter
 from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import TypedDict
 
-from lightsweep.arms import apply_changes
 from lightsweep.data.imagedata import DatasetInfo
 from lightsweep.echo import one_line
 from lightsweep.errors import InputError, WriteError
 from lightsweep.files import open_plain
 from lightsweep.nets.cost import Cost, cost, latency_ms
-from lightsweep.plan import Plan
+from lightsweep.plan.arms import apply_changes
+from lightsweep.plan.plan import Plan
 from lightsweep.records import Outcome
 from lightsweep.seeding import derive
 from lightsweep.space import Suggest, choose, parameters_of

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lightsweep.errors import InputError
-from lightsweep.plan import Plan, design_tree
+from lightsweep.plan.plan import Plan, design_tree
 from lightsweep.records import Record
 from lightsweep.search import STUDY_FILE, Survey, copy_study, survey
 from lightsweep.sweepfile.arm import canonical_json

@@ -16,7 +16,7 @@ from lightsweep.data.imagedata import Dataset
 from lightsweep.data.splits import held_out
 from lightsweep.echo import one_line
 from lightsweep.errors import InputError
-from lightsweep.plan import Plan
+from lightsweep.plan.plan import Plan
 from lightsweep.records import EPOCH_COLUMNS, DataIdentity, Outcome, Record, record
 from lightsweep.runfolder import RunFolder
 from lightsweep.store.folder import NoStore, read_entry

@@ -24,7 +24,7 @@ from lightsweep.data.imagedata import Images
 from lightsweep.errors import InputError, WriteError
 from lightsweep.export import Exported, choose, export, find_completed, some_images
 from lightsweep.netfile import METADATA_FILE, ExportError, compare, make_file
-from lightsweep.plan import Plan, design_tree, plan
+from lightsweep.plan.plan import Plan, design_tree, plan
 from lightsweep.records import DataIdentity, Record, record
 from lightsweep.runfolder import RunFolder
 from lightsweep.store.folder import FolderStore, LocalStore, stage_file

@@ -11,7 +11,7 @@ import torch
 
 from lightsweep.data.datasets import describe, load
 from lightsweep.errors import InputError
-from lightsweep.plan import Plan, plan
+from lightsweep.plan.plan import Plan, plan
 from lightsweep.records import DataIdentity, record
 from lightsweep.runfolder import RunFolder
 from lightsweep.store.folder import FolderStore, LocalStore

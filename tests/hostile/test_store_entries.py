@@ -14,7 +14,7 @@ from small_images import SPEC, write_images
 from lightsweep.data.datasets import describe, load
 from lightsweep.data.imagedata import Dataset
 from lightsweep.errors import WriteError
-from lightsweep.plan import plan
+from lightsweep.plan.plan import plan
 from lightsweep.store.folder import CHECKPOINT, FolderStore, LocalStore, LookUps, NotStoredError
 from lightsweep.store.stagefile import Checkpoint, StageResult
 from lightsweep.sweepfile.sweep import Sweep

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightsweep.arms import BASE, Arm, arms
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
-from lightsweep.plan import Plan, design_tree, plan
+from lightsweep.plan.arms import BASE, Arm, arms
+from lightsweep.plan.plan import Plan, design_tree, plan
 from lightsweep.sweepfile.sweep import Sweep
 
 TABLE = [

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lightsweep.arms import Arm
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
-from lightsweep.match import Task, matched, task_of
 from lightsweep.nets.cost import cost, training_macs
 from lightsweep.nets.models import build
-from lightsweep.plan import Plan, plan
+from lightsweep.plan.arms import Arm
+from lightsweep.plan.match import Task, matched, task_of
+from lightsweep.plan.plan import Plan, plan
 from lightsweep.sweepfile.arm import ArmSpec, Compression, ModelSpec, ReferenceSpec, StagePreset
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep

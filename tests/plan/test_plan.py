@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightsweep.arms import arms
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.nets.cost import cost
-from lightsweep.plan import Plan, StageCount, count_stages, plan, plan_keys, stage_tree
+from lightsweep.plan.arms import arms
+from lightsweep.plan.plan import Plan, StageCount, count_stages, plan, plan_keys, stage_tree
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trials.trial import stage_keys

@@ -16,7 +16,7 @@ from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError, WriteError
 from lightsweep.files import UnreadableError
 from lightsweep.nets.cost import Cost
-from lightsweep.plan import plan
+from lightsweep.plan.plan import plan
 from lightsweep.progress import Progress
 from lightsweep.records import (
     EPOCH_COLUMNS,

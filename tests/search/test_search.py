@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
-from lightsweep.plan import Plan, plan
+from lightsweep.plan.plan import Plan, plan
 from lightsweep.records import Outcome
 from lightsweep.search import Draw, Study, survey
 from lightsweep.sweepfile.sweep import Sweep

@@ -16,8 +16,8 @@ from optuna.distributions import (
     json_to_distribution,
 )
 
-from lightsweep.arms import apply_changes
 from lightsweep.errors import InputError
+from lightsweep.plan.arms import apply_changes
 from lightsweep.space import choose, parameters_of
 from lightsweep.sweepfile.arm import ArmSpec, canonical_json
 from lightsweep.sweepfile.search import Axis

@@ -9,7 +9,7 @@ from sweep_texts import load
 
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
-from lightsweep.plan import plan
+from lightsweep.plan.plan import plan
 from lightsweep.sweepfile.reading import dump_sweep, load_sweep
 from lightsweep.sweepfile.sweep import Ablation, Sweep
 

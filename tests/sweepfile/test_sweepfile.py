@@ -9,7 +9,7 @@ from sweep_texts import load
 
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
-from lightsweep.plan import plan
+from lightsweep.plan.plan import plan
 from lightsweep.search import survey
 from lightsweep.sweepfile.arm import PresetEpochs, StagePreset
 from lightsweep.sweepfile.reading import assign, dump_sweep, load_sweep

@@ -11,7 +11,7 @@ from lightsweep.data.datasets import describe, load
 from lightsweep.data.imagedata import Dataset
 from lightsweep.data.splits import split
 from lightsweep.nets.models import build
-from lightsweep.plan import plan
+from lightsweep.plan.plan import plan
 from lightsweep.store.folder import FolderStore, LocalStore, NoStore
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.training.batches import Source

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
 
-from lightsweep.arms import BASE, PLACEBO, SEED_OFFSET, Arm, apply_changes, arms, factors, path_order
 from lightsweep.data.imagedata import DatasetInfo
 from lightsweep.data.splits import Integers, held_out, split, validates_itself
 from lightsweep.errors import InputError
-from lightsweep.match import matched, task_of
 from lightsweep.nets.cost import Cost, cost
+from lightsweep.plan.arms import BASE, PLACEBO, SEED_OFFSET, Arm, apply_changes, arms, factors, path_order
+from lightsweep.plan.match import matched, task_of
 from lightsweep.sweepfile.arm import canonical_json
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.search import Search

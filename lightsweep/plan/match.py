@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from lightsweep.arms import Arm
 from lightsweep.data.imagedata import DatasetInfo
 from lightsweep.data.splits import held_out
 from lightsweep.errors import InputError
 from lightsweep.nets.cost import cost, training_macs
+from lightsweep.plan.arms import Arm
 from lightsweep.sweepfile.arm import ArmSpec, ModelSpec, ReferenceSpec, StagePreset
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.reading import describe_validation
