@@ -475,7 +475,7 @@ def _plan_sweep(sweep: "Sweep", sweep_file: Path, data_dir: Path) -> "Plan":
     try:
         planned = plan(sweep, lambda spec: describe(spec, data_dir))
         if sweep.search:
-            from lightsweep.search import survey
+            from lightsweep.search.study import survey
 
             survey(planned)
         return planned

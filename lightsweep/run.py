@@ -35,8 +35,8 @@ from lightsweep.trials.sources import source_fingerprint, training_sources
 from lightsweep.trials.trial import Trial, stage_keys
 
 if TYPE_CHECKING:
-    from lightsweep.halving import Rungs
-    from lightsweep.search import Draw, Study
+    from lightsweep.search.halving import Rungs
+    from lightsweep.search.study import Draw, Study
     from lightsweep.tracking import Trackers
 
 STORE = ".stages"
@@ -97,7 +97,7 @@ def run_sweep(
     with run.alone(say_waiting):
         study = None
         if planned.sweep.search:
-            from lightsweep.search import Study  # Optuna takes a second to import
+            from lightsweep.search.study import Study  # Optuna takes a second to import
 
             outcomes = {trial_id: outcome_of(found) for trial_id, found in run.records().items()}
             study = Study(planned, run.folder, outcomes)
@@ -351,7 +351,7 @@ class _Work:
 
     def _recall(self, study: "Study") -> tuple["Rungs | None", dict[str, float]]:
         """Return what the records say of a study's trials: for early stopping, and the accuracies."""
-        from lightsweep.halving import Rungs
+        from lightsweep.search.halving import Rungs
 
         assert self.planned.sweep.search is not None
         spec = self.planned.sweep.search.early_stopping

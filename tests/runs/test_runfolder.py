@@ -28,7 +28,7 @@ from lightsweep.records import (
     record,
 )
 from lightsweep.runfolder import RunFolder
-from lightsweep.search import Study
+from lightsweep.search.study import Study
 from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.tracking import open_trackers

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightsweep.halving import MOST_EPOCHS, Rungs
+from lightsweep.search.halving import MOST_EPOCHS, Rungs
 from lightsweep.sweepfile.search import EarlyStopping
 
 Point = tuple[float, ...]

@@ -13,7 +13,7 @@ from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.plan.plan import Plan, plan
 from lightsweep.records import Outcome
-from lightsweep.search import Draw, Study, survey
+from lightsweep.search.study import Draw, Study, survey
 from lightsweep.sweepfile.sweep import Sweep
 
 SPACE: dict[str, Any] = {
@@ -329,7 +329,7 @@ def test_known_configurations_come_first_and_once(tmp_path: Path) -> None:
 def test_a_search_that_finds_nothing_to_train_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lightsweep.search.MOST_IN_VAIN", 20)
+    monkeypatch.setattr("lightsweep.search.study.MOST_IN_VAIN", 20)
     with pytest.raises(InputError, match="20 draws in a row could not be trained"):
         run_to_the_end(begin(tmp_path, space=SMALL, limits={"parameters": 10}))
 
@@ -429,11 +429,11 @@ def test_a_nets_latency_is_measured_once_in_a_study(tmp_path: Path, monkeypatch:
         "trials": 9,
     }
     measured = iter([3.0, 9.0, 4.0, 5.0, 6.0])
-    monkeypatch.setattr("lightsweep.search.latency_ms", lambda *_: next(measured))
+    monkeypatch.setattr("lightsweep.search.study.latency_ms", lambda *_: next(measured))
     study = begin(tmp_path, **settings)
     first, second = draw_from(study), draw_from(study)  # between them one is above the limit
     study.tell(first.trial.trial_id, ended(first))
-    monkeypatch.setattr("lightsweep.search.latency_ms", lambda *_: pytest.fail("measured anew"))
+    monkeypatch.setattr("lightsweep.search.study.latency_ms", lambda *_: pytest.fail("measured anew"))
     again = begin(tmp_path, {first.trial.trial_id: ended(first)}, **settings)
     assert again.draws[first.trial.trial_id].costs == {"latency_ms": 3.0}
     asked = again.ask()  # what was under way

@@ -28,7 +28,7 @@ INTERRUPTED = 130
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     [
-        *("lightsweep.cli", "lightsweep.run", "lightsweep.search", "lightsweep.halving"),
+        *("lightsweep.cli", "lightsweep.run", "lightsweep.search.study", "lightsweep.search.halving"),
         *("lightsweep.planview", "lightsweep.searchview", "lightsweep.store.keeping", "lightsweep.verify"),
         *("analysis.report", "analysis.evidence", "sqlalchemy.dialects.sqlite", "torch._dynamo"),
         *("sklearn.datasets", "sklearn.model_selection", "pyarrow.parquet", "plotly.graph_objects"),

@@ -18,7 +18,7 @@ from optuna.distributions import (
 
 from lightsweep.errors import InputError
 from lightsweep.plan.arms import apply_changes
-from lightsweep.space import choose, parameters_of
+from lightsweep.search.space import choose, parameters_of
 from lightsweep.sweepfile.arm import ArmSpec, canonical_json
 from lightsweep.sweepfile.search import Axis
 from lightsweep.sweepfile.sweep import Sweep

@@ -38,8 +38,8 @@ from lightsweep.nets.cost import Cost, cost, latency_ms
 from lightsweep.plan.arms import apply_changes
 from lightsweep.plan.plan import Plan
 from lightsweep.records import Outcome
+from lightsweep.search.space import Suggest, choose, parameters_of
 from lightsweep.seeding import derive
-from lightsweep.space import Suggest, choose, parameters_of
 from lightsweep.sweepfile.arm import ArmSpec, content_hash
 from lightsweep.sweepfile.search import ACCURACY, Search
 from lightsweep.sweepfile.sweep import Sweep
