@@ -37,9 +37,9 @@ from rich.console import Console
 from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
 from lightsweep.plan.plan import plan
-from lightsweep.records import Outcome
-from lightsweep.run import run_sweep
-from lightsweep.runfolder import RunFolder
+from lightsweep.runs.folder import RunFolder
+from lightsweep.runs.records import Outcome
+from lightsweep.runs.run import run_sweep
 from lightsweep.store.broker import Broker
 from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.sweep import Sweep

@@ -19,9 +19,9 @@ import analysis
 from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
 from lightsweep.plan.plan import Plan, plan
-from lightsweep.records import Outcome
-from lightsweep.run import run_sweep
-from lightsweep.runfolder import RunFolder
+from lightsweep.runs.folder import RunFolder
+from lightsweep.runs.records import Outcome
+from lightsweep.runs.run import run_sweep
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.training.chain import StageEntry
 from lightsweep.trials.trial import Trial

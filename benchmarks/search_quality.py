@@ -24,7 +24,7 @@ from analysis.frame import load_run
 from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
 from lightsweep.plan.plan import plan
-from lightsweep.run import run_sweep
+from lightsweep.runs.run import run_sweep
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lightsweep.plan.plan import Plan
-    from lightsweep.runfolder import RunFolder
+    from lightsweep.runs.folder import RunFolder
     from lightsweep.sweepfile.sweep import Sweep
 
 TRIALS_FAILED, INPUT_IS_WRONG, LOST, INTERRUPTED = 1, InputError.status, LostError.status, 130
@@ -97,7 +97,7 @@ def run(
         from analysis.frame import load_run
         from analysis.report import write_report
         from lightsweep.distributed.on_ray import OnRay
-        from lightsweep.run import run_sweep
+        from lightsweep.runs.run import run_sweep
 
         console, planned = _console(), _plan(sweep_file, overrides, data_dir)
         for line in _foresee(planned):
@@ -164,7 +164,7 @@ def plan(sweep_file: Path, overrides: Sequence[str], out: Path, data_dir: Path, 
 def report(runs: Sequence[Path], output: Path | None) -> None:
     """Write one self-contained HTML page from one or several runs."""
     from analysis.report import write_report
-    from lightsweep.runfolder import RunFolder
+    from lightsweep.runs.folder import RunFolder
 
     for folder in runs:
         RunFolder.open(folder).compact()
@@ -178,7 +178,7 @@ def report(runs: Sequence[Path], output: Path | None) -> None:
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 def status(folder: Path) -> None:
     """Show what of a run is done, what failed and why, and what is left."""
-    from lightsweep.runfolder import RunFolder
+    from lightsweep.runs.folder import RunFolder
 
     console, opened = _console(), RunFolder.open(folder)
     sweep, records, planned = opened.sweep(), opened.records(), opened.planned()
@@ -216,7 +216,7 @@ def status(folder: Path) -> None:
 def show(folder: Path, trial: str) -> None:
     """Show one trial, whole: TRIAL is its id or the beginning of it."""
     from lightsweep.planview import print_trial
-    from lightsweep.runfolder import RunFolder
+    from lightsweep.runs.folder import RunFolder
 
     records = RunFolder.open(folder).records()
     print_trial(records[_find_trial(folder, trial, records)], _console())
@@ -231,8 +231,8 @@ def verify(folder: Path, trial: str, data_dir: Path) -> int:
     import time
 
     from lightsweep.planview import print_verification
-    from lightsweep.run import STORE
-    from lightsweep.runfolder import RunFolder
+    from lightsweep.runs.folder import RunFolder
+    from lightsweep.runs.run import STORE
     from lightsweep.verify import verify as train_again
 
     run, console = RunFolder.open(folder), _console()
@@ -278,8 +278,8 @@ def export(folder: Path, trial: str | None, best_under: int | None, output: Path
     from lightsweep import costview
     from lightsweep.export import check_output, choose, find_completed
     from lightsweep.export import export as make
-    from lightsweep.run import STORE
-    from lightsweep.runfolder import RunFolder
+    from lightsweep.runs.folder import RunFolder
+    from lightsweep.runs.run import STORE
 
     if (trial is None) == (best_under is None):
         raise InputError("name either a TRIAL or --best-under N, the parameters that it may have at most")
@@ -311,7 +311,7 @@ def costs(folder: Path, everything: bool, data_dir: Path) -> None:
     """
     from analysis.report import write_report
     from lightsweep import costview, measure
-    from lightsweep.runfolder import RunFolder
+    from lightsweep.runs.folder import RunFolder
 
     run, console = RunFolder.open(folder), _console()
 
@@ -334,7 +334,7 @@ def costs(folder: Path, everything: bool, data_dir: Path) -> None:
 )
 def dashboard(folder: Path, port: int) -> None:
     """Open optuna-dashboard on a copy of a search's study, here, until Ctrl-C."""
-    from lightsweep.runfolder import RunFolder
+    from lightsweep.runs.folder import RunFolder
     from lightsweep.searchview import serve_dashboard
 
     run, console = RunFolder.open(folder), _console()
@@ -352,7 +352,7 @@ def dashboard(folder: Path, port: int) -> None:
 def store(out: Path, prune: bool, limit: str | None) -> None:
     """Show what the stage store holds and which runs refer to it; cut it down."""
     from lightsweep.planview import amount_text, print_store
-    from lightsweep.run import STORE
+    from lightsweep.runs.run import STORE
     from lightsweep.store import keeping as storekeeping
     from lightsweep.store.folder import FolderStore
 

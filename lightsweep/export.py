@@ -28,8 +28,8 @@ from lightsweep.files import UnreadableError, read_bytes, write_whole
 from lightsweep.netfile import SUFFIXES, Agreement, compare, first_line, make_file
 from lightsweep.nets.models import Net
 from lightsweep.plan.plan import Plan
-from lightsweep.records import Record
-from lightsweep.runfolder import RunFolder
+from lightsweep.runs.folder import RunFolder
+from lightsweep.runs.records import Record
 from lightsweep.store.folder import stage_file
 from lightsweep.store.stagefile import DamagedResultError, StageResult
 from lightsweep.sweepfile.arm import canonical_json, nearest

@@ -23,8 +23,8 @@ from lightsweep.errors import InputError, WriteError
 from lightsweep.files import write_text
 from lightsweep.netfile import make_file
 from lightsweep.plan.plan import Plan
-from lightsweep.records import Record
-from lightsweep.runfolder import RunFolder
+from lightsweep.runs.folder import RunFolder
+from lightsweep.runs.records import Record
 from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.arm import canonical_json
 from lightsweep.training.chain import final_net

@@ -23,8 +23,8 @@ from lightsweep.plan.plan import (
     plan_keys,
     stage_tree,
 )
-from lightsweep.records import Record
-from lightsweep.run import STORE, data_notes, likely_device, load_all
+from lightsweep.runs.records import Record
+from lightsweep.runs.run import STORE, data_notes, likely_device, load_all
 from lightsweep.store.folder import stage_file
 from lightsweep.store.keeping import Amount, Summary
 from lightsweep.terminal import cell, say

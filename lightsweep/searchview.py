@@ -15,7 +15,7 @@ from rich.table import Table
 
 from lightsweep.errors import InputError
 from lightsweep.plan.plan import Plan, design_tree
-from lightsweep.records import Record
+from lightsweep.runs.records import Record
 from lightsweep.search.study import STUDY_FILE, Survey, copy_study, survey
 from lightsweep.sweepfile.arm import canonical_json
 from lightsweep.sweepfile.search import Axis, Search

@@ -17,8 +17,8 @@ from lightsweep.data.splits import held_out
 from lightsweep.echo import one_line
 from lightsweep.errors import InputError
 from lightsweep.plan.plan import Plan
-from lightsweep.records import EPOCH_COLUMNS, DataIdentity, Outcome, Record, record
-from lightsweep.runfolder import RunFolder
+from lightsweep.runs.folder import RunFolder
+from lightsweep.runs.records import EPOCH_COLUMNS, DataIdentity, Outcome, Record, record
 from lightsweep.store.folder import NoStore, read_entry
 from lightsweep.store.stagefile import DamagedResultError, StageResult
 from lightsweep.training.attempt import attempt

@@ -20,10 +20,10 @@ from ray.autoscaler.sdk import request_resources
 from ray.job_config import JobConfig
 
 from lightsweep.distributed.access import MODE, check_access, use_own_token
-from lightsweep.distributed.placement import Room, first_share
 from lightsweep.distributed.watch import Watch
 from lightsweep.echo import one_line
 from lightsweep.errors import InputError
+from lightsweep.runs.placement import Room, first_share
 from lightsweep.supervise import end_descendants
 from lightsweep.sweepfile.sweep import Resources
 from lightsweep.trials.sources import PACKAGE_FOLDER

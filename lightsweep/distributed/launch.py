@@ -21,14 +21,14 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from lightsweep.distributed.cluster import GoesOn, Job, Listener, Source
 from lightsweep.distributed.code import refuse_other_code
 from lightsweep.distributed.data import NodesData, send
-from lightsweep.distributed.placement import Placement
 from lightsweep.distributed.watch import Watch
 from lightsweep.distributed.worker import Worker
 from lightsweep.errors import InputError, LostError, WriteError
-from lightsweep.records import Outcome, failed
+from lightsweep.runs.cluster import GoesOn, Job, Listener, Source
+from lightsweep.runs.placement import Placement
+from lightsweep.runs.records import Outcome, failed
 from lightsweep.store.broker import Broker
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec

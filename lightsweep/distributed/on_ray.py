@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightsweep.distributed.cluster import GoesOn, Job, Listener, Source
-from lightsweep.distributed.placement import Placement, Room
+from lightsweep.runs.cluster import GoesOn, Job, Listener, Source
+from lightsweep.runs.placement import Placement, Room
 from lightsweep.sweepfile.sweep import Resources
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from lightsweep.data.imagedata import Dataset
 from lightsweep.distributed.code import refusal
 from lightsweep.distributed.data import Sent
 from lightsweep.errors import MachineError, WriteError
-from lightsweep.records import Outcome
+from lightsweep.runs.records import Outcome
 from lightsweep.store.broker import BrokerStore
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.training.attempt import Attempt

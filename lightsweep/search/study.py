@@ -37,7 +37,7 @@ from lightsweep.files import open_plain
 from lightsweep.nets.cost import Cost, cost, latency_ms
 from lightsweep.plan.arms import apply_changes
 from lightsweep.plan.plan import Plan
-from lightsweep.records import Outcome
+from lightsweep.runs.records import Outcome
 from lightsweep.search.space import Suggest, choose, parameters_of
 from lightsweep.seeding import derive
 from lightsweep.sweepfile.arm import ArmSpec, content_hash

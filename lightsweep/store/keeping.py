@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from lightsweep.errors import InputError
 from lightsweep.files import UnreadableError
-from lightsweep.runfolder import RunFolder
+from lightsweep.runs.folder import RunFolder
 from lightsweep.store.folder import Entry, FolderStore
 
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([a-z]+)")

@@ -11,7 +11,7 @@ import torch
 
 from lightsweep.data.imagedata import Dataset
 from lightsweep.errors import InputError, MachineError, WriteError
-from lightsweep.records import Outcome, completed, early_stopped, failed
+from lightsweep.runs.records import Outcome, completed, early_stopped, failed
 from lightsweep.store.folder import NotStoredError, StageStore
 from lightsweep.training.chain import StageEntry, trial_steps
 from lightsweep.training.loop import DivergedError

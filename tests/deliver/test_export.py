@@ -25,8 +25,8 @@ from lightsweep.errors import InputError, WriteError
 from lightsweep.export import Exported, choose, export, find_completed, some_images
 from lightsweep.netfile import METADATA_FILE, ExportError, compare, make_file
 from lightsweep.plan.plan import Plan, design_tree, plan
-from lightsweep.records import DataIdentity, Record, record
-from lightsweep.runfolder import RunFolder
+from lightsweep.runs.folder import RunFolder
+from lightsweep.runs.records import DataIdentity, Record, record
 from lightsweep.store.folder import FolderStore, LocalStore, stage_file
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.training.attempt import attempt

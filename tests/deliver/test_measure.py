@@ -20,8 +20,8 @@ from lightsweep.errors import InputError, WriteError
 from lightsweep.measure import COSTS_FILE, distinct_nets, latency_ms, measure_run, onnx_bytes, peak_bytes
 from lightsweep.netfile import make_file
 from lightsweep.plan.plan import Plan, design_tree, plan
-from lightsweep.records import DataIdentity, Outcome, Record, SearchPart, record
-from lightsweep.runfolder import RunFolder
+from lightsweep.runs.folder import RunFolder
+from lightsweep.runs.records import DataIdentity, Outcome, Record, SearchPart, record
 from lightsweep.sweepfile.sweep import Sweep
 
 SWEEP = {

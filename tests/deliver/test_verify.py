@@ -12,8 +12,8 @@ import torch
 from lightsweep.data.datasets import describe, load
 from lightsweep.errors import InputError
 from lightsweep.plan.plan import Plan, plan
-from lightsweep.records import DataIdentity, record
-from lightsweep.runfolder import RunFolder
+from lightsweep.runs.folder import RunFolder
+from lightsweep.runs.records import DataIdentity, record
 from lightsweep.store.folder import FolderStore, LocalStore
 from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.sweep import Sweep

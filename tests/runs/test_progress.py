@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from lightsweep.progress import Progress
-from lightsweep.records import Outcome
+from lightsweep.runs.progress import Progress
+from lightsweep.runs.records import Outcome
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.trials.trial import Trial

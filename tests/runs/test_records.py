@@ -1,7 +1,7 @@
 """What a worker says of a trial, and the columns of its settings."""
 
 from lightsweep.nets.cost import Cost
-from lightsweep.records import DataIdentity, Outcome, config_columns, failed, outcome_of, record
+from lightsweep.runs.records import DataIdentity, Outcome, config_columns, failed, outcome_of, record
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.training.chain import StageEntry

@@ -17,8 +17,9 @@ from lightsweep.errors import InputError, WriteError
 from lightsweep.files import UnreadableError
 from lightsweep.nets.cost import Cost
 from lightsweep.plan.plan import plan
-from lightsweep.progress import Progress
-from lightsweep.records import (
+from lightsweep.runs.folder import RunFolder
+from lightsweep.runs.progress import Progress
+from lightsweep.runs.records import (
     EPOCH_COLUMNS,
     STAGE_COLUMNS,
     TRIAL_COLUMNS,
@@ -27,11 +28,10 @@ from lightsweep.records import (
     failed,
     record,
 )
-from lightsweep.runfolder import RunFolder
+from lightsweep.runs.tracking import open_trackers
 from lightsweep.search.study import Study
 from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.tracking import open_trackers
 from lightsweep.training.chain import StageEntry, TrialResult
 from lightsweep.trials.trial import Trial
 

@@ -4,7 +4,7 @@ import json
 import zipfile
 from dataclasses import replace
 
-from lightsweep.runfolder import RunFolder
+from lightsweep.runs.folder import RunFolder
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep

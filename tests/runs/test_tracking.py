@@ -23,10 +23,10 @@ from ports import free_port
 from runs_to_kill import PlainRun
 from waiting import wait_until
 
-from lightsweep import tracking
 from lightsweep.errors import InputError
-from lightsweep.records import Record
-from lightsweep.tracking import EPOCH_METRICS, FINAL_METRICS, TAGS, open_trackers, without_secrets
+from lightsweep.runs import tracking
+from lightsweep.runs.records import Record
+from lightsweep.runs.tracking import EPOCH_METRICS, FINAL_METRICS, TAGS, open_trackers, without_secrets
 
 # flask, flask-cors and aiohttp: `mlflow server` needs them, and mlflow-skinny does not bring them
 PACKAGES = ("mlflow", "tensorboard", "flask", "flask_cors", "aiohttp")

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.plan.plan import Plan, plan
-from lightsweep.records import Outcome
+from lightsweep.runs.records import Outcome
 from lightsweep.search.study import Draw, Study, survey
 from lightsweep.sweepfile.sweep import Sweep
 

@@ -21,7 +21,7 @@ from stage_results import some_result
 from lightsweep import cli
 from lightsweep.errors import InputError
 from lightsweep.planview import size_text
-from lightsweep.runfolder import RunFolder
+from lightsweep.runs.folder import RunFolder
 from lightsweep.store.folder import CHECKPOINT, RESULT, FolderStore
 from lightsweep.store.keeping import Amount, Share, cut_to_limit, parse_limit, prune, references, summarise
 

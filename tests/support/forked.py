@@ -28,7 +28,7 @@ INTERRUPTED = 130
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     [
-        *("lightsweep.cli", "lightsweep.run", "lightsweep.search.study", "lightsweep.search.halving"),
+        *("lightsweep.cli", "lightsweep.runs.run", "lightsweep.search.study", "lightsweep.search.halving"),
         *("lightsweep.planview", "lightsweep.searchview", "lightsweep.store.keeping", "lightsweep.verify"),
         *("analysis.report", "analysis.evidence", "sqlalchemy.dialects.sqlite", "torch._dynamo"),
         *("sklearn.datasets", "sklearn.model_selection", "pyarrow.parquet", "plotly.graph_objects"),
@@ -156,8 +156,9 @@ def _main(
 
 
 def _command(words: tuple[str, ...], setting: Setting) -> None:
-    from lightsweep import __main__, run, supervise
+    from lightsweep import __main__, supervise
     from lightsweep.distributed import on_ray
+    from lightsweep.runs import run
 
     if not setting.ray:
         on_ray.OnRay = lambda *_: ThisProcess()  # type: ignore[assignment, misc]
@@ -174,7 +175,7 @@ def _train(overrides: tuple[str, ...], setting: Setting) -> None:
     from lightsweep.data.datasets import describe
     from lightsweep.distributed.on_ray import OnRay
     from lightsweep.plan.plan import plan
-    from lightsweep.run import run_sweep
+    from lightsweep.runs.run import run_sweep
     from lightsweep.sweepfile.reading import load_sweep
     from lightsweep.training.attempt import attempt
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lightsweep.records import Outcome
+from lightsweep.runs.records import Outcome
 
 OPEN = "open"
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from lightsweep.distributed.cluster import GoesOn, Job, Listener, Source
-from lightsweep.distributed.placement import Placement, Room
-from lightsweep.records import Outcome
+from lightsweep.runs.cluster import GoesOn, Job, Listener, Source
+from lightsweep.runs.placement import Placement, Room
+from lightsweep.runs.records import Outcome
 from lightsweep.store.broker import Broker, BrokerStore
 from lightsweep.sweepfile.sweep import Resources
 from lightsweep.training.machine import make_repeatable

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 
 from lightsweep.echo import masked, one_line
 from lightsweep.files import open_to_append
-from lightsweep.records import Outcome
+from lightsweep.runs.records import Outcome
 from lightsweep.terminal import say
 from lightsweep.trials.trial import Trial
 

@@ -13,15 +13,15 @@ from rich.console import Console
 from lightsweep.data import datasets
 from lightsweep.data.imagedata import Dataset
 from lightsweep.data.splits import validates_itself
-from lightsweep.distributed.cluster import Cluster, GoesOn, Job, Listener
-from lightsweep.distributed.placement import Placement, Slots, slots
-from lightsweep.environment import commit
 from lightsweep.errors import InputError, LostError, WriteError
 from lightsweep.files import UnreadableError
 from lightsweep.plan.plan import Plan, check_splits, dataset_labels, design_tree, plan_keys, with_trials
-from lightsweep.progress import Progress
-from lightsweep.records import DataIdentity, Outcome, Record, SearchPart, outcome_of, record
-from lightsweep.runfolder import PlannedTrial, RunFolder
+from lightsweep.runs.cluster import Cluster, GoesOn, Job, Listener
+from lightsweep.runs.environment import commit
+from lightsweep.runs.folder import PlannedTrial, RunFolder
+from lightsweep.runs.placement import Placement, Slots, slots
+from lightsweep.runs.progress import Progress
+from lightsweep.runs.records import DataIdentity, Outcome, Record, SearchPart, outcome_of, record
 from lightsweep.store.folder import FolderStore, LookUps, NotStoredError
 from lightsweep.store.keeping import cut_to_limit
 from lightsweep.store.stagefile import StageResult
@@ -35,9 +35,9 @@ from lightsweep.trials.sources import source_fingerprint, training_sources
 from lightsweep.trials.trial import Trial, stage_keys
 
 if TYPE_CHECKING:
+    from lightsweep.runs.tracking import Trackers
     from lightsweep.search.halving import Rungs
     from lightsweep.search.study import Draw, Study
-    from lightsweep.tracking import Trackers
 
 STORE = ".stages"
 PATIENCE_SECONDS, AT_CTRL_C_SECONDS = 60.0, 3.0  # with a tracker that shows nothing more
@@ -253,7 +253,7 @@ class _Work:
         sweep = self.planned.sweep
         if not sweep.tracking:
             return
-        from lightsweep.tracking import open_trackers  # what it needs is an extra
+        from lightsweep.runs.tracking import open_trackers  # what it needs is an extra
 
         text = dump_sweep(sweep)
         self.trackers = open_trackers(sweep.tracking, self.run.folder, sweep.name, text)

@@ -28,7 +28,7 @@ from typing import Any, Protocol
 
 from lightsweep.errors import InputError
 from lightsweep.files import read_text, refuse_link, write_text
-from lightsweep.records import Record
+from lightsweep.runs.records import Record
 from lightsweep.sweepfile.sweep import TrackerName
 
 EPOCH_METRICS = ("val_accuracy", "train_accuracy", "val_loss", "train_loss", "learning_rate")

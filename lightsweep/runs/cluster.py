@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from lightsweep.data.imagedata import Dataset
-from lightsweep.distributed.placement import Placement, Room
-from lightsweep.records import Outcome
+from lightsweep.runs.placement import Placement, Room
+from lightsweep.runs.records import Outcome
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Resources
 from lightsweep.training.attempt import Attempt

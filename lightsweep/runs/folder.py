@@ -21,7 +21,6 @@ import pandas as pd
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from lightsweep.environment import describe_environment
 from lightsweep.errors import InputError, WriteError
 from lightsweep.files import (
     UnreadableError,
@@ -33,7 +32,8 @@ from lightsweep.files import (
     write_together,
     write_whole,
 )
-from lightsweep.records import EPOCH_COLUMNS, STAGE_COLUMNS, TRIAL_COLUMNS, Record, read_record
+from lightsweep.runs.environment import describe_environment
+from lightsweep.runs.records import EPOCH_COLUMNS, STAGE_COLUMNS, TRIAL_COLUMNS, Record, read_record
 from lightsweep.sweepfile.reading import dump_sweep, load_sweep
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trials.trial import Trial
