@@ -230,10 +230,10 @@ def verify(folder: Path, trial: str, data_dir: Path) -> int:
     """Train one trial again without the store, and compare: TRIAL is its id or the beginning of it."""
     import time
 
+    from lightsweep.deliver.verify import verify as train_again
     from lightsweep.planview import print_verification
     from lightsweep.runs.folder import RunFolder
     from lightsweep.runs.run import STORE
-    from lightsweep.verify import verify as train_again
 
     run, console = RunFolder.open(folder), _console()
     trial_id = _find_trial(folder, trial, run.records())
@@ -276,8 +276,8 @@ def export(folder: Path, trial: str | None, best_under: int | None, output: Path
     The file gets its name once it predicted what PyTorch predicts for up to 1,000 test images.
     """
     from lightsweep import costview
-    from lightsweep.export import check_output, choose, find_completed
-    from lightsweep.export import export as make
+    from lightsweep.deliver.export import check_output, choose, find_completed
+    from lightsweep.deliver.export import export as make
     from lightsweep.runs.folder import RunFolder
     from lightsweep.runs.run import STORE
 
@@ -310,7 +310,8 @@ def costs(folder: Path, everything: bool, data_dir: Path) -> None:
     as its net's 0.17 MB; its weights alone are 0.057 MiB.
     """
     from analysis.report import write_report
-    from lightsweep import costview, measure
+    from lightsweep import costview
+    from lightsweep.deliver import measure
     from lightsweep.runs.folder import RunFolder
 
     run, console = RunFolder.open(folder), _console()
@@ -415,7 +416,7 @@ def schema() -> None:
 )
 def bench(rounds: int) -> None:
     """Measure the training loop on this machine, as ratios against the usual ways."""
-    from lightsweep.bench import bench_frozen, bench_loop
+    from lightsweep.deliver.bench import bench_frozen, bench_loop
 
     for line in itertools.chain(bench_loop(rounds), bench_frozen(rounds)):
         click.echo(line)

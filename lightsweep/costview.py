@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lightsweep.export import Choice, Exported
+from lightsweep.deliver.export import Choice, Exported
 
 PAPERS_TRAINING_BYTES = 3 * 59_448
 PAPERS_SIZE = (

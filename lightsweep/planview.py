@@ -12,6 +12,7 @@ from rich.tree import Tree
 
 from lightsweep.data import datasets
 from lightsweep.data.imagedata import DatasetInfo
+from lightsweep.deliver.verify import Verification
 from lightsweep.errors import InputError
 from lightsweep.plan.plan import (
     Plan,
@@ -28,7 +29,6 @@ from lightsweep.runs.run import STORE, data_notes, likely_device, load_all
 from lightsweep.store.folder import stage_file
 from lightsweep.store.keeping import Amount, Summary
 from lightsweep.terminal import cell, say
-from lightsweep.verify import Verification
 
 TREE_LINES = 200  # of a plan's stages in a terminal
 

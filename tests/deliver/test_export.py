@@ -17,13 +17,14 @@ from plain_records import plain_record
 from torch import Tensor, nn
 from waiting import HANGS_SECONDS
 
-from lightsweep import cli, netfile
-from lightsweep import export as exporting
+from lightsweep import cli
 from lightsweep.data.datasets import describe, load
 from lightsweep.data.imagedata import Images
+from lightsweep.deliver import export as exporting
+from lightsweep.deliver import netfile
+from lightsweep.deliver.export import Exported, choose, export, find_completed, some_images
+from lightsweep.deliver.netfile import METADATA_FILE, ExportError, compare, make_file
 from lightsweep.errors import InputError, WriteError
-from lightsweep.export import Exported, choose, export, find_completed, some_images
-from lightsweep.netfile import METADATA_FILE, ExportError, compare, make_file
 from lightsweep.plan.plan import Plan, design_tree, plan
 from lightsweep.runs.folder import RunFolder
 from lightsweep.runs.records import DataIdentity, Record, record
@@ -247,7 +248,7 @@ class TestFile:
     def test_importing_the_code_imports_no_onnx(self) -> None:
         """Other commands must not pay for what only an export needs."""
         code = (
-            "import sys, lightsweep.cli, lightsweep.export, lightsweep.measure\n"
+            "import sys, lightsweep.cli, lightsweep.deliver.export, lightsweep.deliver.measure\n"
             "assert not {'onnx', 'onnxscript', 'onnxruntime'} & set(sys.modules)"
         )
         subprocess.run([sys.executable, "-c", code], check=True, timeout=HANGS_SECONDS)

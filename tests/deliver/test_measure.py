@@ -13,12 +13,20 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from lightsweep import cli, measure
+from lightsweep import cli
 from lightsweep.costview import print_costs
 from lightsweep.data.datasets import describe
+from lightsweep.deliver import measure
+from lightsweep.deliver.measure import (
+    COSTS_FILE,
+    distinct_nets,
+    latency_ms,
+    measure_run,
+    onnx_bytes,
+    peak_bytes,
+)
+from lightsweep.deliver.netfile import make_file
 from lightsweep.errors import InputError, WriteError
-from lightsweep.measure import COSTS_FILE, distinct_nets, latency_ms, measure_run, onnx_bytes, peak_bytes
-from lightsweep.netfile import make_file
 from lightsweep.plan.plan import Plan, design_tree, plan
 from lightsweep.runs.folder import RunFolder
 from lightsweep.runs.records import DataIdentity, Outcome, Record, SearchPart, record

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lightsweep.data.datasets import describe, load
+from lightsweep.deliver.verify import Verification, verify
 from lightsweep.errors import InputError
 from lightsweep.plan.plan import Plan, plan
 from lightsweep.runs.folder import RunFolder
@@ -18,7 +19,6 @@ from lightsweep.store.folder import FolderStore, LocalStore
 from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.training.attempt import attempt
-from lightsweep.verify import Verification, verify
 
 MAGIC = b"lightsweep stage 3\n"
 SWEEP = {

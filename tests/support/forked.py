@@ -29,7 +29,12 @@ _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     [
         *("lightsweep.cli", "lightsweep.runs.run", "lightsweep.search.study", "lightsweep.search.halving"),
-        *("lightsweep.planview", "lightsweep.searchview", "lightsweep.store.keeping", "lightsweep.verify"),
+        *(
+            "lightsweep.planview",
+            "lightsweep.searchview",
+            "lightsweep.store.keeping",
+            "lightsweep.deliver.verify",
+        ),
         *("analysis.report", "analysis.evidence", "sqlalchemy.dialects.sqlite", "torch._dynamo"),
         *("sklearn.datasets", "sklearn.model_selection", "pyarrow.parquet", "plotly.graph_objects"),
         *("alembic.command", "alembic.context", "pygments.lexers.data", "rich.progress"),

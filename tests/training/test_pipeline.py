@@ -12,7 +12,7 @@ import torch
 
 from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Dataset, DatasetInfo, Images
-from lightsweep.export import some_images
+from lightsweep.deliver.export import some_images
 from lightsweep.store.folder import FolderStore, LocalStore
 from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.arm import ArmSpec

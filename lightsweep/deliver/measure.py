@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from lightsweep.deliver.netfile import make_file
 from lightsweep.errors import InputError, WriteError
 from lightsweep.files import write_text
-from lightsweep.netfile import make_file
 from lightsweep.plan.plan import Plan
 from lightsweep.runs.folder import RunFolder
 from lightsweep.runs.records import Record

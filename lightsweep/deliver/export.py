@@ -23,9 +23,9 @@ from torch import Tensor
 from lightsweep import __version__
 from lightsweep.data import datasets
 from lightsweep.data.imagedata import Dataset, DatasetInfo, Images, as_tensor
+from lightsweep.deliver.netfile import SUFFIXES, Agreement, compare, first_line, make_file
 from lightsweep.errors import InputError, WriteError
 from lightsweep.files import UnreadableError, read_bytes, write_whole
-from lightsweep.netfile import SUFFIXES, Agreement, compare, first_line, make_file
 from lightsweep.nets.models import Net
 from lightsweep.plan.plan import Plan
 from lightsweep.runs.folder import RunFolder

@@ -1,0 +1,1 @@
+"""What leaves a run, measured and checked: files of nets, latency and memory, trials trained again."""
