@@ -4,7 +4,8 @@ import os
 import sys
 from contextlib import suppress
 
-from lightsweep import cli, supervise
+from lightsweep import supervise
+from lightsweep.cli import main as cli
 
 
 def main() -> None:

@@ -249,7 +249,7 @@ def test_datasets_says_what_is_here_and_what_is_missing(tmp_path):
 def test_help_loads_nothing_heavy():
     """So that --help answers at once."""
     code = (
-        "import sys; from lightsweep.cli import cli; cli(['--help'], standalone_mode=False)\n"
+        "import sys; from lightsweep.cli.main import cli; cli(['--help'], standalone_mode=False)\n"
         "heavy = {'torch', 'ray', 'pandas', 'plotly', 'sklearn', 'numpy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from lightsweep.cli import cli
+from lightsweep.cli.main import cli
 from lightsweep.data.datasets import describe
 from lightsweep.plan.plan import plan
 from lightsweep.sweepfile.reading import load_sweep

@@ -13,8 +13,8 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from lightsweep import cli
-from lightsweep.costview import print_costs
+from lightsweep.cli import main as cli
+from lightsweep.cli.costview import print_costs
 from lightsweep.data.datasets import describe
 from lightsweep.deliver import measure
 from lightsweep.deliver.measure import (

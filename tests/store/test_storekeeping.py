@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from plain_records import plain_record
 from stage_results import some_result
 
-from lightsweep import cli
+from lightsweep.cli import main as cli
+from lightsweep.cli.planview import size_text
 from lightsweep.errors import InputError
-from lightsweep.planview import size_text
 from lightsweep.runs.folder import RunFolder
 from lightsweep.store.folder import CHECKPOINT, RESULT, FolderStore
 from lightsweep.store.keeping import Amount, Share, cut_to_limit, parse_limit, prune, references, summarise

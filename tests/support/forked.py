@@ -28,10 +28,15 @@ INTERRUPTED = 130
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     [
-        *("lightsweep.cli", "lightsweep.runs.run", "lightsweep.search.study", "lightsweep.search.halving"),
         *(
-            "lightsweep.planview",
-            "lightsweep.searchview",
+            "lightsweep.cli.main",
+            "lightsweep.runs.run",
+            "lightsweep.search.study",
+            "lightsweep.search.halving",
+        ),
+        *(
+            "lightsweep.cli.planview",
+            "lightsweep.cli.searchview",
             "lightsweep.store.keeping",
             "lightsweep.deliver.verify",
         ),

@@ -138,13 +138,13 @@ def plan(sweep_file: Path, overrides: Sequence[str], out: Path, data_dir: Path, 
     """Show every trial with its costs, and which stages are shared and stored, without training."""
     planned, console = _plan(sweep_file, overrides, data_dir), _console()
     if planned.sweep.search:
-        from lightsweep.searchview import print_survey, survey_tree
+        from lightsweep.cli.searchview import print_survey, survey_tree
 
         tree = survey_tree(planned)
         if not as_json:
             print_survey(tree, planned.sweep.search, console)
     else:
-        from lightsweep.planview import plan_tree, print_plan
+        from lightsweep.cli.planview import plan_tree, print_plan
 
         tree = {**plan_tree(planned, out, data_dir), "foreseen": _foresee(planned, out)}
         if not as_json:
@@ -195,7 +195,7 @@ def status(folder: Path) -> None:
         f"{len(planned) - len(rows)} left",
     )
     if sweep.search:
-        from lightsweep.searchview import progress_of
+        from lightsweep.cli.searchview import progress_of
 
         _say(console, progress_of(sweep, records))
     _say(
@@ -215,7 +215,7 @@ def status(folder: Path) -> None:
 @click.argument("trial")
 def show(folder: Path, trial: str) -> None:
     """Show one trial, whole: TRIAL is its id or the beginning of it."""
-    from lightsweep.planview import print_trial
+    from lightsweep.cli.planview import print_trial
     from lightsweep.runs.folder import RunFolder
 
     records = RunFolder.open(folder).records()
@@ -230,8 +230,8 @@ def verify(folder: Path, trial: str, data_dir: Path) -> int:
     """Train one trial again without the store, and compare: TRIAL is its id or the beginning of it."""
     import time
 
+    from lightsweep.cli.planview import print_verification
     from lightsweep.deliver.verify import verify as train_again
-    from lightsweep.planview import print_verification
     from lightsweep.runs.folder import RunFolder
     from lightsweep.runs.run import STORE
 
@@ -275,7 +275,7 @@ def export(folder: Path, trial: str | None, best_under: int | None, output: Path
     Normalisation is inside, class names and provenance are in the file's metadata, a batch may have any size.
     The file gets its name once it predicted what PyTorch predicts for up to 1,000 test images.
     """
-    from lightsweep import costview
+    from lightsweep.cli import costview
     from lightsweep.deliver.export import check_output, choose, find_completed
     from lightsweep.deliver.export import export as make
     from lightsweep.runs.folder import RunFolder
@@ -310,7 +310,7 @@ def costs(folder: Path, everything: bool, data_dir: Path) -> None:
     as its net's 0.17 MB; its weights alone are 0.057 MiB.
     """
     from analysis.report import write_report
-    from lightsweep import costview
+    from lightsweep.cli import costview
     from lightsweep.deliver import measure
     from lightsweep.runs.folder import RunFolder
 
@@ -335,8 +335,8 @@ def costs(folder: Path, everything: bool, data_dir: Path) -> None:
 )
 def dashboard(folder: Path, port: int) -> None:
     """Open optuna-dashboard on a copy of a search's study, here, until Ctrl-C."""
+    from lightsweep.cli.searchview import serve_dashboard
     from lightsweep.runs.folder import RunFolder
-    from lightsweep.searchview import serve_dashboard
 
     run, console = RunFolder.open(folder), _console()
     serve_dashboard(folder, run.sweep(), port, lambda text: _say(console, text))
@@ -352,7 +352,7 @@ def dashboard(folder: Path, port: int) -> None:
 )
 def store(out: Path, prune: bool, limit: str | None) -> None:
     """Show what the stage store holds and which runs refer to it; cut it down."""
-    from lightsweep.planview import amount_text, print_store
+    from lightsweep.cli.planview import amount_text, print_store
     from lightsweep.runs.run import STORE
     from lightsweep.store import keeping as storekeeping
     from lightsweep.store.folder import FolderStore
@@ -383,14 +383,14 @@ def datasets(path: Path | None, data_dir: Path, download: str | None, image_size
     With PATH, a folder of pictures or an npz file: what would be read of it, and what is odd about it.
     """
     if path is not None:
-        from lightsweep.datasetview import print_path
+        from lightsweep.cli.datasetview import print_path
 
         print_path(path, image_size, _console())
         return
     from pydantic import ValidationError
 
+    from lightsweep.cli.planview import print_datasets
     from lightsweep.data.datasets import available, load
-    from lightsweep.planview import print_datasets
     from lightsweep.sweepfile.dataset import DatasetSpec
     from lightsweep.sweepfile.reading import describe_validation
 
