@@ -14,7 +14,7 @@ from analysis import notation
 from analysis.confirmation import judged_trials
 from analysis.frame import ARM_KEY, Run, summarise_arms
 from analysis.pareto import covered_share
-from analysis.statistics import Interval, interval
+from analysis.statistics.paired import Interval, interval
 
 SWEEP_FILE = "sweep.yaml"
 UNREADABLE = "not readable"

@@ -15,12 +15,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.confirmation import judged_trials
-from analysis.contrasts import Contrast
 from analysis.evidence import Comparison, JudgedFamily, Rule, Tables, judge_contrasts
 from analysis.frame import Run, summarise_arms
 from analysis.notation import MISSING, count, share, value
-from analysis.pairing import seed_means
 from analysis.pareto import mark_front
+from analysis.statistics.contrasts import Contrast
+from analysis.statistics.pairing import seed_means
 
 PRUNE, AMOUNT, QUANTISE = (f"config.compression.{key}" for key in ("prune", "amount", "quantise"))
 WORDS = {"helps": "compressing is better", "hurts": "building small is better"}

@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.frame import ARM_KEY, summarise_arms
 from analysis.pareto import mark_front
 from analysis.seeds import whole_seeds
-from analysis.statistics import Interval, interval
+from analysis.statistics.paired import Interval, interval
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,24 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import Contrast, Family, Kind, families
 from analysis.design import Design
 from analysis.foresight import foresee_family
 from analysis.frame import Run
-from analysis.judgement import Judgement, Verdict, judge, verdicts
 from analysis.notation import counted, points
-from analysis.pairing import accuracies_by_seed, contrast_by_seed, reasons_lost, seed_means, whole_seeds_of
-from analysis.power import fewest_seeds
-from analysis.robustness import far_off, verdicts_without_one
 from analysis.signs import find_signs
-from analysis.statistics import Interval, interval, sampling_error
-from analysis.testimages import Hits, crossed_interval, differences_by_image, gather_hits
+from analysis.statistics.contrasts import Contrast, Family, Kind, families
+from analysis.statistics.families import Judgement, Verdict, judge, verdicts
+from analysis.statistics.paired import Interval, interval, sampling_error
+from analysis.statistics.pairing import (
+    accuracies_by_seed,
+    contrast_by_seed,
+    reasons_lost,
+    seed_means,
+    whole_seeds_of,
+)
+from analysis.statistics.power import fewest_seeds
+from analysis.statistics.robustness import far_off, verdicts_without_one
+from analysis.statistics.testimages import Hits, crossed_interval, differences_by_image, gather_hits
 
 WORDS: Mapping[Kind, Mapping[str, str]] = {
     "interactions": {

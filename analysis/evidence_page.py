@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis import notation
-from analysis.contrasts import Kind
 from analysis.evidence import Comparison, Evidence, JudgedFamily
 from analysis.evidence_figures import (
     PAIRS_SHOWN,
@@ -16,6 +15,7 @@ from analysis.evidence_figures import (
     spread_figure,
 )
 from analysis.figures import Plot
+from analysis.statistics.contrasts import Kind
 
 TITLES: dict[Kind, str] = {
     "differences": "Against base",

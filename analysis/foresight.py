@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import Family, Kind, families
 from analysis.design import Design
 from analysis.notation import counted, points
-from analysis.pairing import accuracies_by_seed, contrast_by_seed
-from analysis.power import detectable_effect, fewest_seeds, smallest_p
-from analysis.statistics import FLIPS, MOST_EXACT
+from analysis.statistics.contrasts import Family, Kind, families
+from analysis.statistics.paired import FLIPS, MOST_EXACT
+from analysis.statistics.pairing import accuracies_by_seed, contrast_by_seed
+from analysis.statistics.power import detectable_effect, fewest_seeds, smallest_p
 
 
 def foresee(design: Design, recorded: pd.DataFrame | None = None) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from analysis import notation
-from analysis.contrasts import check_comparisons
 from analysis.costs import ONE_IMAGE, Costs, parse_costs
 from analysis.design import (
     DataIdentity,
@@ -30,6 +29,7 @@ from analysis.design import (
 )
 from analysis.identity import label_data, tell_apart
 from analysis.seeds import seed_effects, whole_seeds
+from analysis.statistics.contrasts import check_comparisons
 from lightsweep.echo import plain
 from lightsweep.errors import InputError
 from lightsweep.files import UnreadableError, open_plain, read_text

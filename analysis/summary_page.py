@@ -9,9 +9,9 @@ import pandas as pd
 from analysis import notation
 from analysis.evidence import Evidence
 from analysis.frame import ARM_KEY, Run, differing_settings
-from analysis.power import fewest_seeds
 from analysis.seeds import whole_seeds
 from analysis.signs import Sign
+from analysis.statistics.power import fewest_seeds
 
 SETTINGS_NAMED = 5
 FINDINGS_SHOWN = 8

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from analysis.judgement import verdicts
 from analysis.pareto import ARM_DIRECTIONS, membership_probability, pareto_front
-from analysis.statistics import interval, sign_flip_p
-from analysis.testimages import crossed_interval
+from analysis.statistics.families import verdicts
+from analysis.statistics.paired import interval, sign_flip_p
+from analysis.statistics.testimages import crossed_interval
 
 SIGNIFICANCE = 0.05
 Floats = npt.NDArray[np.float64]

@@ -13,7 +13,7 @@ from analysis import load_run, render_report
 from analysis.alternatives import ARCHITECTURE, compare_alternatives, dominances
 from analysis.alternatives_page import lay_out_alternatives
 from analysis.pareto import pareto_front
-from analysis.statistics import interval
+from analysis.statistics.paired import interval
 
 MOBILENET = f"mobilenet {NASTY}"
 

@@ -28,7 +28,7 @@ from analysis.compression import (
 )
 from analysis.compression_page import lay_out_compression, verdict_of
 from analysis.design import parse_design
-from analysis.statistics import holm, interval, sign_flip_p
+from analysis.statistics.paired import holm, interval, sign_flip_p
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from imitation_ablation import Tree, design_tree
 from imitation_run import NASTY
 
-from analysis.contrasts import Contrast, Family, families
 from analysis.design import Design, parse_design
+from analysis.statistics.contrasts import Contrast, Family, families
 
 NAMES = ("self", "dataset", "arm", "levels", "base", "name", "a, b", "a", "c", "minus", "×", NASTY, "None")
 Values = Mapping[str, float]

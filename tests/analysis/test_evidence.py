@@ -13,7 +13,7 @@ from analysis.design import parse_design
 from analysis.evidence import Comparison, Evidence, gather_evidence, state_verdicts
 from analysis.foresight import foresee, foresee_family
 from analysis.frame import Run
-from analysis.power import detectable_effect
+from analysis.statistics.power import detectable_effect
 
 SEEDS = 7  # the fewest that can decide two comparisons
 BROKEN = "ValueError: loss is nan"

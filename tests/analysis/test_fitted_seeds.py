@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from imitation_ablation import design_tree, imitate, table
 
-from analysis.contrasts import families
 from analysis.design import Design, parse_design
 from analysis.evidence import gather_evidence
-from analysis.pairing import contrast_by_seed, whole_seeds_of
+from analysis.statistics.contrasts import families
+from analysis.statistics.pairing import contrast_by_seed, whole_seeds_of
 
 
 def factorial(seeds: int) -> tuple[Design, list[str]]:

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from samples import MARGINS, WHOLE, margin_of_error
 from scipy import stats
 
-from analysis.judgement import judge, verdicts
-from analysis.power import fewest_seeds
-from analysis.statistics import (
+from analysis.statistics.families import judge, verdicts
+from analysis.statistics.paired import (
     interval,
 )
+from analysis.statistics.power import fewest_seeds
 
 
 def shared_base(random, families: int, arms: int, seeds: int, effect: float = 0.0):

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from samples import margin_of_error
 from scipy import stats
 
-from analysis.power import detectable_effect, fewest_seeds, seeds_to_decide, smallest_p
-from analysis.statistics import sign_flip_p
+from analysis.statistics.paired import sign_flip_p
+from analysis.statistics.power import detectable_effect, fewest_seeds, seeds_to_decide, smallest_p
 
 
 def test_what_seeds_can_reach_by_hand():

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from analysis.judgement import verdicts
-from analysis.robustness import far_off, verdicts_without_one
+from analysis.statistics.families import verdicts
+from analysis.statistics.robustness import far_off, verdicts_without_one
 
 
 def test_a_seed_is_far_off_beyond_five_median_deviations() -> None:

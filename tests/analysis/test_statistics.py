@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from samples import MARGINS, WHOLE, margin_of_error
 from scipy import stats
 
-from analysis import statistics
-from analysis.statistics import (
+from analysis.statistics import paired as statistics
+from analysis.statistics.paired import (
     effect_size,
     equivalence_p,
     holm,

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.contrasts import Contrast
-from analysis.testimages import crossed_interval, decode_hits, differences_by_image, gather_hits
+from analysis.statistics.contrasts import Contrast
+from analysis.statistics.testimages import crossed_interval, decode_hits, differences_by_image, gather_hits
 
 
 def encode(hits: list[bool]) -> str:

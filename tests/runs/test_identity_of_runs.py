@@ -18,7 +18,7 @@ from studies import study_trials
 from analysis.confirmation import judged_trials
 from analysis.evidence import gather_evidence
 from analysis.frame import load_run
-from analysis.testimages import decode_hits
+from analysis.statistics.testimages import decode_hits
 
 STAGES: dict[str, Any] = {
     "preset": "paper",

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
-from analysis.contrasts import Contrast
-from analysis.statistics import Floats, Interval, require_fraction
+from analysis.statistics.contrasts import Contrast
+from analysis.statistics.paired import Floats, Interval, require_fraction
 
 Hits = Mapping[tuple[str, int], Floats]
 """Arm and seed -> share of the folds that classified each test image right, float64 [images]."""

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from analysis.statistics import (
+from analysis.statistics.paired import (
     FLIPS,
     MOST_EXACT,
     Floats,

@@ -6,8 +6,7 @@ from typing import Literal
 
 import numpy.typing as npt
 
-from analysis.power import seeds_to_decide
-from analysis.statistics import (
+from analysis.statistics.paired import (
     Floats,
     Interval,
     checked,
@@ -22,6 +21,7 @@ from analysis.statistics import (
     require_margin,
     sign_flip_p,
 )
+from analysis.statistics.power import seeds_to_decide
 
 Verdict = Literal["helps", "hurts", "equivalent", "not decided"]
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.contrasts import Contrast
 from analysis.design import Design
 from analysis.seeds import folds_of
+from analysis.statistics.contrasts import Contrast
 
 ESTIMABLE = 1e-8
 """Of a contrast's row: what of it may lie outside the rows of the arms that are there."""

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.judgement import Verdict, verdicts
-from analysis.power import fewest_seeds
-from analysis.statistics import checked
+from analysis.statistics.families import Verdict, verdicts
+from analysis.statistics.paired import checked
+from analysis.statistics.power import fewest_seeds
 
 FAR = 5.0
 """Median absolute deviations from the median beyond which a seed is named."""

@@ -1,0 +1,1 @@
+"""Intervals, tests, power and families of comparisons: small functions over arrays."""
