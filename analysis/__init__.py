@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from analysis.figures import learning_curves_figure, trial_figure
     from analysis.findings import Findings, open_runs
     from analysis.frame import Run, RunError, load_run, summarise_arms
-    from analysis.pareto import best_per_budget, hypervolume, mark_front, mark_membership, pareto_front
-    from analysis.pareto_figures import pareto_figure
-    from analysis.published import read_published
+    from analysis.front.figure import pareto_figure
+    from analysis.front.published import read_published
+    from analysis.front.result import best_per_budget, hypervolume, mark_front, mark_membership, pareto_front
     from analysis.report import render_report, write_report
     from analysis.signs import find_signs
 
@@ -54,22 +54,22 @@ _HOMES = {
     "Findings": "findings",
     "Run": "frame",
     "RunError": "frame",
-    "best_per_budget": "pareto",
+    "best_per_budget": "front.result",
     "compare_alternatives": "alternatives",
     "compare_compressed": "compression",
     "find_signs": "signs",
     "gather_evidence": "evidence",
-    "hypervolume": "pareto",
+    "hypervolume": "front.result",
     "hypervolume_course": "course",
     "learning_curves": "curves",
     "learning_curves_figure": "figures",
     "load_run": "frame",
-    "mark_front": "pareto",
-    "mark_membership": "pareto",
+    "mark_front": "front.result",
+    "mark_membership": "front.result",
     "open_runs": "findings",
-    "pareto_figure": "pareto_figures",
-    "pareto_front": "pareto",
-    "read_published": "published",
+    "pareto_figure": "front.figure",
+    "pareto_front": "front.result",
+    "read_published": "front.published",
     "render_report": "report",
     "summarise_arms": "frame",
     "trial_figure": "figures",

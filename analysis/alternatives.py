@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.frame import ARCHITECTURE, ARM_KEY, summarise_arms
-from analysis.pareto import Floats, objectives
+from analysis.front.result import Floats, objectives
 from analysis.statistics.contrasts import Contrast
 from analysis.statistics.paired import Interval, interval
 from analysis.statistics.pairing import contrast_by_seed, seed_means

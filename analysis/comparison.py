@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 from analysis import notation
 from analysis.confirmation import judged_trials
 from analysis.frame import ARM_KEY, Run, summarise_arms
-from analysis.pareto import covered_share
+from analysis.front.result import covered_share
 from analysis.statistics.paired import Interval, interval
 
 SWEEP_FILE = "sweep.yaml"

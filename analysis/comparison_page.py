@@ -17,7 +17,7 @@ from analysis.comparison import (
     shared_arms,
 )
 from analysis.frame import Run
-from analysis.pareto import REFERENCE_PARAMETERS
+from analysis.front.result import REFERENCE_PARAMETERS
 
 SHOWN = 40  # rows of a table that are always to be seen
 MOST = 1_000  # rows of the table of arms, those folded away included

@@ -17,8 +17,8 @@ import pandas as pd
 from analysis.confirmation import judged_trials
 from analysis.evidence import Comparison, JudgedFamily, Rule, Tables, judge_contrasts
 from analysis.frame import Run, summarise_arms
+from analysis.front.result import mark_front
 from analysis.notation import MISSING, count, share, value
-from analysis.pareto import mark_front
 from analysis.statistics.contrasts import Contrast
 from analysis.statistics.pairing import seed_means
 

@@ -6,7 +6,7 @@ from statistics import fmean
 import pandas as pd
 
 from analysis.frame import ARM_KEY, summarise_arms
-from analysis.pareto import mark_front
+from analysis.front.result import mark_front
 from analysis.seeds import whole_seeds
 from analysis.statistics.paired import Interval, interval
 

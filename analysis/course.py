@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.design import Direction
-from analysis.pareto import REFERENCE_PARAMETERS, hypervolume
+from analysis.front.result import REFERENCE_PARAMETERS, hypervolume
 
 DIRECTIONS: tuple[Direction, Direction] = ("minimise", "maximise")
 

@@ -8,14 +8,22 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.crosschoice import cross_tested_best, cross_tested_front
 from analysis.curves import LearningCurves, learning_curves
 from analysis.figures import learning_curves_figure
-from analysis.pareto import COSTS, Cost, Floats, best_per_budget, mark_front, mark_membership, seed_table
-from analysis.pareto_figures import pareto_figure, partial_trials
-from analysis.pareto_page import caption_pareto, explain_probability, state_basis, state_finding
-from analysis.published import PublishedPoint, near, on_dataset
-from analysis.published_page import PublishedPart, lay_out_published
+from analysis.front.crosschoice import cross_tested_best, cross_tested_front
+from analysis.front.figure import pareto_figure, partial_trials
+from analysis.front.published import PublishedPoint, near, on_dataset
+from analysis.front.published_words import PublishedPart, lay_out_published
+from analysis.front.result import (
+    COSTS,
+    Cost,
+    Floats,
+    best_per_budget,
+    mark_front,
+    mark_membership,
+    seed_table,
+)
+from analysis.front.words import caption_pareto, explain_probability, state_basis, state_finding
 
 FLOAT32_BYTES = 4
 

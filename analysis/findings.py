@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 
 from analysis.confirmation import judged_trials
 from analysis.frame import Run, load_runs, summarise_arms
-from analysis.pareto import mark_front, mark_membership
+from analysis.front.result import mark_front, mark_membership
 from analysis.report import compose_page
 
 

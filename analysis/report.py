@@ -34,11 +34,11 @@ from analysis.evidence import Evidence, gather_evidence
 from analysis.evidence_page import EvidencePart, lay_out_evidence
 from analysis.folds_page import FoldsPart, lay_out_folds
 from analysis.frame import STATUSES, Run, RunError, load_runs, summarise_arms
+from analysis.front.figure import AXES, LAYERS
+from analysis.front.published import PublishedPoint, read_published
+from analysis.front.result import BUDGETS
 from analysis.page_data import fill_payload, shown_columns
-from analysis.pareto import BUDGETS
-from analysis.pareto_figures import AXES, LAYERS
 from analysis.payload import Payload, packed_plotly
-from analysis.published import PublishedPoint, read_published
 from analysis.search_page import SearchPart, lay_out_search
 from analysis.signs import find_signs
 from analysis.summary_page import list_findings, list_warnings, summarise_run

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from analysis.pareto import ARM_DIRECTIONS, membership_probability, pareto_front
+from analysis.front.result import ARM_DIRECTIONS, membership_probability, pareto_front
 from analysis.statistics.families import verdicts
 from analysis.statistics.paired import interval, sign_flip_p
 from analysis.statistics.testimages import crossed_interval

@@ -12,7 +12,7 @@ from page_reading import text_of
 from analysis import load_run, render_report
 from analysis.alternatives import ARCHITECTURE, compare_alternatives, dominances
 from analysis.alternatives_page import lay_out_alternatives
-from analysis.pareto import pareto_front
+from analysis.front.result import pareto_front
 from analysis.statistics.paired import interval
 
 MOBILENET = f"mobilenet {NASTY}"

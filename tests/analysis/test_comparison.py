@@ -23,7 +23,7 @@ from analysis.comparison import (
 )
 from analysis.comparison_page import lay_out_comparison
 from analysis.frame import Run, summarise_arms
-from analysis.pareto import covered_share
+from analysis.front.result import covered_share
 from analysis.payload import Payload
 from analysis.report import templates
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.crosschoice import cross_tested_best, cross_tested_front
+from analysis.front.crosschoice import cross_tested_best, cross_tested_front
 
 
 def mean_of(values: list[float]) -> float | None:

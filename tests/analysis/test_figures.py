@@ -11,7 +11,7 @@ from analysis import (
     summarise_arms,
     trial_figure,
 )
-from analysis.pareto_figures import partial_trials
+from analysis.front.figure import partial_trials
 
 
 @pytest.fixture

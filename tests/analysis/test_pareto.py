@@ -14,7 +14,7 @@ from least_squares import fit_rows_and_columns
 from scipy import stats
 
 from analysis import load_run, mark_front, pareto_front, summarise_arms
-from analysis.pareto import (
+from analysis.front.result import (
     BUDGETS,
     best_per_budget,
     covered_share,
@@ -362,7 +362,7 @@ def test_membership_in_blocks_is_the_same(monkeypatch):
     random = np.random.default_rng(0)
     sizes, accuracies = random.integers(1, 9, 20).astype(np.float64), random.uniform(0, 1, (20, 4))
     whole = membership_probability(sizes, accuracies)
-    monkeypatch.setattr("analysis.pareto.BLOCK", 333)
+    monkeypatch.setattr("analysis.front.result.BLOCK", 333)
     np.testing.assert_array_equal(membership_probability(sizes, accuracies), whole)
 
 

@@ -12,8 +12,8 @@ from imitation_run import NASTY
 from page_reading import Page, figure_of, text_of
 
 from analysis import load_run, mark_front, pareto_figure, render_report, summarise_arms
-from analysis.pareto_figures import PAPER, PUBLISHED
-from analysis.published import GRADES, PublishedPoint, near, on_dataset, read_published
+from analysis.front.figure import PAPER, PUBLISHED
+from analysis.front.published import GRADES, PublishedPoint, near, on_dataset, read_published
 
 HEADER = "dataset,model,parameters,accuracy,measured,source,url,trust\n"
 ROW = 'mnist,"LeNet-5, as published",60000,0.9905,"one run, test set",LeCun 1998,https://example.org/a,A\n'

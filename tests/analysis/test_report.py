@@ -15,7 +15,7 @@ from page_reading import Page, drawn_in, figure_of, payload_of, table_under, tex
 from plotly.offline import get_plotlyjs
 
 from analysis import RunError, load_run, mark_front, render_report, summarise_arms, write_report
-from analysis.pareto import mark_membership
+from analysis.front.result import mark_membership
 
 
 def test_the_page_is_whole_and_says_what_happened(run_folder, tmp_path):

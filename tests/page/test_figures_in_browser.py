@@ -11,7 +11,7 @@ from imitation_run import NASTY
 from playwright.sync_api import expect
 
 from analysis import importance, open_runs
-from analysis.published import PublishedPoint
+from analysis.front.published import PublishedPoint
 
 pytestmark = pytest.mark.browser
 

@@ -18,7 +18,7 @@ from imitation_run import NASTY, plant_partial_trials
 from playwright.sync_api import expect
 
 from analysis import load_run, mark_front, pareto_figure, render_report, summarise_arms, write_report
-from analysis.pareto import mark_membership
+from analysis.front.result import mark_membership
 
 pytestmark = pytest.mark.browser
 

@@ -7,8 +7,8 @@ import pandas as pd
 
 from analysis import notation
 from analysis.frame import ARM_KEY
-from analysis.pareto import FEW_SEEDS, REFERENCE_PARAMETERS, RESAMPLES, Cost, covered_share
-from analysis.pareto_figures import FEWEST_FOR_BARS, MOST_WITH_BARS
+from analysis.front.figure import FEWEST_FOR_BARS, MOST_WITH_BARS
+from analysis.front.result import FEW_SEEDS, REFERENCE_PARAMETERS, RESAMPLES, Cost, covered_share
 
 BYTES_ARE = (
     "Bytes are those of the weights as stored: 4 for each (float32); of nets pruned weight by weight those "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis import notation
-from analysis.published import GRADES, REACH, PublishedPoint
+from analysis.front.published import GRADES, REACH, PublishedPoint
 
 
 @dataclass(frozen=True)

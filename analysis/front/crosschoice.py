@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.pareto import ARM_DIRECTIONS, Floats, means_of_draws, pareto_front
+from analysis.front.result import ARM_DIRECTIONS, Floats, means_of_draws, pareto_front
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from scipy import special
 
 from analysis import notation
 from analysis.figures import INK, PALETTE, RULE, SYMBOLS, layout, log_ticks, wrapped
-from analysis.pareto import BUDGETS, COSTS, Cost, Floats
-from analysis.published import PublishedPoint
+from analysis.front.published import PublishedPoint
+from analysis.front.result import BUDGETS, COSTS, Cost, Floats
 
 View = Literal["validation", "test"]
 VIEWS: dict[View, str] = {"validation": "val", "test": "test"}

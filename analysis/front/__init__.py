@@ -1,0 +1,1 @@
+"""Accuracy against a cost: Pareto fronts, budgets, published points."""
