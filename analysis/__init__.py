@@ -8,11 +8,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.ablation.result import Evidence, gather_evidence
     from analysis.alternatives import compare_alternatives
     from analysis.compression import compare_compressed
     from analysis.course import hypervolume_course
     from analysis.curves import learning_curves
-    from analysis.evidence import Evidence, gather_evidence
     from analysis.figures import learning_curves_figure, trial_figure
     from analysis.findings import Findings, open_runs
     from analysis.frame import Run, RunError, load_run, summarise_arms
@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Evidence": "evidence",
+    "Evidence": "ablation.result",
     "Findings": "findings",
     "Run": "frame",
     "RunError": "frame",
@@ -58,7 +58,7 @@ _HOMES = {
     "compare_alternatives": "alternatives",
     "compare_compressed": "compression",
     "find_signs": "signs",
-    "gather_evidence": "evidence",
+    "gather_evidence": "ablation.result",
     "hypervolume": "front.result",
     "hypervolume_course": "course",
     "learning_curves": "curves",

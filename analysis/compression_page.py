@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from analysis import notation
+from analysis.ablation.figure import forest_figure
 from analysis.compression import WIDEST_GAP, BuiltOrCompressed, CompressedArm
-from analysis.evidence_figures import forest_figure
 from analysis.figures import Plot
 
 

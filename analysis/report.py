@@ -20,6 +20,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from analysis import notation
+from analysis.ablation.result import Evidence, gather_evidence
+from analysis.ablation.words import EvidencePart, lay_out_evidence
 from analysis.alternatives import compare_alternatives
 from analysis.alternatives_page import AlternativesPart, lay_out_alternatives
 from analysis.attainment import gather_repeats
@@ -30,8 +32,6 @@ from analysis.compression_page import CompressionPart, lay_out_compression, verd
 from analysis.confirmation import judged_trials
 from analysis.costs_page import CostsPart, lay_out_costs
 from analysis.dataset_page import DatasetPart, lay_out_dataset, records
-from analysis.evidence import Evidence, gather_evidence
-from analysis.evidence_page import EvidencePart, lay_out_evidence
 from analysis.folds_page import FoldsPart, lay_out_folds
 from analysis.frame import STATUSES, Run, RunError, load_runs, summarise_arms
 from analysis.front.figure import AXES, LAYERS

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis import notation
-from analysis.evidence import Evidence
+from analysis.ablation.result import Evidence
 from analysis.frame import ARM_KEY, Run, differing_settings
 from analysis.seeds import whole_seeds
 from analysis.signs import Sign

@@ -93,7 +93,7 @@ def run(
     from lightsweep.supervise import supervised
 
     def work() -> int:
-        from analysis.evidence import state_verdicts
+        from analysis.ablation.result import state_verdicts
         from analysis.frame import load_run
         from analysis.report import write_report
         from lightsweep.distributed.on_ray import OnRay
@@ -492,7 +492,7 @@ def _foresee(planned: "Plan", out: Path | None = None) -> Sequence[str]:
     design = parse_design(design_tree(planned))
     if design is None:
         return ()
-    from analysis.foresight import foresee
+    from analysis.ablation.foresight import foresee
     from analysis.frame import RunError, load_run
 
     recorded = None

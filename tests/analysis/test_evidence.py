@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from imitation_ablation import WITHOUT_TEST, Outcome, Tree, design_tree, imitate, table
 
+from analysis.ablation.foresight import foresee, foresee_family
+from analysis.ablation.result import Comparison, Evidence, gather_evidence, state_verdicts
 from analysis.design import parse_design
-from analysis.evidence import Comparison, Evidence, gather_evidence, state_verdicts
-from analysis.foresight import foresee, foresee_family
 from analysis.frame import Run
 from analysis.statistics.power import detectable_effect
 

@@ -12,15 +12,15 @@ from imitation_run import NASTY
 from page_reading import Page, drawn_in
 
 from analysis import render_report
-from analysis.evidence import Evidence, JudgedFamily, gather_evidence
-from analysis.evidence_figures import (
+from analysis.ablation.figure import (
     VERDICT_STYLES,
     forest_figure,
     interaction_figure,
     path_figure,
     spread_figure,
 )
-from analysis.evidence_page import lay_out_evidence
+from analysis.ablation.result import Evidence, JudgedFamily, gather_evidence
+from analysis.ablation.words import lay_out_evidence
 from analysis.frame import Run
 
 BASE = [0.90, 0.70, 0.80, 0.95, 0.75, 0.85]

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from imitation_ablation import design_tree, imitate, table
 
+from analysis.ablation.result import gather_evidence
 from analysis.design import Design, parse_design
-from analysis.evidence import gather_evidence
 from analysis.statistics.contrasts import families
 from analysis.statistics.pairing import contrast_by_seed, whole_seeds_of
 

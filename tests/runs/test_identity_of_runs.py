@@ -15,8 +15,8 @@ from run_reading import journal, table
 from small_images import SPEC, write_images
 from studies import study_trials
 
+from analysis.ablation.result import gather_evidence
 from analysis.confirmation import judged_trials
-from analysis.evidence import gather_evidence
 from analysis.frame import load_run
 from analysis.statistics.testimages import decode_hits
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from analysis.ablation.foresight import foresee_family
 from analysis.design import Design
-from analysis.foresight import foresee_family
 from analysis.frame import Run
 from analysis.notation import counted, points
 from analysis.signs import find_signs

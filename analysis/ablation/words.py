@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis import notation
-from analysis.evidence import Comparison, Evidence, JudgedFamily
-from analysis.evidence_figures import (
+from analysis.ablation.figure import (
     PAIRS_SHOWN,
     forest_figure,
     interaction_figure,
     path_figure,
     spread_figure,
 )
+from analysis.ablation.result import Comparison, Evidence, JudgedFamily
 from analysis.figures import Plot
 from analysis.statistics.contrasts import Kind
 

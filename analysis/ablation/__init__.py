@@ -1,0 +1,1 @@
+"""What an ablation says: judged comparisons of arms."""
