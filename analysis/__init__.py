@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from analysis.ablation.result import Evidence, gather_evidence
     from analysis.alternatives import compare_alternatives
     from analysis.compression import compare_compressed
-    from analysis.course import hypervolume_course
     from analysis.curves import learning_curves
     from analysis.figures import learning_curves_figure, trial_figure
     from analysis.findings import Findings, open_runs
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from analysis.front.published import read_published
     from analysis.front.result import best_per_budget, hypervolume, mark_front, mark_membership, pareto_front
     from analysis.report import render_report, write_report
+    from analysis.search.course import hypervolume_course
     from analysis.signs import find_signs
 
 __all__ = [
@@ -60,7 +60,7 @@ _HOMES = {
     "find_signs": "signs",
     "gather_evidence": "ablation.result",
     "hypervolume": "front.result",
-    "hypervolume_course": "course",
+    "hypervolume_course": "search.course",
     "learning_curves": "curves",
     "learning_curves_figure": "figures",
     "load_run": "frame",

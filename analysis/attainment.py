@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.confirmation import searched_nets
 from analysis.design import Search
 from analysis.frame import Run
+from analysis.search.confirmation import searched_nets
 
 Floats = npt.NDArray[np.float64]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from analysis import notation
 from analysis.attainment import Repeats, settings_apart
 from analysis.figures import Plot
-from analysis.search_figures import attainment_figure
+from analysis.search.figure import attainment_figure
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from analysis import notation
-from analysis.confirmation import judged_trials
 from analysis.frame import ARM_KEY, Run, summarise_arms
 from analysis.front.result import covered_share
+from analysis.search.confirmation import judged_trials
 from analysis.statistics.paired import Interval, interval
 
 SWEEP_FILE = "sweep.yaml"

@@ -29,7 +29,6 @@ from analysis.attainment_page import lay_out_repeats
 from analysis.comparison_page import lay_out_comparison
 from analysis.compression import compare_compressed
 from analysis.compression_page import CompressionPart, lay_out_compression, verdict_of
-from analysis.confirmation import judged_trials
 from analysis.costs_page import CostsPart, lay_out_costs
 from analysis.dataset_page import DatasetPart, lay_out_dataset, records
 from analysis.folds_page import FoldsPart, lay_out_folds
@@ -39,7 +38,8 @@ from analysis.front.published import PublishedPoint, read_published
 from analysis.front.result import BUDGETS
 from analysis.page_data import fill_payload, shown_columns
 from analysis.payload import Payload, packed_plotly
-from analysis.search_page import SearchPart, lay_out_search
+from analysis.search.confirmation import judged_trials
+from analysis.search.words import SearchPart, lay_out_search
 from analysis.signs import find_signs
 from analysis.summary_page import list_findings, list_warnings, summarise_run
 from analysis.timeuse_page import TimePart, lay_out_time

@@ -5,7 +5,7 @@ import pytest
 from imitation_search import NETS
 
 from analysis import load_run
-from analysis.confirmation import (
+from analysis.search.confirmation import (
     confirmed_nets,
     judged_trials,
     regression_to_the_mean,

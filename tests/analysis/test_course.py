@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import hypervolume_course, load_run
-from analysis.course import default_reference
+from analysis.search.course import default_reference
 
 
 def trials_of(rows):

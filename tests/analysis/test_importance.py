@@ -5,9 +5,9 @@ import pytest
 from imitation_search import SEARCH, frozen
 
 from analysis.design import parse_search
-from analysis.importance import Importances
-from analysis.importance import importances as with_all_repeats
-from analysis.study import StudyCopy, read_study
+from analysis.search.importance import Importances
+from analysis.search.importance import importances as with_all_repeats
+from analysis.search.study import StudyCopy, read_study
 
 
 def importances(*arguments, **options) -> Importances:

@@ -19,7 +19,7 @@ from analysis.parallel import (
     round_steps,
 )
 from analysis.parallel_figure import BAND_COLORS, BAND_WIDTHS, SPREAD, parallel_figure, spread
-from analysis.search_page import lay_out_search
+from analysis.search.words import lay_out_search
 
 TICKS = {"80%": 0.2, "90%": 0.1, "95%": 0.05}
 PAPERS = ("#fdfdfb", "#15181d")  # of the page, by day and by night

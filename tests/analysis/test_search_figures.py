@@ -4,15 +4,15 @@ from imitation_run import NASTY
 
 from analysis import hypervolume_course, load_run
 from analysis.attainment import gather_repeats
-from analysis.confirmation import confirmed_nets, searched_nets
-from analysis.importance import Importances
-from analysis.search_figures import (
+from analysis.search.confirmation import confirmed_nets, searched_nets
+from analysis.search.figure import (
     SETTINGS_SHOWN,
     attainment_figure,
     cloud_figure,
     course_figure,
     importance_figure,
 )
+from analysis.search.importance import Importances
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ from imitation_run import NASTY
 from imitation_search import write_design
 from page_reading import Page, figure_of, payload_of, table_under, text_of
 
-from analysis import RunError, importance, load_run, render_report
+from analysis import RunError, load_run, render_report
 from analysis.design import parse_search
-from analysis.search_page import describe_search
+from analysis.search import importance
+from analysis.search.words import describe_search
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import optuna
 import pytest
 
-from analysis.study import STUDY_FILE, read_study
+from analysis.search.study import STUDY_FILE, read_study
 
 
 def test_a_study_is_read_from_a_copy(search_folder):

@@ -10,8 +10,9 @@ from imitation_ablation import design_tree, imitate
 from imitation_run import NASTY
 from playwright.sync_api import expect
 
-from analysis import importance, open_runs
+from analysis import open_runs
 from analysis.front.published import PublishedPoint
+from analysis.search import importance
 
 pytestmark = pytest.mark.browser
 

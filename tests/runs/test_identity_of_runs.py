@@ -16,8 +16,8 @@ from small_images import SPEC, write_images
 from studies import study_trials
 
 from analysis.ablation.result import gather_evidence
-from analysis.confirmation import judged_trials
 from analysis.frame import load_run
+from analysis.search.confirmation import judged_trials
 from analysis.statistics.testimages import decode_hits
 
 STAGES: dict[str, Any] = {

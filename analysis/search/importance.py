@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.design import Search
-from analysis.study import StudyCopy, quiet_optuna
+from analysis.search.study import StudyCopy, quiet_optuna
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

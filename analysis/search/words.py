@@ -7,27 +7,27 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis import notation
-from analysis.confirmation import (
+from analysis.design import Search
+from analysis.figures import Plot
+from analysis.frame import Run
+from analysis.parallel import SideBySide, place_side_by_side
+from analysis.parallel_figure import parallel_figure
+from analysis.search.confirmation import (
     ConfirmedNet,
     Regression,
     confirmed_nets,
     regression_to_the_mean,
     searched_nets,
 )
-from analysis.course import default_reference, hypervolume_course
-from analysis.design import Search
-from analysis.figures import Plot
-from analysis.frame import Run
-from analysis.importance import ACCURACY, Importances, importances
-from analysis.parallel import SideBySide, place_side_by_side
-from analysis.parallel_figure import parallel_figure
-from analysis.search_figures import (
+from analysis.search.course import default_reference, hypervolume_course
+from analysis.search.figure import (
     SETTINGS_SHOWN,
     cloud_figure,
     course_figure,
     importance_figure,
 )
-from analysis.study import StudyCopy, read_study
+from analysis.search.importance import ACCURACY, Importances, importances
+from analysis.search.study import StudyCopy, read_study
 
 SAMPLERS = {
     "tpe": "a tree-structured Parzen estimator (TPE)",
