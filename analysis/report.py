@@ -24,8 +24,8 @@ from analysis.ablation.result import Evidence, gather_evidence
 from analysis.ablation.words import EvidencePart, lay_out_evidence
 from analysis.alternatives import compare_alternatives
 from analysis.alternatives_page import AlternativesPart, lay_out_alternatives
-from analysis.attainment import gather_repeats
-from analysis.attainment_page import lay_out_repeats
+from analysis.attainment.result import gather_repeats
+from analysis.attainment.words import lay_out_repeats
 from analysis.comparison_page import lay_out_comparison
 from analysis.compression import compare_compressed
 from analysis.compression_page import CompressionPart, lay_out_compression, verdict_of

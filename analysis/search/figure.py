@@ -13,7 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis import notation
-from analysis.attainment import Repeats
+from analysis.attainment.result import Repeats
 from analysis.figures import INK, PALETTE, layout, log_ticks
 from analysis.search.confirmation import ConfirmedNet
 from analysis.search.importance import Importances

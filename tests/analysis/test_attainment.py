@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from imitation_search import write_design
 
 from analysis import load_run
-from analysis.attainment import LEVELS, attainment_surfaces, gather_repeats, settings_apart
+from analysis.attainment.result import LEVELS, attainment_surfaces, gather_repeats, settings_apart
 
 
 def corners(surfaces, level):

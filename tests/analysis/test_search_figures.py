@@ -3,7 +3,7 @@ import pytest
 from imitation_run import NASTY
 
 from analysis import hypervolume_course, load_run
-from analysis.attainment import gather_repeats
+from analysis.attainment.result import gather_repeats
 from analysis.search.confirmation import confirmed_nets, searched_nets
 from analysis.search.figure import (
     SETTINGS_SHOWN,

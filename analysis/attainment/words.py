@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis import notation
-from analysis.attainment import Repeats, settings_apart
+from analysis.attainment.result import Repeats, settings_apart
 from analysis.figures import Plot
 from analysis.search.figure import attainment_figure
 
