@@ -10,8 +10,8 @@ from analysis import notation
 from analysis.design import Search
 from analysis.figures import Plot
 from analysis.frame import Run
-from analysis.parallel import SideBySide, place_side_by_side
-from analysis.parallel_figure import parallel_figure
+from analysis.parallel.figure import parallel_figure
+from analysis.parallel.result import SideBySide, place_side_by_side
 from analysis.search.confirmation import (
     ConfirmedNet,
     Regression,

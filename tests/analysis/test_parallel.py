@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from imitation_run import NASTY
 
 from analysis import load_run
-from analysis.parallel import (
+from analysis.parallel.figure import BAND_COLORS, BAND_WIDTHS, SPREAD, parallel_figure, spread
+from analysis.parallel.result import (
     BANDS,
     FLOOR,
     MOST_NAMES,
@@ -18,7 +19,6 @@ from analysis.parallel import (
     place_side_by_side,
     round_steps,
 )
-from analysis.parallel_figure import BAND_COLORS, BAND_WIDTHS, SPREAD, parallel_figure, spread
 from analysis.search.words import lay_out_search
 
 TICKS = {"80%": 0.2, "90%": 0.1, "95%": 0.05}
@@ -301,7 +301,7 @@ def test_the_page_says_how_many_trials_are_drawn(search_folder, monkeypatch):
     plot = lay_out_search(run, "").parallel
     assert "A line for each of the 6 trials that completed, by the search’s own seed" in plot.caption
     assert "“–”" not in plot.caption  # no trial lacks a setting
-    monkeypatch.setattr("analysis.parallel.MOST_TRIALS", 4)
+    monkeypatch.setattr("analysis.parallel.result.MOST_TRIALS", 4)
     caption = lay_out_search(run, "").parallel.caption
     assert "A line for each of the 4 most accurate of the 6 trials that completed" in caption
 
