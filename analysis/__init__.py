@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.ablation.result import Evidence, gather_evidence
-    from analysis.alternatives import compare_alternatives
+    from analysis.alternatives.result import compare_alternatives
     from analysis.compression import compare_compressed
     from analysis.curves import learning_curves
     from analysis.figures import learning_curves_figure, trial_figure
@@ -55,7 +55,7 @@ _HOMES = {
     "Run": "frame",
     "RunError": "frame",
     "best_per_budget": "front.result",
-    "compare_alternatives": "alternatives",
+    "compare_alternatives": "alternatives.result",
     "compare_compressed": "compression",
     "find_signs": "signs",
     "gather_evidence": "ablation.result",

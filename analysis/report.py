@@ -22,8 +22,8 @@ from plotly.offline import get_plotlyjs
 from analysis import notation
 from analysis.ablation.result import Evidence, gather_evidence
 from analysis.ablation.words import EvidencePart, lay_out_evidence
-from analysis.alternatives import compare_alternatives
-from analysis.alternatives_page import AlternativesPart, lay_out_alternatives
+from analysis.alternatives.result import compare_alternatives
+from analysis.alternatives.words import AlternativesPart, lay_out_alternatives
 from analysis.attainment.result import gather_repeats
 from analysis.attainment.words import lay_out_repeats
 from analysis.comparison_page import lay_out_comparison

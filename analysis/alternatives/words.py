@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from analysis import notation
-from analysis.alternatives import Alternatives
+from analysis.alternatives.result import Alternatives
 
 
 @dataclass(frozen=True)

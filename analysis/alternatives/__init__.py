@@ -1,0 +1,1 @@
+"""Reference nets beside one's own: who dominates whom."""
