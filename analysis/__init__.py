@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.ablation.result import Evidence, gather_evidence
     from analysis.alternatives.result import compare_alternatives
-    from analysis.compression import compare_compressed
+    from analysis.compression.result import compare_compressed
     from analysis.curves import learning_curves
     from analysis.figures import learning_curves_figure, trial_figure
     from analysis.findings import Findings, open_runs
@@ -56,7 +56,7 @@ _HOMES = {
     "RunError": "frame",
     "best_per_budget": "front.result",
     "compare_alternatives": "alternatives.result",
-    "compare_compressed": "compression",
+    "compare_compressed": "compression.result",
     "find_signs": "signs",
     "gather_evidence": "ablation.result",
     "hypervolume": "front.result",

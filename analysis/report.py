@@ -27,8 +27,8 @@ from analysis.alternatives.words import AlternativesPart, lay_out_alternatives
 from analysis.attainment.result import gather_repeats
 from analysis.attainment.words import lay_out_repeats
 from analysis.comparison_page import lay_out_comparison
-from analysis.compression import compare_compressed
-from analysis.compression_page import CompressionPart, lay_out_compression, verdict_of
+from analysis.compression.result import compare_compressed
+from analysis.compression.words import CompressionPart, lay_out_compression, verdict_of
 from analysis.costs_page import CostsPart, lay_out_costs
 from analysis.dataset_page import DatasetPart, lay_out_dataset, records
 from analysis.folds_page import FoldsPart, lay_out_folds

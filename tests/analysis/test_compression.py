@@ -16,7 +16,7 @@ from imitation_run import NASTY
 from page_reading import drawn_in, text_of
 
 from analysis import load_run, render_report
-from analysis.compression import (
+from analysis.compression.result import (
     AMOUNT,
     PRUNE,
     QUANTISE,
@@ -26,7 +26,7 @@ from analysis.compression import (
     compare_compressed,
     equal_bytes,
 )
-from analysis.compression_page import lay_out_compression, verdict_of
+from analysis.compression.words import lay_out_compression, verdict_of
 from analysis.design import parse_design
 from analysis.statistics.paired import holm, interval, sign_flip_p
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from analysis import notation
 from analysis.ablation.figure import forest_figure
-from analysis.compression import WIDEST_GAP, BuiltOrCompressed, CompressedArm
+from analysis.compression.result import WIDEST_GAP, BuiltOrCompressed, CompressedArm
 from analysis.figures import Plot
 
 

@@ -1,0 +1,1 @@
+"""Nets built small against nets made small, at equal bytes."""
