@@ -11,8 +11,8 @@ from imitation_run import ARMS, NASTY, trial_row
 from page_reading import Page, text_of
 
 from analysis import load_run, mark_front, notation, summarise_arms
-from analysis.folds import gather_folds, pooled_deviation
-from analysis.folds_page import ARMS_SHOWN, SEEDS_TOLD_APART, SYMBOLS, lay_out_folds
+from analysis.folds.result import gather_folds, pooled_deviation
+from analysis.folds.words import ARMS_SHOWN, SEEDS_TOLD_APART, SYMBOLS, lay_out_folds
 from analysis.frame import EPOCH_COLUMNS
 from analysis.payload import Payload
 from analysis.report import templates

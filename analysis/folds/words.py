@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from analysis import notation
 from analysis.figures import INK, PALETTE, Plot, layout, wrapped
-from analysis.folds import ArmFolds, SeedFolds, gather_folds
+from analysis.folds.result import ArmFolds, SeedFolds, gather_folds
 from analysis.signs import FOLD_SPREAD
 
 ARMS_SHOWN = 30

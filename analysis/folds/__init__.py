@@ -1,0 +1,1 @@
+"""What cross-validation's folds say of an arm."""
