@@ -42,7 +42,7 @@ from analysis.search.confirmation import judged_trials
 from analysis.search.words import SearchPart, lay_out_search
 from analysis.signs import find_signs
 from analysis.summary_page import list_findings, list_warnings, summarise_run
-from analysis.timeuse_page import TimePart, lay_out_time
+from analysis.time.words import TimePart, lay_out_time
 from lightsweep.files import write_text
 
 SCRIPTS = ("report.js", "trial.js")

@@ -15,8 +15,8 @@ from analysis import load_run, notation
 from analysis.frame import STAGE_COLUMNS, Run
 from analysis.payload import Payload
 from analysis.report import templates
-from analysis.timeuse import SUMMED, UNFINISHED, StageTime, TimeUse, time_use
-from analysis.timeuse_page import HOLLOW, KINDS, axis_unit, duration, lay_out_time, time_figure
+from analysis.time.result import SUMMED, UNFINISHED, StageTime, TimeUse, time_use
+from analysis.time.words import HOLLOW, KINDS, axis_unit, duration, lay_out_time, time_figure
 
 Row = tuple[str, int, str, float, float]
 """Stage, stage_index, origin, seconds, waited_seconds."""

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from analysis import notation
 from analysis.figures import INK, PALETTE, Plot, layout, wrapped
 from analysis.frame import Run
-from analysis.timeuse import StageTime, TimeUse, time_use
+from analysis.time.result import StageTime, TimeUse, time_use
 
 # Kind of time -> its name, and the colour and hatch of its bars.
 KINDS: Mapping[str, tuple[str, str, str]] = {

@@ -1,0 +1,1 @@
+"""Where a run's time went: trained, waited, saved, failed."""
