@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from analysis import notation
-from analysis.costs import ONE_IMAGE, Costs, parse_costs
+from analysis.costs.result import ONE_IMAGE, Costs, parse_costs
 from analysis.design import (
     DataIdentity,
     Design,

@@ -29,7 +29,7 @@ from analysis.attainment.words import lay_out_repeats
 from analysis.comparison_page import lay_out_comparison
 from analysis.compression.result import compare_compressed
 from analysis.compression.words import CompressionPart, lay_out_compression, verdict_of
-from analysis.costs_page import CostsPart, lay_out_costs
+from analysis.costs.words import CostsPart, lay_out_costs
 from analysis.dataset_page import DatasetPart, lay_out_dataset, records
 from analysis.folds.words import FoldsPart, lay_out_folds
 from analysis.frame import STATUSES, Run, RunError, load_runs, summarise_arms

@@ -7,8 +7,8 @@ from imitation_run import NASTY
 from page_reading import text_of
 
 from analysis import RunError, load_run, render_report
-from analysis.costs import COUNTS, LATENCIES, Latency, parse_costs
-from analysis.costs_page import TITLES, lay_out_costs
+from analysis.costs.result import COUNTS, LATENCIES, Latency, parse_costs
+from analysis.costs.words import TITLES, lay_out_costs
 
 
 @pytest.fixture

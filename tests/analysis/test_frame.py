@@ -8,7 +8,7 @@ import pytest
 from imitation_run import ARMS, NASTY
 
 from analysis import RunError, load_run, summarise_arms
-from analysis.costs import COUNTS, LATENCIES
+from analysis.costs.result import COUNTS, LATENCIES
 from analysis.frame import COST_COLUMNS, EPOCH_COLUMNS, SEARCH_COLUMNS, TRIAL_COLUMNS
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis import notation
-from analysis.costs import LATENCIES, Costs, Latency, NetCosts
+from analysis.costs.result import LATENCIES, Costs, Latency, NetCosts
 
 PAPER_PARAMETERS = 14_862
 PAPER_MEMORY = (

@@ -1,0 +1,1 @@
+"""What nets cost on a machine, from costs.json."""
