@@ -26,7 +26,7 @@ from analysis.alternatives.result import compare_alternatives
 from analysis.alternatives.words import AlternativesPart, lay_out_alternatives
 from analysis.attainment.result import gather_repeats
 from analysis.attainment.words import lay_out_repeats
-from analysis.comparison_page import lay_out_comparison
+from analysis.compared.words import lay_out_comparison
 from analysis.compression.result import compare_compressed
 from analysis.compression.words import CompressionPart, lay_out_compression, verdict_of
 from analysis.costs.words import CostsPart, lay_out_costs

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from imitation_run import ARMS, NASTY
 from page_reading import Page, table_under, text_of
 
-from analysis import comparison_page, load_run, notation
-from analysis.comparison import (
+from analysis import load_run, notation
+from analysis.compared import words as comparison_page
+from analysis.compared.result import (
     ANOTHER_NET,
     NOT_PAIRED,
     OTHER_SETTINGS,
@@ -21,7 +22,7 @@ from analysis.comparison import (
     front_shares,
     shared_arms,
 )
-from analysis.comparison_page import lay_out_comparison
+from analysis.compared.words import lay_out_comparison
 from analysis.frame import Run, summarise_arms
 from analysis.front.result import covered_share
 from analysis.payload import Payload

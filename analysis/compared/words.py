@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis import notation
-from analysis.comparison import (
+from analysis.compared.result import (
     ANOTHER_NET,
     SAME_TRIALS,
     SWEEP_FILE,

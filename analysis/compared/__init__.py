@@ -1,0 +1,1 @@
+"""Several runs compared: what is the same, what changed."""
