@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from analysis.ablation.result import Evidence, gather_evidence
     from analysis.alternatives.result import compare_alternatives
     from analysis.compression.result import compare_compressed
-    from analysis.curves import learning_curves
+    from analysis.course.curves import learning_curves
+    from analysis.course.signs import find_signs
     from analysis.figures import learning_curves_figure, trial_figure
     from analysis.findings import Findings, open_runs
     from analysis.frame import Run, RunError, load_run, summarise_arms
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from analysis.front.result import best_per_budget, hypervolume, mark_front, mark_membership, pareto_front
     from analysis.report import render_report, write_report
     from analysis.search.course import hypervolume_course
-    from analysis.signs import find_signs
 
 __all__ = [
     "Evidence",
@@ -57,11 +57,11 @@ _HOMES = {
     "best_per_budget": "front.result",
     "compare_alternatives": "alternatives.result",
     "compare_compressed": "compression.result",
-    "find_signs": "signs",
+    "find_signs": "course.signs",
     "gather_evidence": "ablation.result",
     "hypervolume": "front.result",
     "hypervolume_course": "search.course",
-    "learning_curves": "curves",
+    "learning_curves": "course.curves",
     "learning_curves_figure": "figures",
     "load_run": "frame",
     "mark_front": "front.result",

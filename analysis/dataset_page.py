@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.curves import LearningCurves, learning_curves
+from analysis.course.curves import LearningCurves, learning_curves
 from analysis.figures import learning_curves_figure
 from analysis.front.crosschoice import cross_tested_best, cross_tested_front
 from analysis.front.figure import pareto_figure, partial_trials

@@ -15,7 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis import notation
-from analysis.curves import LearningCurves
+from analysis.course.curves import LearningCurves
 
 # Okabe and Ito's palette for colour-blind readers (2008), those first that show on black and on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.ablation.foresight import foresee_family
+from analysis.course.signs import find_signs
 from analysis.design import Design
 from analysis.frame import Run
 from analysis.notation import counted, points
-from analysis.signs import find_signs
 from analysis.statistics.contrasts import Contrast, Family, Kind, families
 from analysis.statistics.families import Judgement, Verdict, judge, verdicts
 from analysis.statistics.paired import Interval, interval, sampling_error

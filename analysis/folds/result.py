@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.course.signs import FOLD_SPREAD, ROUNDING
 from analysis.frame import ARM_KEY
-from analysis.signs import FOLD_SPREAD, ROUNDING
 
 _Key = tuple[Any, ...]  # values of ARM_KEY
 

@@ -8,8 +8,8 @@ from imitation_ablation import design_tree, imitate
 from imitation_run import plant_partial_trials
 
 from analysis import gather_evidence, load_run
+from analysis.course.signs import find_signs
 from analysis.search.confirmation import judged_trials
-from analysis.signs import find_signs
 from analysis.summary_page import describe_varied, list_findings, list_warnings, summarise_run
 
 

@@ -1,0 +1,1 @@
+"""How training went: learning curves, one trial's course, signs of failure."""
