@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from analysis.course.curves import learning_curves
     from analysis.course.signs import find_signs
     from analysis.figures import learning_curves_figure, trial_figure
-    from analysis.findings import Findings, open_runs
     from analysis.frame import Run, RunError, load_run, summarise_arms
     from analysis.front.figure import pareto_figure
     from analysis.front.published import read_published
     from analysis.front.result import best_per_budget, hypervolume, mark_front, mark_membership, pareto_front
-    from analysis.report import render_report, write_report
+    from analysis.page.findings import Findings, open_runs
+    from analysis.page.report import render_report, write_report
     from analysis.search.course import hypervolume_course
 
 __all__ = [
@@ -51,7 +51,7 @@ __all__ = [
 
 _HOMES = {
     "Evidence": "ablation.result",
-    "Findings": "findings",
+    "Findings": "page.findings",
     "Run": "frame",
     "RunError": "frame",
     "best_per_budget": "front.result",
@@ -66,14 +66,14 @@ _HOMES = {
     "load_run": "frame",
     "mark_front": "front.result",
     "mark_membership": "front.result",
-    "open_runs": "findings",
+    "open_runs": "page.findings",
     "pareto_figure": "front.figure",
     "pareto_front": "front.result",
     "read_published": "front.published",
-    "render_report": "report",
+    "render_report": "page.report",
     "summarise_arms": "frame",
     "trial_figure": "figures",
-    "write_report": "report",
+    "write_report": "page.report",
 }
 
 

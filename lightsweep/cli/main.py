@@ -95,7 +95,7 @@ def run(
     def work() -> int:
         from analysis.ablation.result import state_verdicts
         from analysis.frame import load_run
-        from analysis.report import write_report
+        from analysis.page.report import write_report
         from lightsweep.distributed.on_ray import OnRay
         from lightsweep.runs.run import run_sweep
 
@@ -163,7 +163,7 @@ def plan(sweep_file: Path, overrides: Sequence[str], out: Path, data_dir: Path, 
 )
 def report(runs: Sequence[Path], output: Path | None) -> None:
     """Write one self-contained HTML page from one or several runs."""
-    from analysis.report import write_report
+    from analysis.page.report import write_report
     from lightsweep.runs.folder import RunFolder
 
     for folder in runs:
@@ -309,7 +309,7 @@ def costs(folder: Path, everything: bool, data_dir: Path) -> None:
     the report. The size "with Nadam's two moments", 3 × 4 bytes a parameter, is what arXiv 2501.15547 gives
     as its net's 0.17 MB; its weights alone are 0.057 MiB.
     """
-    from analysis.report import write_report
+    from analysis.page.report import write_report
     from lightsweep.cli import costview
     from lightsweep.deliver import measure
     from lightsweep.runs.folder import RunFolder

@@ -25,8 +25,8 @@ from analysis.compared.result import (
 from analysis.compared.words import lay_out_comparison
 from analysis.frame import Run, summarise_arms
 from analysis.front.result import covered_share
-from analysis.payload import Payload
-from analysis.report import templates
+from analysis.page.payload import Payload
+from analysis.page.report import templates
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from analysis.course.signs import FOLDS, find_signs
 from analysis.folds.result import gather_folds, pooled_deviation
 from analysis.folds.words import ARMS_SHOWN, SEEDS_TOLD_APART, SYMBOLS, lay_out_folds
 from analysis.frame import EPOCH_COLUMNS
-from analysis.payload import Payload
-from analysis.report import templates
+from analysis.page.payload import Payload
+from analysis.page.report import templates
 
 Accuracies = Mapping[str, Mapping[int, Sequence[float | None]]]
 """Arm -> seed -> validation accuracy on each fold, None where the trial failed."""

@@ -9,7 +9,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.payload import by_column, confusions, epochs_by_trial, pack, stages_by_trial
+from analysis.page.payload import by_column, confusions, epochs_by_trial, pack, stages_by_trial
 
 VALUES = (
     st.none()

@@ -202,5 +202,5 @@ def test_points_that_are_all_far_away_stand_in_the_table(run_folder):
 
 
 def test_the_shipped_table_is_what_a_page_shows(run_folder, monkeypatch):
-    monkeypatch.setattr("analysis.report.read_published", lambda: (point("shipped"),))
+    monkeypatch.setattr("analysis.page.report.read_published", lambda: (point("shipped"),))
     assert "shipped" in text_of(render_report([load_run(run_folder)]))

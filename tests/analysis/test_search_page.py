@@ -16,7 +16,7 @@ from analysis.search.words import describe_search
 def page(written_search):
     with pytest.MonkeyPatch.context() as few_trials:
         few_trials.setattr(importance, "FEWEST", 5)
-        few_trials.setattr("analysis.report.read_published", lambda: ())
+        few_trials.setattr("analysis.page.report.read_published", lambda: ())
         return render_report([load_run(written_search)])
 
 

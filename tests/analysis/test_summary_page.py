@@ -9,8 +9,8 @@ from imitation_run import plant_partial_trials
 
 from analysis import gather_evidence, load_run
 from analysis.course.signs import find_signs
+from analysis.page.summary import describe_varied, list_findings, list_warnings, summarise_run
 from analysis.search.confirmation import judged_trials
-from analysis.summary_page import describe_varied, list_findings, list_warnings, summarise_run
 
 
 @pytest.fixture

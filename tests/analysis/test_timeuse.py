@@ -13,8 +13,8 @@ from page_reading import Page, text_of
 
 from analysis import load_run, notation
 from analysis.frame import STAGE_COLUMNS, Run
-from analysis.payload import Payload
-from analysis.report import templates
+from analysis.page.payload import Payload
+from analysis.page.report import templates
 from analysis.time.result import SUMMED, UNFINISHED, StageTime, TimeUse, time_use
 from analysis.time.words import HOLLOW, KINDS, axis_unit, duration, lay_out_time, time_figure
 

@@ -56,7 +56,7 @@ def test_published_results_can_be_switched_off_and_stay_off(run_folder, monkeypa
         PublishedPoint("digits", name, size, accuracy, "one run", "A paper", "https://example.org", "B")
         for name, size, accuracy in (("a", 800, 0.92), ("b", 900_000, 0.99))
     ]
-    monkeypatch.setattr("analysis.report.read_published", lambda: shipped)
+    monkeypatch.setattr("analysis.page.report.read_published", lambda: shipped)
     page = opened(run_folder)
     points = page.locator("#pareto-1 .scatterlayer .point")
     expect(points).to_have_count(9)  # one failed

@@ -40,7 +40,7 @@ _SERVER.set_forkserver_preload(
             "lightsweep.store.keeping",
             "lightsweep.deliver.verify",
         ),
-        *("analysis.report", "analysis.ablation.result", "sqlalchemy.dialects.sqlite", "torch._dynamo"),
+        *("analysis.page.report", "analysis.ablation.result", "sqlalchemy.dialects.sqlite", "torch._dynamo"),
         *("sklearn.datasets", "sklearn.model_selection", "pyarrow.parquet", "plotly.graph_objects"),
         *("alembic.command", "alembic.context", "pygments.lexers.data", "rich.progress"),
     ]

@@ -14,7 +14,7 @@ from imitation_search import write_search
 @pytest.fixture(autouse=True)
 def nothing_published(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the shipped table says of a data set is no matter of tests; see ``test_published.py``."""
-    monkeypatch.setattr("analysis.report.read_published", lambda: ())
+    monkeypatch.setattr("analysis.page.report.read_published", lambda: ())
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 
 from analysis.frame import Run, load_runs, summarise_arms
 from analysis.front.result import mark_front, mark_membership
-from analysis.report import compose_page
+from analysis.page.report import compose_page
 from analysis.search.confirmation import judged_trials
 
 

@@ -1,0 +1,1 @@
+"""The page: its parts, payload, templates and scripts, and the door for notebooks."""
