@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from analysis.compression.result import compare_compressed
     from analysis.course.curves import learning_curves
     from analysis.course.signs import find_signs
-    from analysis.figures import learning_curves_figure, trial_figure
-    from analysis.frame import Run, RunError, load_run, summarise_arms
     from analysis.front.figure import pareto_figure
     from analysis.front.published import read_published
     from analysis.front.result import best_per_budget, hypervolume, mark_front, mark_membership, pareto_front
     from analysis.page.findings import Findings, open_runs
     from analysis.page.report import render_report, write_report
     from analysis.search.course import hypervolume_course
+    from analysis.style import learning_curves_figure, trial_figure
+    from analysis.tables import Run, RunError, load_run, summarise_arms
 
 __all__ = [
     "Evidence",
@@ -52,8 +52,8 @@ __all__ = [
 _HOMES = {
     "Evidence": "ablation.result",
     "Findings": "page.findings",
-    "Run": "frame",
-    "RunError": "frame",
+    "Run": "tables",
+    "RunError": "tables",
     "best_per_budget": "front.result",
     "compare_alternatives": "alternatives.result",
     "compare_compressed": "compression.result",
@@ -62,8 +62,8 @@ _HOMES = {
     "hypervolume": "front.result",
     "hypervolume_course": "search.course",
     "learning_curves": "course.curves",
-    "learning_curves_figure": "figures",
-    "load_run": "frame",
+    "learning_curves_figure": "style",
+    "load_run": "tables",
     "mark_front": "front.result",
     "mark_membership": "front.result",
     "open_runs": "page.findings",
@@ -71,8 +71,8 @@ _HOMES = {
     "pareto_front": "front.result",
     "read_published": "front.published",
     "render_report": "page.report",
-    "summarise_arms": "frame",
-    "trial_figure": "figures",
+    "summarise_arms": "tables",
+    "trial_figure": "style",
     "write_report": "page.report",
 }
 

@@ -13,7 +13,7 @@ from analysis import notation
 
 if TYPE_CHECKING:
     from analysis.design import DataIdentity
-    from analysis.frame import Run
+    from analysis.tables import Run
 
 Kept = TypeVar("Kept")
 

@@ -19,8 +19,8 @@ import numpy as np
 from rich.console import Console
 from scipy import stats
 
-from analysis.frame import load_run
 from analysis.search.course import hypervolume_course
+from analysis.tables import load_run
 from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
 from lightsweep.plan.plan import plan

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from analysis import notation
 from analysis.ablation.result import ArmResult, Comparison, Evidence, JudgedFamily
-from analysis.figures import INK, PALETTE, RULE, SYMBOLS, layout, wrapped
+from analysis.style import INK, PALETTE, RULE, SYMBOLS, layout, wrapped
 
 VERDICT_STYLES: Mapping[str, tuple[str, str]] = {
     "helps": ("#009E73", "triangle-right"),

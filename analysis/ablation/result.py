@@ -15,7 +15,6 @@ import pandas as pd
 from analysis.ablation.foresight import foresee_family
 from analysis.course.signs import find_signs
 from analysis.design import Design
-from analysis.frame import Run
 from analysis.notation import counted, points
 from analysis.statistics.contrasts import Contrast, Family, Kind, families
 from analysis.statistics.families import Judgement, Verdict, judge, verdicts
@@ -30,6 +29,7 @@ from analysis.statistics.pairing import (
 from analysis.statistics.power import fewest_seeds
 from analysis.statistics.robustness import far_off, verdicts_without_one
 from analysis.statistics.testimages import Hits, crossed_interval, differences_by_image, gather_hits
+from analysis.tables import Run
 
 WORDS: Mapping[Kind, Mapping[str, str]] = {
     "interactions": {

@@ -14,8 +14,8 @@ from analysis.ablation.figure import (
     spread_figure,
 )
 from analysis.ablation.result import Comparison, Evidence, JudgedFamily
-from analysis.figures import Plot
 from analysis.statistics.contrasts import Kind
+from analysis.style import Plot
 
 TITLES: dict[Kind, str] = {
     "differences": "Against base",

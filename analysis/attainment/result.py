@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.design import Search
-from analysis.frame import Run
 from analysis.search.confirmation import searched_nets
+from analysis.tables import Run
 
 Floats = npt.NDArray[np.float64]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from analysis import notation
 from analysis.attainment.result import Repeats, settings_apart
-from analysis.figures import Plot
 from analysis.search.figure import attainment_figure
+from analysis.style import Plot
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from analysis import notation
-from analysis.frame import ARM_KEY, Run, summarise_arms
 from analysis.front.result import covered_share
 from analysis.search.confirmation import judged_trials
 from analysis.statistics.paired import Interval, interval
+from analysis.tables import ARM_KEY, Run, summarise_arms
 
 SWEEP_FILE = "sweep.yaml"
 UNREADABLE = "not readable"

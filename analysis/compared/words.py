@@ -16,8 +16,8 @@ from analysis.compared.result import (
     front_shares,
     shared_arms,
 )
-from analysis.frame import Run
 from analysis.front.result import REFERENCE_PARAMETERS
+from analysis.tables import Run
 
 SHOWN = 40  # rows of a table that are always to be seen
 MOST = 1_000  # rows of the table of arms, those folded away included

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from analysis import notation
 from analysis.ablation.figure import forest_figure
 from analysis.compression.result import WIDEST_GAP, BuiltOrCompressed, CompressedArm
-from analysis.figures import Plot
+from analysis.style import Plot
 
 
 @dataclass(frozen=True)

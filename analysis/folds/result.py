@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.course.signs import FOLD_SPREAD, ROUNDING
-from analysis.frame import ARM_KEY
+from analysis.tables import ARM_KEY
 
 _Key = tuple[Any, ...]  # values of ARM_KEY
 

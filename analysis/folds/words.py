@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 
 from analysis import notation
 from analysis.course.signs import FOLD_SPREAD
-from analysis.figures import INK, PALETTE, Plot, layout, wrapped
 from analysis.folds.result import ArmFolds, SeedFolds, gather_folds
+from analysis.style import INK, PALETTE, Plot, layout, wrapped
 
 ARMS_SHOWN = 30
 SEEDS_TOLD_APART = 10  # with more seeds, all look the same

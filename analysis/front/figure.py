@@ -16,9 +16,9 @@ import plotly.graph_objects as go
 from scipy import special
 
 from analysis import notation
-from analysis.figures import INK, PALETTE, RULE, SYMBOLS, layout, log_ticks, wrapped
 from analysis.front.published import PublishedPoint
 from analysis.front.result import BUDGETS, COSTS, Cost, Floats
+from analysis.style import INK, PALETTE, RULE, SYMBOLS, layout, log_ticks, wrapped
 
 View = Literal["validation", "test"]
 VIEWS: dict[View, str] = {"validation": "val", "test": "test"}

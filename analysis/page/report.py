@@ -32,7 +32,6 @@ from analysis.compression.words import CompressionPart, lay_out_compression, ver
 from analysis.costs.words import CostsPart, lay_out_costs
 from analysis.course.signs import find_signs
 from analysis.folds.words import FoldsPart, lay_out_folds
-from analysis.frame import STATUSES, Run, RunError, load_runs, summarise_arms
 from analysis.front.figure import AXES, LAYERS
 from analysis.front.published import PublishedPoint, read_published
 from analysis.front.result import BUDGETS
@@ -42,6 +41,7 @@ from analysis.page.payload import Payload, packed_plotly
 from analysis.page.summary import list_findings, list_warnings, summarise_run
 from analysis.search.confirmation import judged_trials
 from analysis.search.words import SearchPart, lay_out_search
+from analysis.tables import STATUSES, Run, RunError, load_runs, summarise_arms
 from analysis.time.words import TimePart, lay_out_time
 from lightsweep.files import write_text
 

@@ -9,9 +9,9 @@ import pandas as pd
 from analysis import notation
 from analysis.ablation.result import Evidence
 from analysis.course.signs import Sign
-from analysis.frame import ARM_KEY, Run, differing_settings
 from analysis.seeds import whole_seeds
 from analysis.statistics.power import fewest_seeds
+from analysis.tables import ARM_KEY, Run, differing_settings
 
 SETTINGS_NAMED = 5
 FINDINGS_SHOWN = 8

@@ -11,8 +11,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from analysis import notation
-from analysis.figures import INK, layout
 from analysis.parallel.result import BANDS, Axis, Floats, PlacedTrial, SideBySide
+from analysis.style import INK, layout
 
 # From matplotlib's plasma, of which lightness alone tells the order: those that show on black and on white.
 BAND_COLORS = ("#7454cf", "#a340bd", "#cf4d86", "#e86a41", "#ef9020")

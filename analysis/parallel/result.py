@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis import notation
-from analysis.frame import differing_settings
+from analysis.tables import differing_settings
 
 Floats = npt.NDArray[np.float64]
 Kind = Literal["linear", "log", "error", "categories"]

@@ -14,9 +14,9 @@ import plotly.graph_objects as go
 
 from analysis import notation
 from analysis.attainment.result import Repeats
-from analysis.figures import INK, PALETTE, layout, log_ticks
 from analysis.search.confirmation import ConfirmedNet
 from analysis.search.importance import Importances
+from analysis.style import INK, PALETTE, layout, log_ticks
 
 LEVEL_STYLES = {25: ("dot", 1.5), 50: ("solid", 2.5), 75: ("dash", 1.5)}
 SETTINGS_SHOWN = 20

@@ -8,8 +8,6 @@ import pandas as pd
 
 from analysis import notation
 from analysis.design import Search
-from analysis.figures import Plot
-from analysis.frame import Run
 from analysis.parallel.figure import parallel_figure
 from analysis.parallel.result import SideBySide, place_side_by_side
 from analysis.search.confirmation import (
@@ -28,6 +26,8 @@ from analysis.search.figure import (
 )
 from analysis.search.importance import ACCURACY, Importances, importances
 from analysis.search.study import StudyCopy, read_study
+from analysis.style import Plot
+from analysis.tables import Run
 
 SAMPLERS = {
     "tpe": "a tree-structured Parzen estimator (TPE)",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.frame import Run
+from analysis.tables import Run
 
 STORED, CONTINUED = "stored", "continued"
 """Origins of a result: looked up, and made from a checkpoint. All but the first were made by the trial."""

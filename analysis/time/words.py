@@ -9,8 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis import notation
-from analysis.figures import INK, PALETTE, Plot, layout, wrapped
-from analysis.frame import Run
+from analysis.style import INK, PALETTE, Plot, layout, wrapped
+from analysis.tables import Run
 from analysis.time.result import StageTime, TimeUse, time_use
 
 # Kind of time -> its name, and the colour and hatch of its bars.

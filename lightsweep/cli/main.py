@@ -94,8 +94,8 @@ def run(
 
     def work() -> int:
         from analysis.ablation.result import state_verdicts
-        from analysis.frame import load_run
         from analysis.page.report import write_report
+        from analysis.tables import load_run
         from lightsweep.distributed.on_ray import OnRay
         from lightsweep.runs.run import run_sweep
 
@@ -493,7 +493,7 @@ def _foresee(planned: "Plan", out: Path | None = None) -> Sequence[str]:
     if design is None:
         return ()
     from analysis.ablation.foresight import foresee
-    from analysis.frame import RunError, load_run
+    from analysis.tables import RunError, load_run
 
     recorded = None
     if out is not None:

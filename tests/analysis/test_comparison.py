@@ -23,10 +23,10 @@ from analysis.compared.result import (
     shared_arms,
 )
 from analysis.compared.words import lay_out_comparison
-from analysis.frame import Run, summarise_arms
 from analysis.front.result import covered_share
 from analysis.page.payload import Payload
 from analysis.page.report import templates
+from analysis.tables import Run, summarise_arms
 
 
 @pytest.fixture

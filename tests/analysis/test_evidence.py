@@ -12,8 +12,8 @@ from imitation_ablation import WITHOUT_TEST, Outcome, Tree, design_tree, imitate
 from analysis.ablation.foresight import foresee, foresee_family
 from analysis.ablation.result import Comparison, Evidence, gather_evidence, state_verdicts
 from analysis.design import parse_design
-from analysis.frame import Run
 from analysis.statistics.power import detectable_effect
+from analysis.tables import Run
 
 SEEDS = 7  # the fewest that can decide two comparisons
 BROKEN = "ValueError: loss is nan"

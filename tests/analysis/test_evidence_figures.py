@@ -21,7 +21,7 @@ from analysis.ablation.figure import (
 )
 from analysis.ablation.result import Evidence, JudgedFamily, gather_evidence
 from analysis.ablation.words import lay_out_evidence
-from analysis.frame import Run
+from analysis.tables import Run
 
 BASE = [0.90, 0.70, 0.80, 0.95, 0.75, 0.85]
 A_TIMES = [0.01, 0.02, 0.03, 0.04, 0.05, 0.06]

@@ -14,9 +14,9 @@ from analysis import load_run, mark_front, notation, summarise_arms
 from analysis.course.signs import FOLDS, find_signs
 from analysis.folds.result import gather_folds, pooled_deviation
 from analysis.folds.words import ARMS_SHOWN, SEEDS_TOLD_APART, SYMBOLS, lay_out_folds
-from analysis.frame import EPOCH_COLUMNS
 from analysis.page.payload import Payload
 from analysis.page.report import templates
+from analysis.tables import EPOCH_COLUMNS
 
 Accuracies = Mapping[str, Mapping[int, Sequence[float | None]]]
 """Arm -> seed -> validation accuracy on each fold, None where the trial failed."""

@@ -12,9 +12,9 @@ from imitation_run import NASTY
 from page_reading import Page, text_of
 
 from analysis import load_run, notation
-from analysis.frame import STAGE_COLUMNS, Run
 from analysis.page.payload import Payload
 from analysis.page.report import templates
+from analysis.tables import STAGE_COLUMNS, Run
 from analysis.time.result import SUMMED, UNFINISHED, StageTime, TimeUse, time_use
 from analysis.time.words import HOLLOW, KINDS, axis_unit, duration, lay_out_time, time_figure
 

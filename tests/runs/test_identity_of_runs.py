@@ -16,9 +16,9 @@ from small_images import SPEC, write_images
 from studies import study_trials
 
 from analysis.ablation.result import gather_evidence
-from analysis.frame import load_run
 from analysis.search.confirmation import judged_trials
 from analysis.statistics.testimages import decode_hits
+from analysis.tables import load_run
 
 STAGES: dict[str, Any] = {
     "preset": "paper",
