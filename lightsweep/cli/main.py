@@ -18,7 +18,7 @@ import click
 from lightsweep import __version__
 from lightsweep.echo import masked, one_line
 from lightsweep.errors import InputError, LostError
-from lightsweep.sweepfile.arm import nearest
+from lightsweep.sweepfile.base import nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -487,7 +487,7 @@ def _plan_sweep(sweep: "Sweep", sweep_file: Path, data_dir: Path) -> "Plan":
 def _foresee(planned: "Plan", out: Path | None = None) -> Sequence[str]:
     """Say what an ablation's seeds can show; with an earlier run's records under `out` also in points."""
     from analysis.design import parse_design
-    from lightsweep.plan.plan import design_tree
+    from lightsweep.plan.design import design_tree
 
     design = parse_design(design_tree(planned))
     if design is None:

@@ -14,18 +14,12 @@ from lightsweep.data import datasets
 from lightsweep.data.imagedata import DatasetInfo
 from lightsweep.deliver.verify import Verification
 from lightsweep.errors import InputError
-from lightsweep.plan.plan import (
-    Plan,
-    StageNode,
-    check_splits,
-    count_stages,
-    dataset_labels,
-    design_tree,
-    plan_keys,
-    stage_tree,
-)
+from lightsweep.plan.design import dataset_labels, design_tree
+from lightsweep.plan.plan import Plan, check_splits, plan_keys
+from lightsweep.plan.stagetree import StageNode, count_stages, stage_tree
+from lightsweep.runs.notes import data_notes
 from lightsweep.runs.records import Record
-from lightsweep.runs.run import STORE, data_notes, likely_device, load_all
+from lightsweep.runs.run import STORE, likely_device, load_all
 from lightsweep.store.folder import stage_file
 from lightsweep.store.keeping import Amount, Summary
 from lightsweep.terminal import cell, say

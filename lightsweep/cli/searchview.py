@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from lightsweep.errors import InputError
-from lightsweep.plan.plan import Plan, design_tree
+from lightsweep.hashing import canonical_json
+from lightsweep.plan.design import design_tree
+from lightsweep.plan.plan import Plan
 from lightsweep.runs.records import Record
 from lightsweep.search.study import STUDY_FILE, Survey, copy_study, survey
-from lightsweep.sweepfile.arm import canonical_json
 from lightsweep.sweepfile.search import Axis, Search
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.terminal import cell

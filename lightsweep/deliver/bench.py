@@ -18,13 +18,14 @@ from torch.utils.data import Dataset as TorchDataset
 from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Images, as_tensor
 from lightsweep.data.torchvision_import import import_torchvision
+from lightsweep.nets.blocks import trainable_blocks
 from lightsweep.nets.models import Block, Net, build
-from lightsweep.sweepfile.arm import ModelSpec, RecipeName, StageSpec
+from lightsweep.sweepfile.augmentation import RecipeName, transforms
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.training.augment import transforms
+from lightsweep.sweepfile.net import ModelSpec
+from lightsweep.sweepfile.stages import StageSpec
 from lightsweep.training.batches import Source, Split, freeze
 from lightsweep.training.loop import StageState, train_epoch
-from lightsweep.trials.stages import trainable_blocks
 
 BATCH = 64
 

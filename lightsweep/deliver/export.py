@@ -26,13 +26,14 @@ from lightsweep.data.imagedata import Dataset, DatasetInfo, Images, as_tensor
 from lightsweep.deliver.netfile import SUFFIXES, Agreement, compare, first_line, make_file
 from lightsweep.errors import InputError, WriteError
 from lightsweep.files import UnreadableError, read_bytes, write_whole
+from lightsweep.hashing import canonical_json
 from lightsweep.nets.models import Net
 from lightsweep.plan.plan import Plan
 from lightsweep.runs.folder import RunFolder
 from lightsweep.runs.records import Record
 from lightsweep.store.folder import stage_file
 from lightsweep.store.stagefile import DamagedResultError, StageResult
-from lightsweep.sweepfile.arm import canonical_json, nearest
+from lightsweep.sweepfile.base import nearest
 from lightsweep.training.chain import final_net
 from lightsweep.trials.trial import Trial, stage_keys
 

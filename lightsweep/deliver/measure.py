@@ -22,11 +22,11 @@ from torch.profiler import ProfilerActivity, profile
 from lightsweep.deliver.netfile import make_file
 from lightsweep.errors import InputError, WriteError
 from lightsweep.files import write_text
+from lightsweep.hashing import canonical_json
 from lightsweep.plan.plan import Plan
 from lightsweep.runs.folder import RunFolder
 from lightsweep.runs.records import Record
 from lightsweep.store.stagefile import StageResult
-from lightsweep.sweepfile.arm import canonical_json
 from lightsweep.training.chain import final_net
 from lightsweep.training.machine import cpu_name
 from lightsweep.trials.trial import Trial

@@ -18,11 +18,13 @@ from lightsweep.echo import one_line
 from lightsweep.errors import InputError
 from lightsweep.plan.plan import Plan
 from lightsweep.runs.folder import RunFolder
-from lightsweep.runs.records import EPOCH_COLUMNS, DataIdentity, Outcome, Record, record
-from lightsweep.store.folder import NoStore, read_entry
+from lightsweep.runs.records import EPOCH_COLUMNS, DataIdentity, Record, record
+from lightsweep.store.claims import NoStore
+from lightsweep.store.folder import read_entry
 from lightsweep.store.stagefile import DamagedResultError, StageResult
 from lightsweep.training.attempt import attempt
 from lightsweep.training.machine import describe_machine, make_repeatable
+from lightsweep.training.outcome import Outcome
 from lightsweep.trials.trial import Trial, stage_keys
 
 STANDARD_ERRORS = 3.0

@@ -28,10 +28,10 @@ from lightsweep.distributed.worker import Worker
 from lightsweep.errors import InputError, LostError, WriteError
 from lightsweep.runs.cluster import GoesOn, Job, Listener, Source
 from lightsweep.runs.placement import Placement
-from lightsweep.runs.records import Outcome, failed
 from lightsweep.store.broker import Broker
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.training.outcome import Outcome, failed
 from lightsweep.trials.sources import worker_code
 from lightsweep.trials.trial import Trial
 

@@ -16,11 +16,11 @@ from lightsweep.data.imagedata import Dataset
 from lightsweep.distributed.code import refusal
 from lightsweep.distributed.data import Sent
 from lightsweep.errors import MachineError, WriteError
-from lightsweep.runs.records import Outcome
 from lightsweep.store.broker import BrokerStore
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.training.attempt import Attempt
 from lightsweep.training.machine import make_repeatable
+from lightsweep.training.outcome import Outcome
 from lightsweep.trials.sources import worker_code
 from lightsweep.trials.trial import Trial
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lightsweep.nets.blocks import slim
 from lightsweep.nets.models import Net, PointwiseHead
-from lightsweep.sweepfile.arm import ModelSpec
-from lightsweep.trials.stages import slim
+from lightsweep.sweepfile.net import ModelSpec
 
 LARGEST = 127  # of an int8 weight's magnitude: −127 … 127, so that zero is exact and the range symmetric
 _OF_OUTPUTS = ("convolution.weight", "convolution.bias", "norm.weight", "norm.bias",

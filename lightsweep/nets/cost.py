@@ -9,18 +9,13 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from lightsweep.nets.blocks import block_names, compressed, network_of, trainable_blocks
 from lightsweep.nets.compress import matrix_layers, pruned_count
 from lightsweep.nets.models import Net, PointwiseHead, Submodel, build
-from lightsweep.sweepfile.arm import (
-    ArmSpec,
-    Compression,
-    NetSpec,
-    Network,
-    PruneStage,
-    QuantiseStage,
-    ReferenceSpec,
-)
-from lightsweep.trials.stages import block_names, compressed, network_of, stage_table, trainable_blocks
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.sweepfile.net import NetSpec, Network, ReferenceSpec
+from lightsweep.sweepfile.stages import Compression, PruneStage, QuantiseStage
+from lightsweep.trials.stages import stage_table
 
 TIMED = 30
 

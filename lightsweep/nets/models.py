@@ -11,7 +11,7 @@ from torch.nn import functional
 from lightsweep.errors import InputError
 from lightsweep.nets.references import Reference
 from lightsweep.seeding import derive
-from lightsweep.sweepfile.arm import ModelSpec, NetSpec, Network, ReferenceSpec
+from lightsweep.sweepfile.net import ModelSpec, NetSpec, Network, ReferenceSpec
 
 
 def feature_side(model: ModelSpec, side: int) -> int:

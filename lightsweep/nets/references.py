@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from lightsweep.data.torchvision_import import import_torchvision
 from lightsweep.errors import InputError
-from lightsweep.sweepfile.arm import Architecture, ReferenceSpec
+from lightsweep.sweepfile.net import Architecture, ReferenceSpec
 
 LAST_SIDE = 4
 _MADE_FOR_SMALL_IMAGES = ("lenet-5", "plain-cnn", "logistic-regression")

@@ -9,7 +9,9 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from lightsweep.errors import InputError
-from lightsweep.sweepfile.arm import ArmSpec, canonical_json, nearest
+from lightsweep.hashing import canonical_json
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.sweepfile.base import nearest
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.reading import assign, describe_validation
 from lightsweep.sweepfile.sweep import Ablation, Sweep

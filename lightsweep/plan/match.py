@@ -12,9 +12,11 @@ from lightsweep.data.splits import held_out
 from lightsweep.errors import InputError
 from lightsweep.nets.cost import cost, training_macs
 from lightsweep.plan.arms import Arm
-from lightsweep.sweepfile.arm import ArmSpec, ModelSpec, ReferenceSpec, StagePreset
+from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.net import ModelSpec, ReferenceSpec
 from lightsweep.sweepfile.reading import describe_validation
+from lightsweep.sweepfile.stages import StagePreset
 
 FARTHEST = 1.3  # how far the first block's filters may lie from where the arm's own shape has them, a factor
 TRIED = 64  # about so many counts of the first block's filters; below twice as many, each

@@ -1,21 +1,18 @@
 """From a sweep to its trials: arms × seeds × folds, each checked before anything is trained."""
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from typing import Any
 
 from lightsweep.data.imagedata import DatasetInfo
 from lightsweep.data.splits import Integers, held_out, split, validates_itself
 from lightsweep.errors import InputError
+from lightsweep.hashing import canonical_json
 from lightsweep.nets.cost import Cost, cost
-from lightsweep.plan.arms import BASE, PLACEBO, SEED_OFFSET, Arm, apply_changes, arms, factors, path_order
+from lightsweep.plan.arms import BASE, Arm, apply_changes, arms
 from lightsweep.plan.match import matched, task_of
-from lightsweep.sweepfile.arm import canonical_json
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.sweepfile.search import Search
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trials.stages import stage_table
 from lightsweep.trials.trial import Trial, stage_keys
@@ -32,38 +29,6 @@ class Plan:
     costs: dict[str, Cost]
     """By trial id."""
     infos: dict[DatasetSpec, DatasetInfo]
-
-
-@dataclass(frozen=True)
-class StageCount:
-    """What a plan's stages come to."""
-
-    total: int
-    """Over all trials."""
-    unique: int
-    stored: int | None
-    """Of the unique ones, in the store already; None where the data is not here to tell."""
-    epochs_alone: int
-    """At most, were each trial trained alone."""
-    epochs_unique: int
-    """At most, of the unique stages."""
-    epochs_left: int | None
-    """At most, of the unique stages that are not stored."""
-
-
-@dataclass(frozen=True)
-class StageNode:
-    """A stage in the tree of a plan's stages: for all seeds and folds, which have trees of one shape."""
-
-    name: str
-    """Of the stage, in the first arm that has it."""
-    epochs: int
-    """At most."""
-    keys: tuple[str, ...]
-    """One for each data set's seed and fold."""
-    arms: tuple[str, ...]
-    """Names of the arms that need it."""
-    children: tuple["StageNode", ...]
 
 
 def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
@@ -248,145 +213,3 @@ def plan_keys(
         else _placeholder_keys(trial)
         for trial in trials
     }
-
-
-def dataset_labels(
-    planned: Plan, fingerprints: Mapping[DatasetSpec, str] | None = None
-) -> dict[DatasetSpec, str]:
-    """Say what each data set is called: by its name, and where two names agree by path and size as well.
-
-    Equal fingerprints are one data set, whatever it is called; without them, where the data is not here,
-    what is read from the same place in the same size.
-    """
-    groups: dict[str, list[DatasetSpec]] = {}
-    for spec in planned.infos:
-        images = spec.model_dump_json(include={"name", "path", "image_size"})
-        groups.setdefault(fingerprints[spec] if fingerprints else images, []).append(spec)
-    names = Counter(members[0].name for members in groups.values())
-    labels: dict[DatasetSpec, str] = {}
-    for members in groups.values():
-        first = members[0]
-        size = f"{first.image_size} pixels" if first.image_size else None
-        more = ", ".join(part for part in (first.path, size) if part)
-        label = f"{first.name} ({more})" if names[first.name] > 1 and more else first.name
-        labels |= dict.fromkeys(members, label)
-    return labels
-
-
-def design_tree(planned: Plan, fingerprints: Mapping[DatasetSpec, str] | None = None) -> dict[str, Any]:
-    """Return what the analysis must know of a plan's design, as plain content: `design.json`.
-
-    Args:
-        planned: The plan.
-        fingerprints: Of its data sets; without them `datasets` is empty.
-
-    """
-    sweep, ablation = planned.sweep, planned.sweep.ablation
-    labels = dataset_labels(planned, fingerprints)
-    first = {(trial.dataset, trial.arm): planned.costs[trial.trial_id] for trial in planned.trials}
-    varied = factors(ablation) if ablation else []
-    return {
-        "design": ablation.design if ablation else None,
-        "base": BASE if ablation else None,
-        "significance": ablation.significance if ablation else None,
-        "equivalence": ablation.equivalence if ablation else None,
-        "order": path_order(ablation) if ablation and ablation.design == "path" else None,
-        "seeds": sweep.seed_list,
-        "folds": sweep.folds,
-        "placebo": {"arm": PLACEBO, "offset": SEED_OFFSET} if ablation and ablation.placebo else None,
-        "factors": [
-            {
-                "name": factor.name,
-                "is_component": factor.is_component,
-                "levels": [BASE, *map(itemgetter(0), factor.alternatives)],
-            }
-            for factor in varied
-        ],
-        "arms": [
-            {
-                "dataset": labels[arm.dataset],
-                "arm": arm.name,
-                "changes": arm.changes,
-                "match": arm.match,
-                "levels": arm.levels,
-                "parameters": first[arm.dataset, arm.name].parameters,
-                "macs": first[arm.dataset, arm.name].macs,
-            }
-            for arm in planned.arms
-        ],
-        "search": _search_tree(sweep.search, sweep.seed_list) if sweep.search else None,
-        "test_images": {labels[spec]: info.test_count for spec, info in planned.infos.items()},
-        "classes": {labels[spec]: list(info.classes) for spec, info in planned.infos.items()},
-        "datasets": {
-            labels[spec]: {
-                "fingerprint": fingerprint,
-                **spec.model_dump(mode="json", include={"name", "path", "image_size"}),
-            }
-            for spec, fingerprint in reversed(list((fingerprints or {}).items()))  # the first gives the label
-        },
-    }
-
-
-def _search_tree(search: Search, seeds: tuple[int, ...]) -> dict[str, Any]:
-    """Return what the analysis must know of a search."""
-    kept = {"objectives", "limits", "sampler", "seed", "trials", "budget"}
-    return {
-        **search.model_dump(mode="json", include=kept),
-        "keys": list(search.space),
-        "early_stopping": search.early_stopping.compare if search.early_stopping else None,
-        "margin": search.confirmation.margin if search.confirmation else None,
-        "seeds": seeds,
-    }
-
-
-def stage_tree(planned: Plan, keys: dict[str, tuple[str, ...]]) -> tuple[StageNode, ...]:
-    """Return the plan's stages as trees: each branch is an arm's chain, shared as far as it is the same."""
-    members: dict[tuple[DatasetSpec, str], list[Trial]] = {}
-    for trial in planned.trials:
-        members.setdefault((trial.dataset, trial.arm), []).append(trial)
-    arms = [sorted(trials, key=lambda trial: (trial.seed, trial.fold or 0)) for trials in members.values()]
-    return _branches(arms, keys, 0)
-
-
-def _branches(arms: list[list[Trial]], keys: dict[str, tuple[str, ...]], depth: int) -> tuple[StageNode, ...]:
-    groups: dict[str, list[list[Trial]]] = {}
-    for arm in arms:
-        if depth < len(arm[0].stages):
-            groups.setdefault(keys[arm[0].trial_id][depth], []).append(arm)
-    return tuple(
-        StageNode(
-            name=group[0][0].stages[depth].name,
-            epochs=group[0][0].stages[depth].epochs,
-            keys=tuple(keys[trial.trial_id][depth] for trial in group[0]),
-            arms=tuple(arm[0].arm for arm in group),
-            children=_branches(group, keys, depth + 1),
-        )
-        for group in groups.values()
-    )
-
-
-def count_stages(
-    planned: Plan, keys: dict[str, tuple[str, ...]], is_stored: Callable[[str], bool] | None
-) -> StageCount:
-    """Count a plan's unique, shared and stored stages and the epochs that they save.
-
-    Args:
-        planned: The plan.
-        keys: Of its trials (`plan_keys`).
-        is_stored: Tells whether a stage key is in the store; None where that cannot be told.
-
-    """
-    total = alone = 0
-    epochs: dict[str, int] = {}
-    for trial in planned.trials:
-        for key, stage in zip(keys[trial.trial_id], trial.stages, strict=False):
-            total, alone, epochs[key] = total + 1, alone + stage.epochs, stage.epochs
-    left = [key for key in epochs if not is_stored(key)] if is_stored else None
-    return StageCount(
-        total=total,
-        unique=len(epochs),
-        stored=None if left is None else len(epochs) - len(left),
-        epochs_alone=alone,
-        epochs_unique=sum(epochs.values()),
-        epochs_left=None if left is None else sum(epochs[key] for key in left),
-    )

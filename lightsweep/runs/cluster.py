@@ -11,10 +11,10 @@ from typing import Literal, Protocol
 
 from lightsweep.data.imagedata import Dataset
 from lightsweep.runs.placement import Placement, Room
-from lightsweep.runs.records import Outcome
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Resources
 from lightsweep.training.attempt import Attempt
+from lightsweep.training.outcome import Outcome
 from lightsweep.trials.trial import Trial
 
 Source = Callable[[], Trial | Literal["wait"] | None]

@@ -12,8 +12,8 @@ from rich.progress import Progress as Bar
 
 from lightsweep.echo import masked, one_line
 from lightsweep.files import open_to_append
-from lightsweep.runs.records import Outcome
 from lightsweep.terminal import say
+from lightsweep.training.outcome import Outcome
 from lightsweep.trials.trial import Trial
 
 QUIET_SECONDS = 60.0  # at most without a line, where there is no terminal

@@ -1,7 +1,7 @@
 """The whole job of `lightsweep run`: plan, load, train what is not done yet, record."""
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,17 +12,19 @@ from rich.console import Console
 
 from lightsweep.data import datasets
 from lightsweep.data.imagedata import Dataset
-from lightsweep.data.splits import validates_itself
 from lightsweep.errors import InputError, LostError, WriteError
 from lightsweep.files import UnreadableError
-from lightsweep.plan.plan import Plan, check_splits, dataset_labels, design_tree, plan_keys, with_trials
+from lightsweep.plan.design import dataset_labels, design_tree
+from lightsweep.plan.plan import Plan, check_splits, plan_keys, with_trials
 from lightsweep.runs.cluster import Cluster, GoesOn, Job, Listener
 from lightsweep.runs.environment import commit
 from lightsweep.runs.folder import PlannedTrial, RunFolder
+from lightsweep.runs.notes import data_notes
 from lightsweep.runs.placement import Placement, Slots, slots
 from lightsweep.runs.progress import Progress
-from lightsweep.runs.records import DataIdentity, Outcome, Record, SearchPart, outcome_of, record
-from lightsweep.store.folder import FolderStore, LookUps, NotStoredError
+from lightsweep.runs.records import DataIdentity, Record, SearchPart, outcome_of, record
+from lightsweep.store.claims import LookUps, NotStoredError
+from lightsweep.store.folder import FolderStore
 from lightsweep.store.keeping import cut_to_limit
 from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.dataset import DatasetSpec
@@ -31,6 +33,7 @@ from lightsweep.sweepfile.search import ACCURACY
 from lightsweep.sweepfile.sweep import Resources
 from lightsweep.terminal import say
 from lightsweep.training.attempt import Attempt, attempt
+from lightsweep.training.outcome import Outcome
 from lightsweep.trials.sources import source_fingerprint, training_sources
 from lightsweep.trials.trial import Trial, stage_keys
 
@@ -153,29 +156,6 @@ def run_sweep(
     failures = tuple(found for found in final.values() if found.trial["status"] == "failed")
     completed, stopped = (statuses.count(status) for status in ("completed", "early_stopped"))
     return RunSummary(run.folder, len(work.trials), completed, stopped, failures, interrupted)
-
-
-def data_notes(planned: Plan, loaded: Mapping[DatasetSpec, Dataset]) -> list[str]:
-    """Say of each data set what was passed over when it was read, and what makes its test images too easy."""
-    found = []
-    labels = dataset_labels(planned, {spec: data.fingerprint for spec, data in loaded.items()})
-    for spec, data in loaded.items():
-        found += [f"{labels[spec]}: {note}" for note in data.notes]
-        own_count = data.info.validation_count
-        if own_count and not validates_itself(spec, own_count, planned.sweep.folds):
-            why = "folds are" if planned.sweep.folds else "dataset.validation is"
-            found.append(f"{labels[spec]}: its own validation images are not used, for {why} set")
-        if shared := data.shared_with_test():
-            found.append(f"warning: {labels[spec]}: {shared_text(shared, len(data.test.labels))}")
-    return list(dict.fromkeys(found))
-
-
-def shared_text(shared: int, total: int) -> str:
-    """Say that so many of a data set's test images are not new to a net."""
-    return (
-        f"{shared:,} of {total:,} test images are among the training or validation images, pixel for pixel: "
-        "test accuracy is too high"
-    )
 
 
 def _goes_on(error: InputError) -> LostError:

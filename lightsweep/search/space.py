@@ -10,15 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from lightsweep.errors import InputError
-from lightsweep.sweepfile.arm import canonical_json, nearest
+from lightsweep.hashing import canonical_json
+from lightsweep.sweepfile.base import nearest
 from lightsweep.sweepfile.search import Axis, identity
 
 Suggest = Callable[[str, BaseDistribution], Any]

@@ -18,12 +18,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import Field, TypeAdapter
@@ -34,16 +29,18 @@ from lightsweep.data.imagedata import DatasetInfo
 from lightsweep.echo import one_line
 from lightsweep.errors import InputError, WriteError
 from lightsweep.files import open_plain
+from lightsweep.hashing import content_hash
+from lightsweep.nets.blocks import compressed
 from lightsweep.nets.cost import Cost, cost, latency_ms
 from lightsweep.plan.arms import apply_changes
 from lightsweep.plan.plan import Plan
-from lightsweep.runs.records import Outcome
 from lightsweep.search.space import Suggest, choose, parameters_of
 from lightsweep.seeding import derive
-from lightsweep.sweepfile.arm import ArmSpec, content_hash
+from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.search import ACCURACY, Search
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.trials.stages import compressed, stage_table
+from lightsweep.training.outcome import Outcome
+from lightsweep.trials.stages import stage_table
 from lightsweep.trials.trial import Trial
 
 STUDY_FILE = "study.db"

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lightsweep.errors import WriteError
-from lightsweep.store.folder import CHECKPOINT, RESULT, Answer, FolderStore, unpack
+from lightsweep.store.claims import Answer, unpack
+from lightsweep.store.folder import CHECKPOINT, RESULT, FolderStore
 from lightsweep.store.stagefile import Checkpoint, StageResult
 
 POLL_SECONDS = 0.1

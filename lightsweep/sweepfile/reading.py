@@ -16,7 +16,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from lightsweep.echo import masked
 from lightsweep.errors import InputError
-from lightsweep.sweepfile.arm import nearest
+from lightsweep.sweepfile.base import nearest
 from lightsweep.sweepfile.sweep import Sweep
 
 MOST_BYTES = 16 * 2**20

@@ -17,7 +17,8 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from lightsweep.sweepfile.arm import BelowOne, Count, Number, Spec, canonical_json, complain, nearest
+from lightsweep.hashing import canonical_json
+from lightsweep.sweepfile.base import BelowOne, Count, Number, Spec, complain, nearest
 
 Objective = Literal["val_accuracy", "parameters", "macs", "weight_bytes", "latency_ms"]
 Direction = Literal["minimise", "maximise"]

@@ -6,18 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from lightsweep.sweepfile.arm import (
-    ArmSpec,
-    Count,
-    Fraction,
-    Named,
-    Number,
-    Seed,
-    Spec,
-    canonical_json,
-    complain,
-    nearest,
-)
+from lightsweep.hashing import canonical_json
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.sweepfile.base import Count, Fraction, Named, Number, Seed, Spec, complain, nearest
 from lightsweep.sweepfile.dataset import DatasetName, DatasetSpec
 from lightsweep.sweepfile.search import Search
 

@@ -14,39 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from lightsweep.sweepfile.arm import Augmentation, RecipeName, TransformSpec
+from lightsweep.sweepfile.augmentation import TransformSpec
 
 _CHANNEL_WEIGHTS = (0.2989, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601)
 _ASPECT_RATIOS = (0.3, 3.3)  # of erased rectangles, height by width (Zhong et al., arXiv 1708.04896)
 _GEOMETRIC = frozenset(("rotate", "shift", "scale", "shear", "crop", "flip"))
 _WHOLE_PIXELS = frozenset(("crop", "flip"))
-
-
-def _steps(probability: float = 1.0, **ranges: tuple[float, float] | None) -> tuple[TransformSpec, ...]:
-    return tuple(
-        TransformSpec.model_validate({"transform": name, "range": limits, "probability": probability})
-        for name, limits in ranges.items()
-    )
-
-
-RECIPES: dict[RecipeName, tuple[TransformSpec, ...]] = {
-    "none": (),
-    "shift": _steps(shift=(-0.1, 0.1)),
-    "rotate": _steps(rotate=(-10, 10)),
-    "affine": _steps(shear=(-5, 5), scale=(0.9, 1.1), rotate=(-10, 10), shift=(-0.1, 0.1)),
-    "affine-strong": _steps(shear=(-15, 15), scale=(0.75, 1.25), rotate=(-25, 25), shift=(-0.2, 0.2)),
-    "crop-flip": (*_steps(crop=(-4, 4)), *_steps(0.5, flip=None)),
-    "flip": _steps(0.5, flip=None),
-    "erasing": _steps(0.5, erase=(0.02, 0.25)),
-    "noise": _steps(noise=(0, 0.1)),
-    "photometric": _steps(brightness=(0.7, 1.3), contrast=(0.7, 1.3)),
-}
-"""The named recipes; the first transform of each is done first."""
-
-
-def transforms(augmentation: Augmentation) -> tuple[TransformSpec, ...]:
-    """Return the transforms of a recipe's name; transforms themselves are returned as they are."""
-    return RECIPES[augmentation] if isinstance(augmentation, str) else augmentation
 
 
 def augment(images: Tensor, transforms: Sequence[TransformSpec], generator: torch.Generator) -> Tensor:

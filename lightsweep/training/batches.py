@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from lightsweep.nets.models import Net
-from lightsweep.sweepfile.arm import NetSpec, TransformSpec
+from lightsweep.sweepfile.augmentation import TransformSpec
+from lightsweep.sweepfile.net import NetSpec
 from lightsweep.training.augment import augment
 
 EVALUATION_BATCH = 256
@@ -123,3 +124,19 @@ def _maps(net: Net, submodel: str, depth: int, split: Split) -> Tensor | None:
             whole = maps.new_empty(len(split), *maps.shape[1:])
         whole[positions] = maps
     return whole
+
+
+def channel_statistics(training: Split, chunk: int = 2048) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of the training images, float32 [channels, 1, 1], white being 1.
+
+    On the processor, from sums of whole numbers: the same bits on every device and for every chunk.
+    """
+    _, height, width, channels = training.pixels.shape
+    sums = torch.zeros(2, channels, dtype=torch.int64, device=training.pixels.device)
+    for index in training.index.split(chunk):
+        pixels = training.pixels.index_select(0, index).flatten(0, 2).int()
+        sums += torch.stack([pixels.sum(0), pixels.square().sum(0)])
+    mean, squares = (sums.cpu().double() / (len(training) * height * width)).unbind()
+    deviation = (squares - mean.square()).clamp(min=0).sqrt() / 255
+    deviation = torch.where(deviation < 1e-6, 1.0, deviation)  # a channel that never varies
+    return (mean / 255).float()[:, None, None], deviation.float()[:, None, None]

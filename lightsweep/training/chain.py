@@ -6,10 +6,10 @@ The test images are touched here, in `_assess`, at the end of a trial, and nowhe
 import base64
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,55 +18,26 @@ from torch import Tensor
 from lightsweep.data.imagedata import Dataset, DatasetInfo, Images, as_tensor
 from lightsweep.data.splits import split
 from lightsweep.errors import WriteError
+from lightsweep.nets.blocks import compressed, network_of
 from lightsweep.nets.compress import prune_filters, prune_weights, quantise, shape_as_quantised
 from lightsweep.nets.models import Net, build, fuse
 from lightsweep.seeding import derive
-from lightsweep.store.folder import CHECKPOINT, RESULT, Answer, StageStore
+from lightsweep.store.claims import Answer, StageStore
+from lightsweep.store.folder import CHECKPOINT, RESULT
 from lightsweep.store.stagefile import Checkpoint, StageResult
-from lightsweep.sweepfile.arm import ModelSpec, NetSpec, Network, PruneStage, QuantiseStage, StageSpec
-from lightsweep.training.augment import transforms
-from lightsweep.training.batches import EVALUATION_BATCH, Source, Split
+from lightsweep.sweepfile.augmentation import transforms
+from lightsweep.sweepfile.net import ModelSpec, NetSpec, Network
+from lightsweep.sweepfile.stages import PruneStage, QuantiseStage, StageSpec
+from lightsweep.training.batches import EVALUATION_BATCH, Source, Split, channel_statistics
+from lightsweep.training.ledger import StageEntry, TrialResult
 from lightsweep.training.loop import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
 from lightsweep.training.machine import allow_tf32, describe_machine
 from lightsweep.training.stagecheck import fault_of_checkpoint, fault_of_result
 from lightsweep.trials.sources import source_fingerprint
-from lightsweep.trials.stages import compressed, network_of
 from lightsweep.trials.trial import Trial, stage_keys
 
 CALIBRATION_IMAGES = 1024
 MOST_DISCARDED = 4  # of one stage, in a row: a result and a checkpoint, and what others put there meanwhile
-
-
-@dataclass(frozen=True)
-class StageEntry:
-    """How a trial came by a stage's result, or by its assessment: a line of the ledger."""
-
-    stage_index: int
-    """From 0; the assessment comes after the last stage."""
-    key: str
-    origin: Literal["trained", "continued", "stored"]
-    """Made here from the stage's start or from a checkpoint, or looked up."""
-    epochs: int
-    """Of the result."""
-    epochs_trained: int
-    """Of these, how many were trained here."""
-    seconds: float
-    """That the result took where it was made."""
-    waited_seconds: float
-    """For somebody else who was making it."""
-    provenance: dict[str, Any]
-    """Where and when the result was made."""
-    warning: str | None = None
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """What became of a trial: a result per stage and, last, the assessment."""
-
-    stages: tuple[StageResult, ...]
-    assessment: StageResult
-    entries: tuple[StageEntry, ...]
-    """For each stage and, last, for the assessment."""
 
 
 def run_trial(trial: Trial, dataset: Dataset, store: StageStore, device: torch.device) -> TrialResult:
@@ -377,22 +348,6 @@ def _split(images: Images, index: np.ndarray, device: torch.device) -> Split:
 def _on_device(images: Images, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return pixels and labels on a device: the one copy there, of which splits are indices."""
     return as_tensor(images.pixels).to(device), as_tensor(images.labels).to(device)
-
-
-def channel_statistics(training: Split, chunk: int = 2048) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of the training images, float32 [channels, 1, 1], white being 1.
-
-    On the processor, from sums of whole numbers: the same bits on every device and for every chunk.
-    """
-    _, height, width, channels = training.pixels.shape
-    sums = torch.zeros(2, channels, dtype=torch.int64, device=training.pixels.device)
-    for index in training.index.split(chunk):
-        pixels = training.pixels.index_select(0, index).flatten(0, 2).int()
-        sums += torch.stack([pixels.sum(0), pixels.square().sum(0)])
-    mean, squares = (sums.cpu().double() / (len(training) * height * width)).unbind()
-    deviation = (squares - mean.square()).clamp(min=0).sqrt() / 255
-    deviation = torch.where(deviation < 1e-6, 1.0, deviation)  # a channel that never varies
-    return (mean / 255).float()[:, None, None], deviation.float()[:, None, None]
 
 
 def _confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> list[list[int]]:

@@ -14,13 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lightsweep.nets.blocks import block_names, network_of, trainable_blocks
 from lightsweep.nets.compress import matrix_layers
 from lightsweep.nets.models import Net
 from lightsweep.seeding import derive
 from lightsweep.store.stagefile import Checkpoint
-from lightsweep.sweepfile.arm import NetSpec, PruneStage, StageSpec, TransformSpec
+from lightsweep.sweepfile.augmentation import TransformSpec
+from lightsweep.sweepfile.net import NetSpec
+from lightsweep.sweepfile.stages import PruneStage, StageSpec
 from lightsweep.training.batches import EVALUATION_BATCH, Source, Split, freeze
-from lightsweep.trials.stages import block_names, learning_rate, network_of, trainable_blocks
+from lightsweep.training.schedules import learning_rate
 
 
 class DivergedError(Exception):

@@ -14,10 +14,10 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from lightsweep.data.imagedata import DatasetInfo
+from lightsweep.nets.blocks import network_of
 from lightsweep.store.stagefile import Checkpoint, StageResult
-from lightsweep.sweepfile.arm import QuantiseStage, StageSpec
+from lightsweep.sweepfile.stages import QuantiseStage, StageSpec
 from lightsweep.training.loop import EpochRecord
-from lightsweep.trials.stages import network_of
 
 _EPOCHS = TypeAdapter(list[EpochRecord])
 _EPOCH_FIELDS = {field.name for field in fields(EpochRecord)}

@@ -21,6 +21,7 @@ _DECIDES_NOTHING = {
     "lightsweep.trials.sources": "this file: another rule gives another hash",
     "lightsweep.training.stagecheck": "refuses what is stored, and makes nothing",
     "lightsweep.store.stagefile": "has a version of its own in each file",
+    "lightsweep.store.claims": "keeps results as they are",
     "lightsweep.store.folder": "keeps results as they are",
     "lightsweep.data.torchvision_import": "brings torchvision here as it is",
 }

@@ -3,23 +3,13 @@
 Pure functions of the specs; torch is not needed.
 """
 
-import fnmatch
-import math
 from collections.abc import Sequence
 
 from lightsweep.errors import InputError
-from lightsweep.sweepfile.arm import (
-    ArmSpec,
-    Compression,
-    ModelSpec,
-    NetSpec,
-    Network,
-    PruneStage,
-    QuantiseStage,
-    StagePreset,
-    StageSpec,
-    nearest,
-)
+from lightsweep.nets.blocks import compressed, network_of, trainable_blocks
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.sweepfile.net import NetSpec
+from lightsweep.sweepfile.stages import PruneStage, QuantiseStage, StagePreset, StageSpec
 
 
 def stage_table(arm: ArmSpec) -> tuple[StageSpec, ...]:
@@ -64,36 +54,6 @@ def _compression_stages(arm: ArmSpec, taken: set[str]) -> tuple[StageSpec, ...]:
         if stage.name in taken:
             raise InputError(f"stages: the name {stage.name} is compression's own; name that stage anew")
     return tuple(stages)
-
-
-def slim(model: ModelSpec, amount: float) -> ModelSpec:
-    """Return a net's settings after a share of each convolution's filters was removed; one always stays."""
-    filters = tuple(max(1, round(count * (1 - amount))) for count in model.filters)
-    return model.model_copy(update={"filters": filters})
-
-
-def compressed(model: NetSpec, compression: Compression | None) -> NetSpec:
-    """Return the settings of the net that compression leaves: narrower where filters were pruned.
-
-    Raises:
-        InputError: Filters of this net cannot be pruned, or none would go.
-
-    """
-    if compression is None or compression.prune != "filters":
-        return model
-    if not isinstance(model, ModelSpec):
-        raise InputError(
-            "compression.prune = 'filters': is for nets of submodels; a reference net is made narrower by "
-            "model.width, and its weights can be pruned (prune: weights)"
-        )
-    slimmer = slim(model, compression.amount)
-    if slimmer == model:
-        raise InputError(
-            f"compression.amount = {compression.amount:g}: removes no filter of {list(model.filters)}, of "
-            f"which one stays in each convolution; above {0.5 / max(model.filters):.2g} of "
-            f"{max(model.filters)} one goes"
-        )
-    return slimmer
 
 
 def expand(preset: StagePreset, model: NetSpec) -> tuple[StageSpec, ...]:
@@ -163,81 +123,6 @@ def _gradual(sgd, epochs: int, start: int, stop: int) -> tuple[StageSpec, ...]: 
         sgd(f"thaw-{depth}", share, "all" if depth == stop else f"last-{depth}")
         for depth, share in zip(depths, shares, strict=True)
     )
-
-
-def network_of(stage: StageSpec) -> Network:
-    """Return which form of the net a stage trains: submodels with heads, or fused."""
-    return "fused" if stage.loss == "fused" else "heads"
-
-
-def block_names(model: NetSpec, network: Network) -> tuple[str, ...]:
-    """Return the full names of a net's blocks, such as a.conv1, b.head, hidden, output."""
-    levels = model.levels(network)
-    of_submodels = [level for level in levels if level not in ("hidden", "output")]
-    shared = levels[len(of_submodels) :]
-    return (*(f"{sub}.{level}" for sub in model.submodels for level in of_submodels), *shared)
-
-
-def trainable_blocks(stage: StageSpec, model: NetSpec, place: str = "train") -> frozenset[str]:
-    """Return the full names of the blocks that a stage trains.
-
-    A pattern is `all`, `last-N` (the N levels nearest the output, in both submodels), a level (conv2), a
-    full name (a.conv2), or either with wildcards (b.*).
-
-    Raises:
-        InputError: A pattern matches no block, or nothing would train; the message begins with `place`.
-
-    """
-    network = network_of(stage)
-    names = block_names(model, network)
-    levels = model.levels(network)
-    patterns = (stage.train,) if isinstance(stage.train, str) else stage.train
-    chosen: set[str] = set()
-    for pattern in patterns:
-        wanted: Sequence[str] = (pattern,)
-        if pattern == "all":
-            wanted = names
-        elif pattern.startswith("last-") and pattern[5:].isdecimal():
-            count = int(pattern[5:])
-            if not 1 <= count <= len(levels):
-                raise InputError(
-                    f"{place} = {pattern!r}: the net has {len(levels)} levels in this stage "
-                    f"({', '.join(levels)}): last-1 … last-{len(levels)}"
-                )
-            wanted = levels[-count:]
-        matched = {
-            name
-            for name in names
-            for want in wanted
-            if fnmatch.fnmatchcase(name, want) or fnmatch.fnmatchcase(name.split(".")[-1], want)
-        }
-        if not matched:
-            known = dict.fromkeys(["all", *(f"last-{i + 1}" for i in range(len(levels))), *levels, *names])
-            raise InputError(f"{place} = {pattern!r}: matches no block of the net; {nearest(pattern, known)}")
-        chosen |= matched
-    if stage.loss in ("head-a", "head-b"):
-        chosen = {name for name in chosen if name.startswith(stage.loss[-1] + ".")}
-        if not chosen:
-            raise InputError(f"{place} = {stage.train!r}: nothing that loss {stage.loss} reaches would train")
-    return frozenset(chosen)
-
-
-def learning_rate(stage: StageSpec, epoch: float) -> float:
-    """Return the learning rate after `epoch` epochs (a fraction within an epoch) of a stage.
-
-    Warm-up is linear from 0 over w epochs; then with t = (epoch − w) / (epochs − w): lr for constant,
-    lr · (1 − t) for linear, lr · (1 + cos πt) / 2 for cosine (Loshchilov & Hutter 2017, eq. 5).
-    """
-    if epoch < stage.warmup_epochs:
-        return stage.lr * epoch / stage.warmup_epochs
-    share = min((epoch - stage.warmup_epochs) / (stage.epochs - stage.warmup_epochs), 1.0)
-    match stage.schedule:
-        case "constant":
-            return stage.lr
-        case "linear":
-            return stage.lr * (1 - share)
-        case "cosine":
-            return stage.lr * (1 + math.cos(math.pi * share)) / 2
 
 
 def _default_loss(model: NetSpec, is_first_of_several: bool) -> str:

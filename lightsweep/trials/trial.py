@@ -6,19 +6,15 @@ from functools import cached_property
 from typing import Any
 
 from lightsweep.data.splits import DEFAULT_VALIDATION
-from lightsweep.sweepfile.arm import (
-    ArmSpec,
-    ModelSpec,
-    NetSpec,
-    Network,
-    QuantiseStage,
-    StageSpec,
-    content_hash,
-)
+from lightsweep.hashing import content_hash
+from lightsweep.nets.blocks import network_of
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.sweepfile.augmentation import transforms
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.training.augment import transforms
+from lightsweep.sweepfile.net import ModelSpec, NetSpec, Network
+from lightsweep.sweepfile.stages import QuantiseStage, StageSpec
 from lightsweep.trials.sources import training_code, version_of
-from lightsweep.trials.stages import network_of, stage_table
+from lightsweep.trials.stages import stage_table
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,11 @@ from imitation_run import NASTY
 from page_reading import text_of
 
 from analysis import load_run, render_report
-from analysis.alternatives.result import ARCHITECTURE, compare_alternatives, dominances
+from analysis.alternatives.result import compare_alternatives, dominances
 from analysis.alternatives.words import lay_out_alternatives
 from analysis.front.result import pareto_front
 from analysis.statistics.paired import interval
+from analysis.tables import ARCHITECTURE
 
 MOBILENET = f"mobilenet {NASTY}"
 

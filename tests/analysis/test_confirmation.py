@@ -5,12 +5,7 @@ import pytest
 from imitation_search import NETS
 
 from analysis import load_run
-from analysis.search.confirmation import (
-    confirmed_nets,
-    judged_trials,
-    regression_to_the_mean,
-    searched_nets,
-)
+from analysis.search.confirmation import confirmed_nets, judged_trials, regression_to_the_mean, searched_nets
 
 
 @pytest.fixture

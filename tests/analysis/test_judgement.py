@@ -9,9 +9,7 @@ from samples import MARGINS, WHOLE, margin_of_error
 from scipy import stats
 
 from analysis.statistics.families import judge, verdicts
-from analysis.statistics.paired import (
-    interval,
-)
+from analysis.statistics.paired import interval
 from analysis.statistics.power import fewest_seeds
 
 

@@ -25,10 +25,12 @@ from lightsweep.deliver import netfile
 from lightsweep.deliver.export import Exported, choose, export, find_completed, some_images
 from lightsweep.deliver.netfile import METADATA_FILE, ExportError, compare, make_file
 from lightsweep.errors import InputError, WriteError
-from lightsweep.plan.plan import Plan, design_tree, plan
+from lightsweep.plan.design import design_tree
+from lightsweep.plan.plan import Plan, plan
 from lightsweep.runs.folder import RunFolder
 from lightsweep.runs.records import DataIdentity, Record, record
-from lightsweep.store.folder import FolderStore, LocalStore, stage_file
+from lightsweep.store.claims import LocalStore
+from lightsweep.store.folder import FolderStore, stage_file
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.training.attempt import attempt
 from lightsweep.trials.trial import Trial

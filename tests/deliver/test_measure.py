@@ -27,10 +27,12 @@ from lightsweep.deliver.measure import (
 )
 from lightsweep.deliver.netfile import make_file
 from lightsweep.errors import InputError, WriteError
-from lightsweep.plan.plan import Plan, design_tree, plan
+from lightsweep.plan.design import design_tree
+from lightsweep.plan.plan import Plan, plan
 from lightsweep.runs.folder import RunFolder
-from lightsweep.runs.records import DataIdentity, Outcome, Record, SearchPart, record
+from lightsweep.runs.records import DataIdentity, Record, SearchPart, record
 from lightsweep.sweepfile.sweep import Sweep
+from lightsweep.training.outcome import Outcome
 
 SWEEP = {
     "name": "small",

@@ -15,7 +15,8 @@ from lightsweep.errors import InputError
 from lightsweep.plan.plan import Plan, plan
 from lightsweep.runs.folder import RunFolder
 from lightsweep.runs.records import DataIdentity, record
-from lightsweep.store.folder import FolderStore, LocalStore
+from lightsweep.store.claims import LocalStore
+from lightsweep.store.folder import FolderStore
 from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.training.attempt import attempt

@@ -17,12 +17,13 @@ from small_images import SPEC, write_images
 
 from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Dataset
-from lightsweep.store.folder import NoStore
+from lightsweep.store.claims import NoStore
 from lightsweep.store.stagefile import Checkpoint
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.training.attempt import attempt
-from lightsweep.training.chain import TrialResult, run_trial, trial_steps
+from lightsweep.training.chain import run_trial, trial_steps
+from lightsweep.training.ledger import TrialResult
 from lightsweep.training.machine import allow_tf32, make_repeatable
 from lightsweep.trials.trial import Trial
 

@@ -15,10 +15,12 @@ from lightsweep.data.datasets import describe, load
 from lightsweep.data.imagedata import Dataset
 from lightsweep.errors import WriteError
 from lightsweep.plan.plan import plan
-from lightsweep.store.folder import CHECKPOINT, FolderStore, LocalStore, LookUps, NotStoredError
+from lightsweep.store.claims import LocalStore, LookUps, NotStoredError
+from lightsweep.store.folder import CHECKPOINT, FolderStore
 from lightsweep.store.stagefile import Checkpoint, StageResult
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.training.chain import TrialResult, run_trial
+from lightsweep.training.chain import run_trial
+from lightsweep.training.ledger import TrialResult
 from lightsweep.trials.trial import Trial, stage_keys
 
 SWEEP: dict[str, Any] = {

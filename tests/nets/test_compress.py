@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Dataset, DatasetInfo, Images
 from lightsweep.data.splits import split
+from lightsweep.nets.blocks import slim
 from lightsweep.nets.compress import (
     Quantised,
     matrix_layers,
@@ -29,14 +30,17 @@ from lightsweep.nets.compress import (
 from lightsweep.nets.cost import cost
 from lightsweep.nets.models import Net, PointwiseHead, build
 from lightsweep.seeding import derive
-from lightsweep.store.folder import FolderStore, LocalStore
+from lightsweep.store.claims import LocalStore
+from lightsweep.store.folder import FolderStore
 from lightsweep.store.stagefile import StageResult
-from lightsweep.sweepfile.arm import ArmSpec, ModelSpec, PruneStage
+from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.net import ModelSpec
+from lightsweep.sweepfile.stages import PruneStage
 from lightsweep.training.batches import Source, Split
-from lightsweep.training.chain import TrialResult, final_net, run_trial
+from lightsweep.training.chain import final_net, run_trial
+from lightsweep.training.ledger import TrialResult
 from lightsweep.training.loop import StageState, evaluate, train_stage
-from lightsweep.trials.stages import slim
 from lightsweep.trials.trial import Trial
 
 CPU = torch.device("cpu")

@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from lightsweep.errors import InputError
 from lightsweep.nets.cost import TIMED, Cost, cost, latency_ms
 from lightsweep.nets.models import FusedNet, build
-from lightsweep.sweepfile.arm import Compression, ModelSpec, ReferenceSpec
+from lightsweep.sweepfile.net import ModelSpec, ReferenceSpec
+from lightsweep.sweepfile.stages import Compression
 
 PAPER = ModelSpec()
 GREY = (1, 28, 28)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightsweep.errors import InputError
+from lightsweep.nets.blocks import block_names
 from lightsweep.nets.models import (
     Block,
     FusedNet,
@@ -19,8 +20,7 @@ from lightsweep.nets.models import (
     fuse,
     used_side,
 )  # fmt: skip
-from lightsweep.sweepfile.arm import ModelSpec
-from lightsweep.trials.stages import block_names
+from lightsweep.sweepfile.net import ModelSpec
 
 PAPER = ModelSpec()
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)

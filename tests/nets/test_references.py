@@ -17,17 +17,21 @@ from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Dataset
 from lightsweep.data.torchvision_import import import_torchvision
 from lightsweep.errors import InputError
+from lightsweep.nets.blocks import block_names, trainable_blocks
 from lightsweep.nets.cost import cost
 from lightsweep.nets.models import Net, build
-from lightsweep.store.folder import FolderStore, LocalStore
+from lightsweep.store.claims import LocalStore
+from lightsweep.store.folder import FolderStore
 from lightsweep.store.stagefile import Checkpoint
-from lightsweep.sweepfile.arm import Architecture, ArmSpec, ReferenceSpec, StageSpec
+from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.net import Architecture, ReferenceSpec
+from lightsweep.sweepfile.stages import StageSpec
 from lightsweep.training import batches as images_module
 from lightsweep.training import chain as pipeline
 from lightsweep.training.chain import final_net, run_trial
 from lightsweep.training.loop import StageState, train_stage
-from lightsweep.trials.stages import block_names, stage_table, trainable_blocks
+from lightsweep.trials.stages import stage_table
 from lightsweep.trials.trial import Trial
 
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)

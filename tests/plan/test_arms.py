@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.plan.arms import BASE, Arm, arms
-from lightsweep.plan.plan import Plan, design_tree, plan
+from lightsweep.plan.design import design_tree
+from lightsweep.plan.plan import Plan, plan
 from lightsweep.sweepfile.sweep import Sweep
 
 TABLE = [

@@ -11,15 +11,18 @@ from hypothesis import strategies as st
 
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
+from lightsweep.nets.blocks import block_names, network_of
 from lightsweep.nets.cost import cost, training_macs
 from lightsweep.nets.models import build
 from lightsweep.plan.arms import Arm
 from lightsweep.plan.match import Task, matched, task_of
 from lightsweep.plan.plan import Plan, plan
-from lightsweep.sweepfile.arm import ArmSpec, Compression, ModelSpec, ReferenceSpec, StagePreset
+from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.net import ModelSpec, ReferenceSpec
+from lightsweep.sweepfile.stages import Compression, StagePreset
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.trials.stages import block_names, network_of, stage_table
+from lightsweep.trials.stages import stage_table
 
 GREY = Task((1, 28, 28), 10, 54_000)
 CIFAR = Task((3, 32, 32), 10, 45_000)

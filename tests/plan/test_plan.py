@@ -11,7 +11,8 @@ from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.nets.cost import cost
 from lightsweep.plan.arms import arms
-from lightsweep.plan.plan import Plan, StageCount, count_stages, plan, plan_keys, stage_tree
+from lightsweep.plan.plan import Plan, plan, plan_keys
+from lightsweep.plan.stagetree import StageCount, count_stages, stage_tree
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trials.trial import stage_keys

@@ -5,9 +5,9 @@ import io
 from rich.console import Console
 
 from lightsweep.runs.progress import Progress
-from lightsweep.runs.records import Outcome
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.training.outcome import Outcome
 from lightsweep.trials.trial import Trial
 
 ARM = ArmSpec.model_validate({"stages": [{"name": "only", "epochs": 10, "loss": "fused"}]})

@@ -1,10 +1,11 @@
 """What a worker says of a trial, and the columns of its settings."""
 
 from lightsweep.nets.cost import Cost
-from lightsweep.runs.records import DataIdentity, Outcome, config_columns, failed, outcome_of, record
+from lightsweep.runs.records import DataIdentity, config_columns, outcome_of, record
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.training.chain import StageEntry
+from lightsweep.training.ledger import StageEntry
+from lightsweep.training.outcome import Outcome, failed
 from lightsweep.trials.trial import Trial
 
 STAGES = [{"name": "dual", "epochs": 2}, {"name": "fusion", "epochs": 1}]

@@ -19,20 +19,13 @@ from lightsweep.nets.cost import Cost
 from lightsweep.plan.plan import plan
 from lightsweep.runs.folder import RunFolder
 from lightsweep.runs.progress import Progress
-from lightsweep.runs.records import (
-    EPOCH_COLUMNS,
-    STAGE_COLUMNS,
-    TRIAL_COLUMNS,
-    DataIdentity,
-    completed,
-    failed,
-    record,
-)
+from lightsweep.runs.records import EPOCH_COLUMNS, STAGE_COLUMNS, TRIAL_COLUMNS, DataIdentity, record
 from lightsweep.runs.tracking import open_trackers
 from lightsweep.search.study import Study
 from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.training.chain import StageEntry, TrialResult
+from lightsweep.training.ledger import StageEntry, TrialResult
+from lightsweep.training.outcome import completed, failed
 from lightsweep.trials.trial import Trial
 
 COST = Cost(parameters=10, total_parameters=12, macs=20, weight_bytes=40, int8_bytes=10, training_bytes=120)

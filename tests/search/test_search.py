@@ -12,9 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.plan.plan import Plan, plan
-from lightsweep.runs.records import Outcome
 from lightsweep.search.study import Draw, Study, survey
 from lightsweep.sweepfile.sweep import Sweep
+from lightsweep.training.outcome import Outcome
 
 SPACE: dict[str, Any] = {
     "model.filters": {"low": 2, "high": 30, "length": [1, 3]},

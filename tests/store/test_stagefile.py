@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lightsweep.nets.models import build
 from lightsweep.store.stagefile import Checkpoint, DamagedResultError, StageResult
-from lightsweep.sweepfile.arm import ModelSpec
+from lightsweep.sweepfile.net import ModelSpec
 
 MAGIC = b"lightsweep stage 3\n"
 KEY, OTHER_KEY = "ab" * 32, "cd" * 32

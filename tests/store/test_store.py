@@ -15,16 +15,8 @@ import torch
 from stage_results import some_result
 
 from lightsweep.errors import InputError, WriteError
-from lightsweep.store.folder import (
-    CHECKPOINT,
-    TEMPORARY,
-    Answer,
-    FolderStore,
-    LocalStore,
-    LookUps,
-    NotStoredError,
-    stage_file,
-)  # fmt: skip
+from lightsweep.store.claims import Answer, LocalStore, LookUps, NotStoredError
+from lightsweep.store.folder import CHECKPOINT, TEMPORARY, FolderStore, stage_file
 from lightsweep.store.stagefile import Checkpoint
 
 KEY, OTHER_KEY = "ab" * 32, "cd" * 32

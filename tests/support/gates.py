@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from lightsweep.runs.records import Outcome
+from lightsweep.training.outcome import Outcome
 
 OPEN = "open"
 
 
 def attempt_through(gate: Path, *arguments: Any) -> Generator[Outcome, None, Outcome]:
-    """Run a trial as `lightsweep.training.attempt.attempt` does, held after its first epoch until the gate is open.
+    """Run a trial as `training.attempt` does, held after its first epoch until the gate is open.
 
     A file with the trial's id says that it waits there; on Ray, that Tune has also had word of it.
 

@@ -18,10 +18,10 @@ import torch
 
 from lightsweep.runs.cluster import GoesOn, Job, Listener, Source
 from lightsweep.runs.placement import Placement, Room
-from lightsweep.runs.records import Outcome
 from lightsweep.store.broker import Broker, BrokerStore
 from lightsweep.sweepfile.sweep import Resources
 from lightsweep.training.machine import make_repeatable
+from lightsweep.training.outcome import Outcome
 from lightsweep.trials.trial import Trial
 
 

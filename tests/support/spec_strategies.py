@@ -5,17 +5,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from lightsweep.sweepfile.arm import (
-    MOST_SEED,
-    TRANSFORM_RANGES,
-    ArmSpec,
-    ModelSpec,
-    PresetEpochs,
-    StagePreset,
-    StageSpec,
-    TransformSpec,
-)
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.sweepfile.augmentation import TRANSFORM_RANGES, TransformSpec
+from lightsweep.sweepfile.base import MOST_SEED
 from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.net import ModelSpec
+from lightsweep.sweepfile.stages import PresetEpochs, StagePreset, StageSpec
 from lightsweep.sweepfile.sweep import Resources, Sweep
 
 COUNTS = st.integers(1, 10**6)

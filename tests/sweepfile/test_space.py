@@ -17,9 +17,10 @@ from optuna.distributions import (
 )
 
 from lightsweep.errors import InputError
+from lightsweep.hashing import canonical_json
 from lightsweep.plan.arms import apply_changes
 from lightsweep.search.space import choose, parameters_of
-from lightsweep.sweepfile.arm import ArmSpec, canonical_json
+from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.search import Axis
 from lightsweep.sweepfile.sweep import Sweep
 

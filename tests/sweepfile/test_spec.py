@@ -10,31 +10,20 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from lightsweep.sweepfile import arm as spec
-from lightsweep.sweepfile import sweep
-from lightsweep.sweepfile.arm import (
-    TRANSFORM_RANGES,
-    Architecture,
-    ArmSpec,
-    Compression,
-    ModelSpec,
-    PresetEpochs,
-    ReferenceSpec,
-    Spec,
-    StagePreset,
-    StageSpec,
-    TransformSpec,
-    canonical_json,
-    content_hash,
-    nearest,
-)
+from lightsweep.hashing import canonical_json, content_hash
+from lightsweep.sweepfile import arm, augmentation, dataset, net, stages, sweep
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.sweepfile.augmentation import TRANSFORM_RANGES, TransformSpec
+from lightsweep.sweepfile.base import Spec, nearest
 from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.net import Architecture, ModelSpec, ReferenceSpec
+from lightsweep.sweepfile.stages import Compression, PresetEpochs, StagePreset, StageSpec
 from lightsweep.sweepfile.sweep import Resources, Sweep
 
 SHIPPED = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 SPECS = [
     cls
-    for module in (spec, sweep)
+    for module in (arm, augmentation, dataset, net, stages, sweep)
     for cls in vars(module).values()
     if isinstance(cls, type) and issubclass(cls, Spec) and cls is not Spec
 ]

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from spec_strategies import LINES
 from sweep_texts import load
 
 from lightsweep.data.datasets import describe
@@ -241,7 +242,6 @@ SCALARS = (
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
 )  # fmt: skip
 VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text("ab.:-", min_size=1), SCALARS)
-NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 FRACTIONS = st.floats(0, 1, exclude_min=True, exclude_max=True)
 
@@ -261,7 +261,7 @@ def ablations(draw: st.DrawFn) -> Ablation:
     design = draw(st.sampled_from(["leave-one-out", "one-at-a-time", "factorial", "path", None]))
     tables: dict[str, Any] = {}
     if design in ("leave-one-out", "path", "factorial"):
-        tables["components"] = draw(st.dictionaries(NAMES, changes(), min_size=1, max_size=3))
+        tables["components"] = draw(st.dictionaries(LINES, changes(), min_size=1, max_size=3))
     if design in ("one-at-a-time", "factorial"):
         values = st.lists(VALUES, min_size=1, max_size=3)
         tables["alternatives"] = draw(st.dictionaries(KEYS, values, min_size=1, max_size=2))
@@ -270,7 +270,7 @@ def ablations(draw: st.DrawFn) -> Ablation:
     nests = st.dictionaries(st.sampled_from(["mnist", "svhn"]), st.dictionaries(KEYS, VALUES), min_size=1)
     return Ablation(
         design=design,
-        arms=draw(st.dictionaries(NAMES, changes(), min_size=0 if design else 1, max_size=2)),
+        arms=draw(st.dictionaries(LINES, changes(), min_size=0 if design else 1, max_size=2)),
         datasets=draw(st.none() | nests),
         significance=draw(FRACTIONS),
         equivalence=draw(FRACTIONS),

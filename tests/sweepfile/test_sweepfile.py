@@ -11,8 +11,8 @@ from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.plan.plan import plan
 from lightsweep.search.study import survey
-from lightsweep.sweepfile.arm import PresetEpochs, StagePreset
 from lightsweep.sweepfile.reading import assign, dump_sweep, load_sweep
+from lightsweep.sweepfile.stages import PresetEpochs, StagePreset
 from lightsweep.sweepfile.sweep import Sweep
 
 SHIPPED = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))

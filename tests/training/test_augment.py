@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lightsweep.data.torchvision_import import import_torchvision
-from lightsweep.sweepfile.arm import TRANSFORM_RANGES, ArmSpec, TransformSpec
-from lightsweep.training.augment import RECIPES, apply, augment, draw, inverse_matrices, transforms
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.sweepfile.augmentation import RECIPES, TRANSFORM_RANGES, TransformSpec, transforms
+from lightsweep.training.augment import apply, augment, draw, inverse_matrices
 
 import_torchvision()
 from torchvision.transforms import InterpolationMode  # noqa: E402

@@ -12,10 +12,12 @@ from lightsweep.data.imagedata import Dataset
 from lightsweep.data.splits import split
 from lightsweep.nets.models import build
 from lightsweep.plan.plan import plan
-from lightsweep.store.folder import FolderStore, LocalStore, NoStore
+from lightsweep.store.claims import LocalStore, NoStore
+from lightsweep.store.folder import FolderStore
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.training.batches import Source
-from lightsweep.training.chain import TrialResult, run_trial
+from lightsweep.training.chain import run_trial
+from lightsweep.training.ledger import TrialResult
 from lightsweep.trials.trial import Trial
 
 CPU = torch.device("cpu")

@@ -13,13 +13,15 @@ import torch
 from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Dataset, DatasetInfo, Images
 from lightsweep.deliver.export import some_images
-from lightsweep.store.folder import FolderStore, LocalStore
+from lightsweep.store.claims import LocalStore
+from lightsweep.store.folder import FolderStore
 from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.training import chain as pipeline
-from lightsweep.training.batches import Split
-from lightsweep.training.chain import TrialResult, channel_statistics, final_net, run_trial
+from lightsweep.training.batches import Split, channel_statistics
+from lightsweep.training.chain import final_net, run_trial
+from lightsweep.training.ledger import TrialResult
 from lightsweep.training.loop import DivergedError
 from lightsweep.trials.trial import Trial
 
@@ -229,7 +231,7 @@ def test_channel_statistics_are_those_of_the_training_images_alone():
 def test_training_works_where_ray_is_not_installed():
     code = (
         "import sys; sys.modules['ray'] = None\n"
-        "import lightsweep.training.chain, lightsweep.plan.plan, lightsweep.runs.records, lightsweep.runs.run, lightsweep.cli.main\n"
+        "import lightsweep.training.chain, lightsweep.plan.plan, lightsweep.runs.run, lightsweep.cli.main\n"
         "assert not [name for name in sys.modules if name.startswith('ray.')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -15,21 +15,16 @@ from small_images import write_images
 
 from lightsweep.data.datasets import describe, load
 from lightsweep.plan.plan import plan
-from lightsweep.store.folder import NoStore
-from lightsweep.sweepfile.arm import (
-    ArmSpec,
-    Compression,
-    ModelSpec,
-    PresetEpochs,
-    ReferenceSpec,
-    Spec,
-    StagePreset,
-    StageSpec,
-    TransformSpec,
-)
+from lightsweep.store.claims import NoStore
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.sweepfile.augmentation import TransformSpec
+from lightsweep.sweepfile.base import Spec
 from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.net import ModelSpec, ReferenceSpec
 from lightsweep.sweepfile.reading import load_sweep
-from lightsweep.training.chain import TrialResult, run_trial
+from lightsweep.sweepfile.stages import Compression, PresetEpochs, StagePreset, StageSpec
+from lightsweep.training.chain import run_trial
+from lightsweep.training.ledger import TrialResult
 from lightsweep.trials.trial import Trial
 
 STAGES = [

@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lightsweep.nets.blocks import block_names, trainable_blocks
 from lightsweep.nets.models import FusedNet, Net, build
 from lightsweep.store.stagefile import Checkpoint
-from lightsweep.sweepfile.arm import ModelSpec, StageSpec, TransformSpec
+from lightsweep.sweepfile.augmentation import TransformSpec
+from lightsweep.sweepfile.net import ModelSpec
+from lightsweep.sweepfile.stages import StageSpec
 from lightsweep.training import batches as images_module
 from lightsweep.training.batches import Source, Split, freeze
 from lightsweep.training.loop import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
-from lightsweep.trials.stages import block_names, learning_rate, trainable_blocks
+from lightsweep.training.schedules import learning_rate
 
 SHAPE, CLASSES = (1, 12, 12), 3
 MODEL = ModelSpec(filters=(2, 3), hidden=4, dropout=0.5, batch_norm=True)

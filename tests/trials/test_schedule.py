@@ -8,24 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightsweep.errors import InputError
-from lightsweep.sweepfile.arm import (
-    ArmSpec,
-    ModelSpec,
-    PresetEpochs,
-    PruneStage,
-    QuantiseStage,
-    StagePreset,
-    StageSpec,
-)
-from lightsweep.trials.stages import (
-    block_names,
-    compressed,
-    expand,
-    learning_rate,
-    network_of,
-    stage_table,
-    trainable_blocks,
-)
+from lightsweep.nets.blocks import block_names, compressed, network_of, trainable_blocks
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.sweepfile.net import ModelSpec
+from lightsweep.sweepfile.stages import PresetEpochs, PruneStage, QuantiseStage, StagePreset, StageSpec
+from lightsweep.training.schedules import learning_rate
+from lightsweep.trials.stages import expand, stage_table
 
 PRESETS = ["paper", "gradual", "all-at-once", "frozen", "scratch"]
 FUSIONS = ["conv1x1", "concatenate", "average", "fresh", "none"]

@@ -6,20 +6,13 @@ from typing import Any, get_args
 import pytest
 
 from lightsweep.nets.models import build
-from lightsweep.sweepfile.arm import (
-    Architecture,
-    ArmSpec,
-    Compression,
-    ModelSpec,
-    PresetEpochs,
-    ReferenceSpec,
-    Spec,
-    StagePreset,
-    StageSpec,
-    TransformSpec,
-)
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.sweepfile.augmentation import TransformSpec
+from lightsweep.sweepfile.base import Spec
 from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.net import Architecture, ModelSpec, ReferenceSpec
 from lightsweep.sweepfile.search import Axis, Budget, Confirmation, EarlyStopping, Search
+from lightsweep.sweepfile.stages import Compression, PresetEpochs, StagePreset, StageSpec
 from lightsweep.sweepfile.sweep import Ablation, Resources, Sweep
 from lightsweep.trials import trial as module
 from lightsweep.trials.sources import training_code

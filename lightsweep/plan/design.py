@@ -1,0 +1,100 @@
+"""What a plan's arms are to one another, as plain content for the analysis; what data sets are called."""
+
+from collections import Counter
+from collections.abc import Mapping
+from operator import itemgetter
+from typing import Any
+
+from lightsweep.plan.arms import BASE, PLACEBO, SEED_OFFSET, factors, path_order
+from lightsweep.plan.plan import Plan
+from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.sweepfile.search import Search
+
+
+def dataset_labels(
+    planned: Plan, fingerprints: Mapping[DatasetSpec, str] | None = None
+) -> dict[DatasetSpec, str]:
+    """Say what each data set is called: by its name, and where two names agree by path and size as well.
+
+    Equal fingerprints are one data set, whatever it is called; without them, where the data is not here,
+    what is read from the same place in the same size.
+    """
+    groups: dict[str, list[DatasetSpec]] = {}
+    for spec in planned.infos:
+        images = spec.model_dump_json(include={"name", "path", "image_size"})
+        groups.setdefault(fingerprints[spec] if fingerprints else images, []).append(spec)
+    names = Counter(members[0].name for members in groups.values())
+    labels: dict[DatasetSpec, str] = {}
+    for members in groups.values():
+        first = members[0]
+        size = f"{first.image_size} pixels" if first.image_size else None
+        more = ", ".join(part for part in (first.path, size) if part)
+        label = f"{first.name} ({more})" if names[first.name] > 1 and more else first.name
+        labels |= dict.fromkeys(members, label)
+    return labels
+
+
+def design_tree(planned: Plan, fingerprints: Mapping[DatasetSpec, str] | None = None) -> dict[str, Any]:
+    """Return what the analysis must know of a plan's design, as plain content: `design.json`.
+
+    Args:
+        planned: The plan.
+        fingerprints: Of its data sets; without them `datasets` is empty.
+
+    """
+    sweep, ablation = planned.sweep, planned.sweep.ablation
+    labels = dataset_labels(planned, fingerprints)
+    first = {(trial.dataset, trial.arm): planned.costs[trial.trial_id] for trial in planned.trials}
+    varied = factors(ablation) if ablation else []
+    return {
+        "design": ablation.design if ablation else None,
+        "base": BASE if ablation else None,
+        "significance": ablation.significance if ablation else None,
+        "equivalence": ablation.equivalence if ablation else None,
+        "order": path_order(ablation) if ablation and ablation.design == "path" else None,
+        "seeds": sweep.seed_list,
+        "folds": sweep.folds,
+        "placebo": {"arm": PLACEBO, "offset": SEED_OFFSET} if ablation and ablation.placebo else None,
+        "factors": [
+            {
+                "name": factor.name,
+                "is_component": factor.is_component,
+                "levels": [BASE, *map(itemgetter(0), factor.alternatives)],
+            }
+            for factor in varied
+        ],
+        "arms": [
+            {
+                "dataset": labels[arm.dataset],
+                "arm": arm.name,
+                "changes": arm.changes,
+                "match": arm.match,
+                "levels": arm.levels,
+                "parameters": first[arm.dataset, arm.name].parameters,
+                "macs": first[arm.dataset, arm.name].macs,
+            }
+            for arm in planned.arms
+        ],
+        "search": _search_tree(sweep.search, sweep.seed_list) if sweep.search else None,
+        "test_images": {labels[spec]: info.test_count for spec, info in planned.infos.items()},
+        "classes": {labels[spec]: list(info.classes) for spec, info in planned.infos.items()},
+        "datasets": {
+            labels[spec]: {
+                "fingerprint": fingerprint,
+                **spec.model_dump(mode="json", include={"name", "path", "image_size"}),
+            }
+            for spec, fingerprint in reversed(list((fingerprints or {}).items()))  # the first gives the label
+        },
+    }
+
+
+def _search_tree(search: Search, seeds: tuple[int, ...]) -> dict[str, Any]:
+    """Return what the analysis must know of a search."""
+    kept = {"objectives", "limits", "sampler", "seed", "trials", "budget"}
+    return {
+        **search.model_dump(mode="json", include=kept),
+        "keys": list(search.space),
+        "early_stopping": search.early_stopping.compare if search.early_stopping else None,
+        "margin": search.confirmation.margin if search.confirmation else None,
+        "seeds": seeds,
+    }

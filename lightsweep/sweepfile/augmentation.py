@@ -1,0 +1,102 @@
+"""Settings of augmentation: transforms with their ranges, and named recipes of them."""
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Tag, model_validator
+
+from lightsweep.sweepfile.base import Fraction, Number, Spec, _shape_of, complain
+
+TransformName = Literal[
+    "rotate", "shift", "scale", "shear", "crop", "flip", "erase", "noise", "brightness", "contrast"
+]
+
+
+# unit and legal bounds of each transform's range
+TRANSFORM_RANGES: dict[str, tuple[str, float, float]] = {
+    "rotate": ("degrees", -180, 180),
+    "shift": ("fractions of the side", -1, 1),
+    "scale": ("factors", 0.1, 10),
+    "shear": ("degrees", -60, 60),
+    "crop": ("pixels", -64, 64),
+    "erase": ("fractions of the area", 0, 1),
+    "noise": ("standard deviations, white being 1", 0, 1),
+    "brightness": ("factors", 0, 10),
+    "contrast": ("factors", 0, 10),
+}
+
+
+class TransformSpec(Spec):
+    """One random image transform; its amount is drawn uniformly, anew for each image and epoch."""
+
+    transform: TransformName
+    """What is done; neighbouring rotate, shift, scale, shear, crop and flip are one resampling."""
+    range: tuple[Number, Number] | None = None
+    """Lowest and highest amount: degrees (rotate, shear), fractions of the side (shift), pixels (crop),
+    factors (scale, brightness, contrast), fractions of the area (erase), standard deviation (noise)."""
+    probability: Fraction = 1.0
+    """Share of the images that it is applied to."""
+
+    @model_validator(mode="after")
+    def _range_fits(self) -> "TransformSpec":
+        if self.transform == "flip":
+            if self.range is not None:
+                raise complain("flip takes no range, only a probability")
+            return self
+        unit, lowest, highest = TRANSFORM_RANGES[self.transform]
+        if self.range is None or not lowest <= self.range[0] <= self.range[1] <= highest:
+            raise complain(
+                f"{self.transform} needs a range [low, high] of {unit} from {lowest:g} to {highest:g}"
+            )
+        return self
+
+
+RecipeName = Literal[
+    "none",
+    "shift",
+    "rotate",
+    "affine",
+    "affine-strong",
+    "crop-flip",
+    "flip",
+    "erasing",
+    "noise",
+    "photometric",
+]
+
+
+# A recipe's name, or the transforms themselves.
+Augmentation = Annotated[
+    Annotated[RecipeName, Tag("name")] | Annotated[tuple[TransformSpec, ...], Tag("table")],
+    Discriminator(
+        _shape_of,
+        custom_error_type="shape",
+        custom_error_message="must be a recipe's name or a list of transforms",
+    ),
+]
+
+
+def _steps(probability: float = 1.0, **ranges: tuple[float, float] | None) -> tuple[TransformSpec, ...]:
+    return tuple(
+        TransformSpec.model_validate({"transform": name, "range": limits, "probability": probability})
+        for name, limits in ranges.items()
+    )
+
+
+RECIPES: dict[RecipeName, tuple[TransformSpec, ...]] = {
+    "none": (),
+    "shift": _steps(shift=(-0.1, 0.1)),
+    "rotate": _steps(rotate=(-10, 10)),
+    "affine": _steps(shear=(-5, 5), scale=(0.9, 1.1), rotate=(-10, 10), shift=(-0.1, 0.1)),
+    "affine-strong": _steps(shear=(-15, 15), scale=(0.75, 1.25), rotate=(-25, 25), shift=(-0.2, 0.2)),
+    "crop-flip": (*_steps(crop=(-4, 4)), *_steps(0.5, flip=None)),
+    "flip": _steps(0.5, flip=None),
+    "erasing": _steps(0.5, erase=(0.02, 0.25)),
+    "noise": _steps(noise=(0, 0.1)),
+    "photometric": _steps(brightness=(0.7, 1.3), contrast=(0.7, 1.3)),
+}
+"""The named recipes; the first transform of each is done first."""
+
+
+def transforms(augmentation: Augmentation) -> tuple[TransformSpec, ...]:
+    """Return the transforms of a recipe's name; transforms themselves are returned as they are."""
+    return RECIPES[augmentation] if isinstance(augmentation, str) else augmentation

@@ -1,0 +1,94 @@
+"""What all settings share: frozen, validated models, numbers with their bounds, errors that name a rule."""
+
+import difflib
+import unicodedata
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+
+def nearest(name: object, choices: Iterable[str]) -> str:
+    """Name the choice nearest to a name, as the end of an error message; all of them if none is near.
+
+    >>> nearest("filtres", ["filters", "kernel"])
+    'did you mean filters?'
+    """
+    known = sorted(choices)
+    match = difflib.get_close_matches(str(name), known, n=1)
+    return f"did you mean {match[0]}?" if match else f"there are {', '.join(known)}"
+
+
+class Spec(BaseModel):
+    """A frozen part of the sweep file; unknown keys are refused with the nearest known one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    hint = nearest(key, cls.model_fields)
+                    raise PydanticCustomError(
+                        "unknown_key", "unknown key: {hint}", {"key": str(key), "hint": hint}
+                    )
+        return data
+
+
+def complain(rule: str) -> PydanticCustomError:
+    """Return the error for a validator to raise: a rule of our own that a value breaks."""
+    return PydanticCustomError("rule", "{rule}", {"rule": rule})
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("float_type", "Input should be a valid number")
+    return value
+
+
+def _is_seen(name: str) -> str:
+    if all(unicodedata.category(character) in ("Cc", "Cf", "Zs", "Zl", "Zp") for character in name):
+        raise complain("must have a character that can be seen")
+    return name
+
+
+Named = AfterValidator(_is_seen)
+
+
+MOST_SEED = 2**53 - 1 - 1_000_000
+"""Seeds above it are other numbers in the page (JavaScript's are doubles); a placebo adds a million."""
+
+
+Seed = Annotated[int, Field(strict=True, ge=0, le=MOST_SEED)]
+
+
+Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
+
+
+Width = Annotated[int, Field(strict=True, ge=1, le=65_536)]
+
+
+Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_bool)]
+
+
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+
+
+BelowOne = Annotated[Number, Field(ge=0, lt=1)]
+
+
+Rate = Annotated[Number, Field(gt=0)]
+
+
+NotNegative = Annotated[Number, Field(ge=0)]
+
+
+def _shape_of(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "name"
+    if isinstance(value, list | tuple):
+        return "table"
+    return "mapping" if isinstance(value, dict | BaseModel) else None
