@@ -4,8 +4,8 @@ import os
 import sys
 from contextlib import suppress
 
-from lightsweep import supervise
 from lightsweep.cli import main as cli
+from lightsweep.system import supervise
 
 
 def main() -> None:

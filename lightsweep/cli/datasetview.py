@@ -13,7 +13,7 @@ from lightsweep.data.imagedata import Dataset
 from lightsweep.errors import InputError
 from lightsweep.runs.notes import shared_text
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.terminal import cell, say
+from lightsweep.system.terminal import cell, say
 
 SHOWN = 200  # classes
 FEW = 10

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -90,7 +91,7 @@ def run(
 ) -> int:
     """Plan, train in parallel on Ray, record, report. Run again to continue."""
     from lightsweep.distributed.session import remove_left_behind
-    from lightsweep.supervise import supervised
+    from lightsweep.system.supervise import supervised
 
     def work() -> int:
         from analysis.ablation.result import state_verdicts
@@ -353,6 +354,7 @@ def dashboard(folder: Path, port: int) -> None:
 def store(out: Path, prune: bool, limit: str | None) -> None:
     """Show what the stage store holds and which runs refer to it; cut it down."""
     from lightsweep.cli.planview import amount_text, print_store
+    from lightsweep.runs.references import references, refuse
     from lightsweep.runs.run import STORE
     from lightsweep.store import keeping as storekeeping
     from lightsweep.store.folder import FolderStore
@@ -361,15 +363,16 @@ def store(out: Path, prune: bool, limit: str | None) -> None:
     if not (out / STORE).is_dir():
         raise InputError(f"{out / STORE}: no such folder, so nothing is stored; --out says where runs are")
     opened, console = FolderStore(out / STORE), _console()
+    certain = partial(references, out, refuse)
     if prune:
-        removed = storekeeping.prune(opened, out)
+        removed = storekeeping.prune(opened, certain)
         _say(console, f"removed what no run refers to: {amount_text(removed)}")
     if limit is not None:
         if limit_bytes is not None:
-            removed = storekeeping.cut_to_limit(opened, out, (), limit_bytes)
+            removed = storekeeping.cut_to_limit(opened, certain, (), limit_bytes)
             _say(console, f"removed what was above the limit: {amount_text(removed)}")
         opened.set_limit(limit_bytes)  # last, so that a refusal leaves all as it was
-    print_store(storekeeping.summarise(opened, out), console)
+    print_store(storekeeping.summarise(opened, partial(references, out)), console)
 
 
 @cli.command()
@@ -476,7 +479,7 @@ def _plan_sweep(sweep: "Sweep", sweep_file: Path, data_dir: Path) -> "Plan":
     try:
         planned = plan(sweep, lambda spec: describe(spec, data_dir))
         if sweep.search:
-            from lightsweep.search.study import survey
+            from lightsweep.search.space import survey
 
             survey(planned)
         return planned
@@ -538,12 +541,12 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: object, *
 
 
 def _console() -> "Console":
-    from lightsweep.terminal import open_console
+    from lightsweep.system.terminal import open_console
 
     return open_console()
 
 
 def _say(console: "Console", text: str) -> None:
-    from lightsweep.terminal import say
+    from lightsweep.system.terminal import say
 
     say(console, text)

@@ -22,7 +22,7 @@ from lightsweep.runs.records import Record
 from lightsweep.runs.run import STORE, likely_device, load_all
 from lightsweep.store.folder import stage_file
 from lightsweep.store.keeping import Amount, Summary
-from lightsweep.terminal import cell, say
+from lightsweep.system.terminal import cell, say
 
 TREE_LINES = 200  # of a plan's stages in a terminal
 

@@ -18,10 +18,11 @@ from lightsweep.hashing import canonical_json
 from lightsweep.plan.design import design_tree
 from lightsweep.plan.plan import Plan
 from lightsweep.runs.records import Record
-from lightsweep.search.study import STUDY_FILE, Survey, copy_study, survey
+from lightsweep.search.database import STUDY_FILE, copy_study
+from lightsweep.search.space import Survey, survey
 from lightsweep.sweepfile.search import Axis, Search
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.terminal import cell
+from lightsweep.system.terminal import cell
 
 REASONS = 5  # that are printed why draws cannot be trained
 

@@ -44,6 +44,11 @@ class DatasetInfo:
     """Validation images that the data set brings along, beside its training images."""
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one image: channels, height, width."""
+        return self.channels, self.height, self.width
+
+    @property
     def size_text(self) -> str:
         """The images' size in words: 20×28 pixels, 1 channel."""
         return f"{self.width}×{self.height} pixels, {self.channels} channel{'s' if self.channels > 1 else ''}"

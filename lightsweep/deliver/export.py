@@ -25,7 +25,6 @@ from lightsweep.data import datasets
 from lightsweep.data.imagedata import Dataset, DatasetInfo, Images, as_tensor
 from lightsweep.deliver.netfile import SUFFIXES, Agreement, compare, first_line, make_file
 from lightsweep.errors import InputError, WriteError
-from lightsweep.files import UnreadableError, read_bytes, write_whole
 from lightsweep.hashing import canonical_json
 from lightsweep.nets.models import Net
 from lightsweep.plan.plan import Plan
@@ -34,8 +33,10 @@ from lightsweep.runs.records import Record
 from lightsweep.store.folder import stage_file
 from lightsweep.store.stagefile import DamagedResultError, StageResult
 from lightsweep.sweepfile.base import nearest
-from lightsweep.training.chain import final_net
-from lightsweep.trials.trial import Trial, stage_keys
+from lightsweep.system.files import UnreadableError, read_bytes, write_whole
+from lightsweep.training.stagenets import final_net
+from lightsweep.trials.keys import stage_keys
+from lightsweep.trials.trial import Trial
 
 CHECKED_IMAGES = 1000
 NAMED = 5  # trials in a message, at most
@@ -98,7 +99,7 @@ def export(
     info = dataset.info
     net = _net(run, trial, info, last)
     metadata = describe_file(run, found, dataset, key)
-    content = make_file(output.suffix, net, (info.channels, info.height, info.width), metadata)
+    content = make_file(output.suffix, net, info.shape, metadata)
     images, labels = some_images(dataset.test)
     agreements = []
 

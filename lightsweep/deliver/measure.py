@@ -21,14 +21,14 @@ from torch.profiler import ProfilerActivity, profile
 
 from lightsweep.deliver.netfile import make_file
 from lightsweep.errors import InputError, WriteError
-from lightsweep.files import write_text
 from lightsweep.hashing import canonical_json
 from lightsweep.plan.plan import Plan
 from lightsweep.runs.folder import RunFolder
 from lightsweep.runs.records import Record
 from lightsweep.store.stagefile import StageResult
-from lightsweep.training.chain import final_net
-from lightsweep.training.machine import cpu_name
+from lightsweep.system.files import write_text
+from lightsweep.system.machine import cpu_name
+from lightsweep.training.stagenets import final_net
 from lightsweep.trials.trial import Trial
 
 COSTS_FILE = "costs.json"
@@ -92,7 +92,7 @@ def measure_run(
             "dataset": net.dataset,
             "arms": list(net.arms),
             **asdict(planned.costs[net.trial.trial_id]),
-            **measure(module, (info.channels, info.height, info.width)),
+            **measure(module, info.shape),
         }
         tree["nets"].append(costs)
         on_net(number, len(nets), costs)

@@ -22,10 +22,11 @@ from lightsweep.runs.records import EPOCH_COLUMNS, DataIdentity, Record, record
 from lightsweep.store.claims import NoStore
 from lightsweep.store.folder import read_entry
 from lightsweep.store.stagefile import DamagedResultError, StageResult
+from lightsweep.system.machine import describe_machine, make_repeatable
 from lightsweep.training.attempt import attempt
-from lightsweep.training.machine import describe_machine, make_repeatable
 from lightsweep.training.outcome import Outcome
-from lightsweep.trials.trial import Trial, stage_keys
+from lightsweep.trials.keys import stage_keys
+from lightsweep.trials.trial import Trial
 
 STANDARD_ERRORS = 3.0
 """Elsewhere, other rounding leads training elsewhere: accuracies may differ by so many standard errors of

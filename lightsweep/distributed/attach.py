@@ -24,8 +24,8 @@ from lightsweep.distributed.watch import Watch
 from lightsweep.echo import one_line
 from lightsweep.errors import InputError
 from lightsweep.runs.placement import Room, first_share
-from lightsweep.supervise import end_descendants
 from lightsweep.sweepfile.sweep import Resources
+from lightsweep.system.supervise import end_descendants
 from lightsweep.trials.sources import PACKAGE_FOLDER
 
 WAITING_SAYS_SECONDS = 30.0

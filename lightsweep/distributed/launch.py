@@ -21,10 +21,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from lightsweep.distributed.code import refuse_other_code
 from lightsweep.distributed.data import NodesData, send
 from lightsweep.distributed.watch import Watch
-from lightsweep.distributed.worker import Worker
+from lightsweep.distributed.worker import Worker, refuse_other_code
 from lightsweep.errors import InputError, LostError, WriteError
 from lightsweep.runs.cluster import GoesOn, Job, Listener, Source
 from lightsweep.runs.placement import Placement

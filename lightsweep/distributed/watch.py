@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from lightsweep.errors import LostError
-from lightsweep.supervise import end_descendants, mean
+from lightsweep.system.supervise import end_descendants, mean
 
 INTERVAL_SECONDS = 0.5
 DYING_SECONDS = 3.0

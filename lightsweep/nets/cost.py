@@ -9,13 +9,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from lightsweep.nets.blocks import block_names, compressed, network_of, trainable_blocks
+from lightsweep.nets.blocks import compressed
 from lightsweep.nets.compress import matrix_layers, pruned_count
 from lightsweep.nets.models import Net, PointwiseHead, Submodel, build
-from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.net import NetSpec, Network, ReferenceSpec
-from lightsweep.sweepfile.stages import Compression, PruneStage, QuantiseStage
-from lightsweep.trials.stages import stage_table
+from lightsweep.sweepfile.stages import Compression
 
 TIMED = 30
 
@@ -71,7 +69,7 @@ def cost(
     return Cost(
         parameters=numbers - pruned,
         total_parameters=numbers + sum(x.numel() for x in net.buffers() if x.is_floating_point()),
-        macs=sum(_macs_by_block(model, shape, classes, "fused").values()),
+        macs=sum(macs_by_block(model, shape, classes, "fused").values()),
         weight_bytes=int8_bytes if is_int8 else stored(4) + others,
         int8_bytes=int8_bytes,
         training_bytes=12 * (numbers - pruned),
@@ -108,33 +106,6 @@ def latency_ms(
     return 1000 * least
 
 
-def training_macs(spec: ArmSpec, shape: tuple[int, int, int], classes: int) -> int:
-    """Count multiply-accumulates of training on one image in all epochs of all stages, at the most.
-
-    Forward each block once; backward once for the weights of a block that trains, and once for its
-    input where a block before it trains. Evaluation is not counted, nor is it taken off that a frozen
-    block's maps are kept or that a stage stops early.
-
-    Raises:
-        InputError: The filters are too many for the image, or a stage trains nothing.
-
-    """
-    total = 0
-    for stage in stage_table(spec):
-        network = network_of(stage)
-        is_compressing = isinstance(stage, PruneStage | QuantiseStage)
-        model = compressed(spec.model, spec.compression if is_compressing else None)
-        macs = _macs_by_block(model, shape, classes, network)
-        names, trainable = block_names(model, network), trainable_blocks(stage, model)
-        backward = 0
-        for place, name in enumerate(names):
-            sub = name.partition(".")[0] + "."  # a., b., or the layers after fusion, which see both
-            before = [other for other in names[:place] if other.startswith(sub) or "." not in name]
-            backward += macs[name] * ((name in trainable) + any(other in trainable for other in before))
-        total += stage.epochs * (sum(macs.values()) + backward)
-    return total
-
-
 @lru_cache(maxsize=4)
 def _untrained(model: NetSpec, shape: tuple[int, int, int], classes: int, network: Network) -> Net:
     """Return a net to count, without making its weights; its numbers are counted, then its MACs."""
@@ -143,7 +114,7 @@ def _untrained(model: NetSpec, shape: tuple[int, int, int], classes: int, networ
 
 
 @lru_cache(maxsize=4096)
-def _macs_by_block(
+def macs_by_block(
     model: NetSpec, shape: tuple[int, int, int], classes: int, network: Network
 ) -> dict[str, int]:
     """Count multiply-accumulates by block: a weight is used once for each position of its layer's output."""

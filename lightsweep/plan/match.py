@@ -10,13 +10,14 @@ from pydantic import ValidationError
 from lightsweep.data.imagedata import DatasetInfo
 from lightsweep.data.splits import held_out
 from lightsweep.errors import InputError
-from lightsweep.nets.cost import cost, training_macs
+from lightsweep.nets.cost import cost
 from lightsweep.plan.arms import Arm
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.net import ModelSpec, ReferenceSpec
 from lightsweep.sweepfile.reading import describe_validation
 from lightsweep.sweepfile.stages import StagePreset
+from lightsweep.trials.cost import training_macs
 
 FARTHEST = 1.3  # how far the first block's filters may lie from where the arm's own shape has them, a factor
 TRIED = 64  # about so many counts of the first block's filters; below twice as many, each
@@ -41,7 +42,7 @@ def task_of(dataset: DatasetSpec, info: DatasetInfo, folds: int | None) -> Task:
     left_out = held_out(dataset, info.train_count, info.validation_count, folds)
     images = max(1, info.train_count - left_out)  # what cannot be split is refused where it is split
     return Task(
-        shape=(info.channels, info.height, info.width),
+        shape=info.shape,
         classes=len(info.classes),
         images=images if dataset.train_limit is None else min(images, dataset.train_limit),
     )

@@ -14,8 +14,9 @@ from lightsweep.plan.arms import BASE, Arm, apply_changes, arms
 from lightsweep.plan.match import matched, task_of
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep
+from lightsweep.trials.keys import stage_keys
 from lightsweep.trials.stages import stage_table
-from lightsweep.trials.trial import Trial, stage_keys
+from lightsweep.trials.trial import Trial
 
 
 @dataclass(frozen=True)

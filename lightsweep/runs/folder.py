@@ -22,7 +22,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from lightsweep.errors import InputError, WriteError
-from lightsweep.files import (
+from lightsweep.runs.environment import describe_environment
+from lightsweep.runs.records import EPOCH_COLUMNS, STAGE_COLUMNS, TRIAL_COLUMNS, Record, read_record
+from lightsweep.sweepfile.reading import dump_sweep, load_sweep
+from lightsweep.sweepfile.sweep import Sweep
+from lightsweep.system.files import (
     UnreadableError,
     append_line,
     open_plain,
@@ -32,10 +36,6 @@ from lightsweep.files import (
     write_together,
     write_whole,
 )
-from lightsweep.runs.environment import describe_environment
-from lightsweep.runs.records import EPOCH_COLUMNS, STAGE_COLUMNS, TRIAL_COLUMNS, Record, read_record
-from lightsweep.sweepfile.reading import dump_sweep, load_sweep
-from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trials.trial import Trial
 
 

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 
 from lightsweep.echo import masked, one_line
-from lightsweep.files import open_to_append
-from lightsweep.terminal import say
+from lightsweep.system.files import open_to_append
+from lightsweep.system.terminal import say
 from lightsweep.training.outcome import Outcome
 from lightsweep.trials.trial import Trial
 

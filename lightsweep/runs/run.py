@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,6 @@ from rich.console import Console
 from lightsweep.data import datasets
 from lightsweep.data.imagedata import Dataset
 from lightsweep.errors import InputError, LostError, WriteError
-from lightsweep.files import UnreadableError
 from lightsweep.plan.design import dataset_labels, design_tree
 from lightsweep.plan.plan import Plan, check_splits, plan_keys, with_trials
 from lightsweep.runs.cluster import Cluster, GoesOn, Job, Listener
@@ -23,6 +23,7 @@ from lightsweep.runs.notes import data_notes
 from lightsweep.runs.placement import Placement, Slots, slots
 from lightsweep.runs.progress import Progress
 from lightsweep.runs.records import DataIdentity, Record, SearchPart, outcome_of, record
+from lightsweep.runs.references import references, refuse
 from lightsweep.store.claims import LookUps, NotStoredError
 from lightsweep.store.folder import FolderStore
 from lightsweep.store.keeping import cut_to_limit
@@ -31,16 +32,19 @@ from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.reading import dump_sweep
 from lightsweep.sweepfile.search import ACCURACY
 from lightsweep.sweepfile.sweep import Resources
-from lightsweep.terminal import say
+from lightsweep.system.files import UnreadableError
+from lightsweep.system.terminal import say
 from lightsweep.training.attempt import Attempt, attempt
 from lightsweep.training.outcome import Outcome
+from lightsweep.trials.keys import stage_keys
 from lightsweep.trials.sources import source_fingerprint, training_sources
-from lightsweep.trials.trial import Trial, stage_keys
+from lightsweep.trials.trial import Trial
 
 if TYPE_CHECKING:
     from lightsweep.runs.tracking import Trackers
+    from lightsweep.search.draws import Draw
     from lightsweep.search.halving import Rungs
-    from lightsweep.search.study import Draw, Study
+    from lightsweep.search.study import Study
 
 STORE = ".stages"
 PATIENCE_SECONDS, AT_CTRL_C_SECONDS = 60.0, 3.0  # with a tracker that shows nothing more
@@ -176,7 +180,7 @@ def _keep_to_limit(
     if limit is None:
         return
     try:
-        went = cut_to_limit(store, out, protected_keys, limit)
+        went = cut_to_limit(store, partial(references, out, refuse), protected_keys, limit)
     except InputError as error:
         progress.say(f"warning: the store is not cut to its limit: {error}")
         return

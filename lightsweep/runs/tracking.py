@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lightsweep.errors import InputError
-from lightsweep.files import read_text, refuse_link, write_text
 from lightsweep.runs.records import Record
 from lightsweep.sweepfile.sweep import TrackerName
+from lightsweep.system.files import read_text, refuse_link, write_text
 
 EPOCH_METRICS = ("val_accuracy", "train_accuracy", "val_loss", "train_loss", "learning_rate")
 FINAL_METRICS = (

@@ -6,7 +6,10 @@ axis with 1 and true among them, which Optuna takes for one), and a key whose co
 asked at all.
 """
 
+import random
+import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +17,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from lightsweep.errors import InputError
 from lightsweep.hashing import canonical_json
+from lightsweep.nets.cost import Cost
+from lightsweep.plan.plan import Plan
+from lightsweep.search.draws import configure, search_of
+from lightsweep.seeding import derive
 from lightsweep.sweepfile.base import nearest
 from lightsweep.sweepfile.search import Axis, identity
 
@@ -168,3 +175,80 @@ def _describe(axis: Axis) -> str:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else canonical_json(value)
+
+
+SURVEYED = 200
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a space holds, from so many random draws."""
+
+    draws: int
+    feasible: int
+    reasons: dict[str, int]
+    """Why others cannot be trained, and how many."""
+    parameters: tuple[int, ...]
+    """Of the feasible draws, ascending."""
+    start: tuple[tuple[dict[str, Any], Cost], ...]
+    """Changes and cost of each configuration to start from."""
+
+
+def survey(planned: Plan) -> Survey:
+    """Draw from a search's space at random, without training, to check it and to say what it holds.
+
+    Raises:
+        InputError: A key is none of base's, a configuration to start from is not in the space or cannot be
+            trained, or no draw can be trained.
+
+    """
+    sweep, search = planned.sweep, search_of(planned.sweep)
+    info = planned.infos[sweep.dataset]
+    base = sweep.base.model_dump(mode="json")
+    for key in search.space:
+        if key.split(".")[0] == "dataset":
+            raise InputError(f"search.space.{key}: a search is on one data set; drop this key")
+    stream = random.Random(derive(search.seed, "survey"))
+    reasons: dict[str, int] = {}
+    sizes: list[int] = []
+    for _ in range(SURVEYED):
+        changes = choose(search.space, base, lambda _, distribution: _random_value(stream, distribution))
+        try:
+            its_cost = configure(sweep, info, changes)[1]
+        except InputError as error:
+            if "no such key below base" in str(error) or "unknown key" in str(error):
+                raise
+            text = re.sub(r" = (\[[^]]*\]|[^:]*)(?=:)", "", str(error))  # the rule, whatever the value
+            reasons[text] = reasons.get(text, 0) + 1
+            continue
+        over = [key for key, limit in search.limits.items() if getattr(its_cost, key, 0) > limit]
+        if over:
+            text = f"above the limit of {over[0]}"
+            reasons[text] = reasons.get(text, 0) + 1
+        else:
+            sizes.append(its_cost.parameters)
+    if not sizes:
+        most = max(reasons, key=lambda reason: reasons[reason])
+        raise InputError(f"search.space: none of {SURVEYED} random draws can be trained; most often: {most}")
+    start = []
+    for number, changes in enumerate(search.start_from):
+        place = f"search.start_from.{number}"
+        parameters_of(search.space, base, changes, place)
+        try:
+            start.append((changes, configure(sweep, info, changes)[1]))
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from None
+    return Survey(SURVEYED, len(sizes), reasons, tuple(sorted(sizes)), tuple(start))
+
+
+def _random_value(stream: random.Random, distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return stream.choice(distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    low, high = distribution.low, distribution.high
+    if distribution.log:
+        value = low * (high / low) ** stream.random()
+        return round(value) if isinstance(distribution, IntDistribution) else value
+    if distribution.step:
+        return low + distribution.step * stream.randint(0, int((high - low) / distribution.step + 1e-9))
+    return stream.uniform(low, high)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lightsweep.errors import WriteError
-from lightsweep.store.claims import Answer, unpack
+from lightsweep.store.claims import ClaimReply, unpack
 from lightsweep.store.folder import CHECKPOINT, RESULT, FolderStore
 from lightsweep.store.stagefile import Checkpoint, StageResult
 
@@ -25,7 +25,7 @@ _OWNED, _ENDED, _MADE = "owned", "ended", "made"
 
 @dataclass(frozen=True)
 class Reply:
-    """`store.Answer` as bytes."""
+    """`store.ClaimReply` as bytes."""
 
     result: bytes | None
     checkpoint: bytes | None
@@ -154,7 +154,7 @@ class BrokerStore:
         """
         self.ask, self.owner, self.checkpoint_seconds = ask, owner, checkpoint_seconds
 
-    def claim(self, key: str) -> Answer:
+    def claim(self, key: str) -> ClaimReply:
         """Return a key's result or, without one, the right to make it; waits while another trial does."""
         reply: Reply = self.ask("claim", key, self.owner)
         answer = unpack(key, reply.result, reply.checkpoint, partial(self.discard, key))

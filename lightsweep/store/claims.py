@@ -11,7 +11,7 @@ from lightsweep.store.stagefile import Checkpoint, DamagedResultError, StageResu
 
 
 @dataclass(frozen=True)
-class Answer:
+class ClaimReply:
     """What a store says to who asks for a key: its result, or that it is theirs to make."""
 
     result: StageResult | None = None
@@ -31,7 +31,7 @@ class StageStore(Protocol):
     gives_weights: bool
     """Whether results come with their weights."""
 
-    def claim(self, key: str) -> Answer:
+    def claim(self, key: str) -> ClaimReply:
         """Return a key's result or, without one, make the caller the only one who makes it."""
 
     def put(self, key: str, result: StageResult) -> None:
@@ -53,9 +53,9 @@ class NoStore:
     checkpoint_seconds = math.inf
     gives_weights = True
 
-    def claim(self, key: str) -> Answer:
+    def claim(self, key: str) -> ClaimReply:
         """Return that there is nothing."""
-        return Answer()
+        return ClaimReply()
 
     def put(self, key: str, result: StageResult) -> None:
         """Forget it."""
@@ -72,19 +72,19 @@ class NoStore:
 
 def unpack(
     key: str, result: bytes | None, checkpoint: bytes | None, discard: Callable[[str, str], None]
-) -> Answer:
+) -> ClaimReply:
     """Return an answer from bytes; what cannot be read is not in it, but discarded by its kind and why."""
     if result is not None:
         try:
-            return Answer(StageResult.from_bytes(result, key))
+            return ClaimReply(StageResult.from_bytes(result, key))
         except DamagedResultError as error:
             discard(RESULT, str(error))
     if checkpoint is not None:
         try:
-            return Answer(checkpoint=Checkpoint.from_bytes(checkpoint, key))
+            return ClaimReply(checkpoint=Checkpoint.from_bytes(checkpoint, key))
         except DamagedResultError as error:
             discard(CHECKPOINT, str(error))
-    return Answer()
+    return ClaimReply()
 
 
 class LocalStore:
@@ -95,7 +95,7 @@ class LocalStore:
     def __init__(self, folder: FolderStore, checkpoint_seconds: float = 10.0) -> None:
         self.folder, self.checkpoint_seconds = folder, checkpoint_seconds
 
-    def claim(self, key: str) -> Answer:
+    def claim(self, key: str) -> ClaimReply:
         """Return a key's result; no other process is waited for."""
         stored = self.folder.read(key), self.folder.read(key, CHECKPOINT)
         return unpack(key, *stored, partial(self.folder.discard, key))
@@ -129,7 +129,7 @@ class LookUps:
     def __init__(self, folder: FolderStore) -> None:
         self.folder = folder
 
-    def claim(self, key: str) -> Answer:
+    def claim(self, key: str) -> ClaimReply:
         """Return a key's result.
 
         Raises:
@@ -139,7 +139,7 @@ class LookUps:
         data = self.folder.read(key)
         if data is None:
             raise NotStoredError(key)
-        return Answer(StageResult.from_bytes(data, key, with_weights=False))
+        return ClaimReply(StageResult.from_bytes(data, key, with_weights=False))
 
     def put(self, key: str, result: StageResult) -> None:
         """Never called."""

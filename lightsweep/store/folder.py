@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightsweep.errors import WriteError
-from lightsweep.files import UnreadableError, read_bytes, read_text, write_text
 from lightsweep.store.stagefile import Checkpoint, DamagedResultError, StageResult
+from lightsweep.system.files import UnreadableError, read_bytes, read_text, write_text
 
 RESULT, CHECKPOINT, TEMPORARY = ".stage", ".checkpoint", ".tmp"
 _KEY = re.compile(r"[0-9a-f]{64}")

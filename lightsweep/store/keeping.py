@@ -1,19 +1,15 @@
-"""What the stage store holds, which runs refer to it, and what may go.
+"""What the stage store holds and what may go.
 
-A run refers to the keys of its plan and of its trials' records: those that were made on another device
-have other keys. What goes costs training time at most, for the records stay in the run folders.
+Which runs refer to which keys is an argument. What is removed costs training time at most: the records stay in
+the run folders.
 """
 
 import re
-import warnings
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from lightsweep.errors import InputError
-from lightsweep.files import UnreadableError
-from lightsweep.runs.folder import RunFolder
 from lightsweep.store.folder import Entry, FolderStore
 
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([a-z]+)")
@@ -54,48 +50,14 @@ class Summary:
     unreferenced: Amount
 
 
-def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=3)
+References = Callable[[], Mapping[str, Sequence[str]]]
+"""Return, for each stage key, the names of the runs that refer to it."""
 
 
-def _refuse(text: str) -> NoReturn:
-    raise InputError(f"{text} (nothing was removed)")
-
-
-def references(out: Path, on_unknown: Callable[[str], None] = _warn) -> dict[str, list[str]]:
-    """Return for each stage key the names of the runs under a folder that refer to it.
-
-    Args:
-        out: Folder of run folders.
-        on_unknown: Called with a line for each run of which that cannot be told.
-
-    """
-    found: dict[str, list[str]] = {}
-    for folder in sorted(out.iterdir()):
-        if not (folder / "plan.json").exists():
-            continue  # no run's folder
-        try:
-            keys = _keys(RunFolder(folder))
-        except UnreadableError as error:
-            on_unknown(f"{error}; until then what its run refers to is unknown")
-            continue
-        for key in keys:
-            found.setdefault(key, []).append(folder.name)
-    return found
-
-
-def _keys(run: RunFolder) -> set[str]:
-    planned, records = run.planned(), run.records()
-    kept = [records[trial["trial_id"]] for trial in planned if trial["trial_id"] in records]
-    return {key for trial in planned for key in trial["keys"]} | {
-        row["key"] for record in kept for row in record.stages if row["key"]
-    }
-
-
-def summarise(store: FolderStore, out: Path) -> Summary:
-    """Return what a store holds, and which of the runs under a folder refer to it."""
+def summarise(store: FolderStore, references: References) -> Summary:
+    """Return what a store holds, and which runs refer to it."""
     entries = list(store.entries())
-    referring = references(out)
+    referring = references()
     held: dict[str, list[Entry]] = {run: [] for runs in referring.values() for run in runs}
     for entry in entries:
         for run in referring.get(entry.key, ()):
@@ -109,7 +71,7 @@ def summarise(store: FolderStore, out: Path) -> Summary:
             Share(
                 run,
                 _amount(held[run]),
-                sum(entry.size_bytes for entry in held[run] if referring[entry.key] == [run]),
+                sum(entry.size_bytes for entry in held[run] if list(referring[entry.key]) == [run]),
             )
             for run in sorted(held)
         ),
@@ -117,24 +79,26 @@ def summarise(store: FolderStore, out: Path) -> Summary:
     )
 
 
-def prune(store: FolderStore, out: Path) -> Amount:
-    """Remove what no run under a folder refers to, but for what is being made just now.
+def prune(store: FolderStore, references: References) -> Amount:
+    """Remove what no run refers to, except what is being made just now.
 
     Raises:
         InputError: It cannot be told what some run refers to, or the store cannot be written.
 
     """
     entries = list(store.entries())  # before the plans: a run writes its plan before it makes anything
-    referring = references(out, _refuse)
+    referring = references()
     return _amount(store.remove([entry for entry in entries if entry.key not in referring]))
 
 
-def cut_to_limit(store: FolderStore, out: Path, protected_keys: Collection[str], limit_bytes: int) -> Amount:
+def cut_to_limit(
+    store: FolderStore, references: References, protected_keys: Collection[str], limit_bytes: int
+) -> Amount:
     """Remove entries of a store that is too large, the oldest first, but first what no run refers to.
 
     Args:
         store: What is cut.
-        out: Folder of the run folders.
+        references: Asked only if something must go; may refuse with an InputError.
         protected_keys: What stays, whatever the limit: the plan of the run at work.
         limit_bytes: Of results and checkpoints together.
 
@@ -147,7 +111,7 @@ def cut_to_limit(store: FolderStore, out: Path, protected_keys: Collection[str],
     left_bytes = _amount(entries).size_bytes
     if left_bytes <= limit_bytes:
         return Amount(0, 0)
-    referring = references(out, _refuse)
+    referring = references()
     removed: list[Entry] = []
     for entry in sorted(entries, key=lambda entry: (entry.key in referring, entry.modified, entry.path)):
         if left_bytes <= limit_bytes:

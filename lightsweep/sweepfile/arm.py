@@ -11,7 +11,7 @@ from pydantic import Discriminator, Field, Tag, field_validator
 
 from lightsweep.sweepfile.augmentation import Augmentation
 from lightsweep.sweepfile.base import Count, Spec, complain
-from lightsweep.sweepfile.net import ModelSpec, ReferenceSpec, _kind_of_net
+from lightsweep.sweepfile.net import ModelSpec, ReferenceSpec, kind_of_net
 from lightsweep.sweepfile.stages import Compression, StagePreset, Stages
 
 
@@ -20,7 +20,7 @@ class ArmSpec(Spec):
 
     model: Annotated[
         Annotated[ModelSpec, Tag("submodels")] | Annotated[ReferenceSpec, Tag("reference")],
-        Discriminator(_kind_of_net),
+        Discriminator(kind_of_net),
     ] = ModelSpec()
     """The net: submodels and their fusion, or a reference net (`architecture`)."""
     augmentation: Augmentation = "affine"

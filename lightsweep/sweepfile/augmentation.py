@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Tag, model_validator
 
-from lightsweep.sweepfile.base import Fraction, Number, Spec, _shape_of, complain
+from lightsweep.sweepfile.base import Fraction, Number, Spec, complain, kind_of_setting
 
 TransformName = Literal[
     "rotate", "shift", "scale", "shear", "crop", "flip", "erase", "noise", "brightness", "contrast"
@@ -68,7 +68,7 @@ RecipeName = Literal[
 Augmentation = Annotated[
     Annotated[RecipeName, Tag("name")] | Annotated[tuple[TransformSpec, ...], Tag("table")],
     Discriminator(
-        _shape_of,
+        kind_of_setting,
         custom_error_type="shape",
         custom_error_message="must be a recipe's name or a list of transforms",
     ),

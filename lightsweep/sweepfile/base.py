@@ -86,7 +86,8 @@ Rate = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
 
 
-def _shape_of(value: Any) -> str | None:
+def kind_of_setting(value: Any) -> str | None:
+    """Return whether a setting is a name, a table (list) or a mapping; None for anything else."""
     if isinstance(value, str):
         return "name"
     if isinstance(value, list | tuple):

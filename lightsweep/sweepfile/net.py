@@ -163,7 +163,8 @@ class ReferenceSpec(Spec):
 NetSpec = ModelSpec | ReferenceSpec
 
 
-def _kind_of_net(value: Any) -> str:
+def kind_of_net(value: Any) -> str:
+    """Return reference or submodels, from settings or a spec."""
     is_reference = "architecture" in value if isinstance(value, dict) else isinstance(value, ReferenceSpec)
     return "reference" if is_reference else "submodels"
 

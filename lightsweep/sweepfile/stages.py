@@ -12,8 +12,8 @@ from lightsweep.sweepfile.base import (
     Number,
     Rate,
     Spec,
-    _shape_of,
     complain,
+    kind_of_setting,
 )
 
 Loss = Literal["heads", "head-a", "head-b", "fused"]
@@ -99,7 +99,7 @@ Stages = Annotated[
     | Annotated[StagePreset, Tag("mapping")]
     | Annotated[tuple[StageSpec, ...], Field(min_length=1), Tag("table")],
     Discriminator(
-        _shape_of,
+        kind_of_setting,
         custom_error_type="shape",
         custom_error_message="must be a preset's name, a preset with its epochs, or a list of stages",
     ),

@@ -12,10 +12,9 @@ import torch
 from lightsweep.data.imagedata import Dataset
 from lightsweep.errors import InputError, MachineError, WriteError
 from lightsweep.store.claims import NotStoredError, StageStore
-from lightsweep.training.chain import trial_steps
-from lightsweep.training.ledger import StageEntry
+from lightsweep.system.machine import require_gpu
+from lightsweep.training.chain import StageEntry, trial_steps
 from lightsweep.training.loop import DivergedError
-from lightsweep.training.machine import require_gpu
 from lightsweep.training.outcome import Outcome, completed, early_stopped, failed
 from lightsweep.trials.trial import Trial
 

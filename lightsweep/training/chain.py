@@ -6,38 +6,70 @@ The test images are touched here, in `_assess`, at the end of a trial, and nowhe
 import base64
 import time
 from collections.abc import Generator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lightsweep.data.imagedata import Dataset, DatasetInfo, Images, as_tensor
+from lightsweep.data.imagedata import Dataset, Images, as_tensor
 from lightsweep.data.splits import split
 from lightsweep.errors import WriteError
-from lightsweep.nets.blocks import compressed, network_of
-from lightsweep.nets.compress import prune_filters, prune_weights, quantise, shape_as_quantised
-from lightsweep.nets.models import Net, build, fuse
+from lightsweep.nets.blocks import network_of
+from lightsweep.nets.compress import prune_weights, quantise
+from lightsweep.nets.models import Net, build
 from lightsweep.seeding import derive
-from lightsweep.store.claims import Answer, StageStore
+from lightsweep.store.claims import ClaimReply, StageStore
 from lightsweep.store.folder import CHECKPOINT, RESULT
 from lightsweep.store.stagefile import Checkpoint, StageResult
 from lightsweep.sweepfile.augmentation import transforms
-from lightsweep.sweepfile.net import ModelSpec, NetSpec, Network
 from lightsweep.sweepfile.stages import PruneStage, QuantiseStage, StageSpec
+from lightsweep.system.machine import allow_tf32, describe_machine
 from lightsweep.training.batches import EVALUATION_BATCH, Source, Split, channel_statistics
-from lightsweep.training.ledger import StageEntry, TrialResult
 from lightsweep.training.loop import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
-from lightsweep.training.machine import allow_tf32, describe_machine
-from lightsweep.training.stagecheck import fault_of_checkpoint, fault_of_result
+from lightsweep.training.stagecheck import fault_of
+from lightsweep.training.stagenets import final_net, go_on, model_of, moved, weights_of
+from lightsweep.trials.keys import stage_keys
 from lightsweep.trials.sources import source_fingerprint
-from lightsweep.trials.trial import Trial, stage_keys
+from lightsweep.trials.trial import Trial
 
 CALIBRATION_IMAGES = 1024
 MOST_DISCARDED = 4  # of one stage, in a row: a result and a checkpoint, and what others put there meanwhile
+
+
+@dataclass(frozen=True)
+class StageEntry:
+    """How a trial came by a stage's result, or by its assessment: a line of the ledger."""
+
+    stage_index: int
+    """From 0; the assessment comes after the last stage."""
+    key: str
+    origin: Literal["trained", "continued", "stored"]
+    """Made here from the stage's start or from a checkpoint, or looked up."""
+    epochs: int
+    """Of the result."""
+    epochs_trained: int
+    """Of these, how many were trained here."""
+    seconds: float
+    """That the result took where it was made."""
+    waited_seconds: float
+    """For somebody else who was making it."""
+    provenance: dict[str, Any]
+    """Where and when the result was made."""
+    warning: str | None = None
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What became of a trial: a result per stage and, last, the assessment."""
+
+    stages: tuple[StageResult, ...]
+    assessment: StageResult
+    entries: tuple[StageEntry, ...]
+    """For each stage and, last, for the assessment."""
 
 
 def run_trial(trial: Trial, dataset: Dataset, store: StageStore, device: torch.device) -> TrialResult:
@@ -113,7 +145,7 @@ class _Chain:
         self.trial, self.dataset, self.device, self.keys = trial, dataset, device, keys
         self._splits: tuple[Split, Split] | None = None
 
-    def claim(self, index: int, store: StageStore) -> Answer:
+    def claim(self, index: int, store: StageStore) -> ClaimReply:
         """Claim a stage, or the assessment; what is stored for it and cannot be of it is discarded.
 
         Raises:
@@ -125,28 +157,13 @@ class _Chain:
             answer = store.claim(key)
             warnings += [answer.warning] if answer.warning else []
             kind = RESULT if answer.result is not None else CHECKPOINT
-            fault = self._fault(index, answer, store.gives_weights)
+            fault = fault_of(answer, self.trial, index, self.dataset.info, store.gives_weights)
             if fault is None:
                 return replace(answer, warning="; ".join(warnings) or None)
             store.discard(key, kind, fault)
             if kind == CHECKPOINT:
                 store.release(key)
         raise WriteError(f"stage {key}: what is stored for it is of no use and cannot be removed ({fault})")
-
-    def _fault(self, index: int, answer: Answer, with_weights: bool) -> str | None:
-        """Say why what is stored for a stage cannot be of it; None if it can, or nothing is stored."""
-        info, stages = self.dataset.info, self.trial.stages
-        stage = stages[index] if index < len(stages) else None
-        if answer.result is not None:
-            expected = _blank(self.trial, info, stage).state_dict() if stage and with_weights else None
-            return fault_of_result(answer.result, stage, info, expected)
-        if answer.checkpoint is None:
-            return None
-        if stage is None or isinstance(stage, QuantiseStage):
-            return "it is of a stage that has no epochs"
-        net, model = _blank(self.trial, info, stage), _model_of(self.trial, stage)
-        parameters = StageState.begin(net, model, stage).parameters()
-        return fault_of_checkpoint(answer.checkpoint, stage, net, parameters)
 
     def splits(self) -> tuple[Split, Split]:
         """Return the training and the validation split."""
@@ -169,14 +186,20 @@ class _Chain:
         """
         stage = self.trial.stages[index]
         if previous is not None:
-            net = _go_on(self.trial, self.dataset.info, stage, previous)
+            net = go_on(self.trial, self.dataset.info, stage, previous)
         else:
-            net = _build(self.trial, self.dataset.info, self.trial.spec.model, network_of(stage))
+            net = build(
+                self.trial.spec.model,
+                self.dataset.info.shape,
+                len(self.dataset.info.classes),
+                network_of(stage),
+                self.trial.seed,
+            )
             mean, deviation = channel_statistics(self.splits()[0])
             net.load_state_dict({"mean": mean, "deviation": deviation}, strict=False)
         if isinstance(stage, PruneStage) and stage.prune == "weights":
             prune_weights(net, stage.amount)
-        return _moved(net, self.device)
+        return moved(net, self.device)
 
     def make(
         self,
@@ -218,7 +241,7 @@ class _Chain:
         That it diverged is a result, too: it would again.
         """
         stage, spec = self.trial.stages[index], self.trial.spec
-        net, model = self.start(index, results[-1] if results else None), _model_of(self.trial, stage)
+        net, model = self.start(index, results[-1] if results else None), model_of(self.trial, stage)
         state = StageState.begin(net, model, stage)
         if checkpoint:
             state.go_on_from(checkpoint)
@@ -240,7 +263,7 @@ class _Chain:
         except DivergedError as error:
             metrics, weights = {"diverged": str(error)}, {}
         else:
-            metrics, weights = _stage_metrics(stage, state.records), _weights(net)
+            metrics, weights = _stage_metrics(stage, state.records), weights_of(net)
         return StageResult(weights, [asdict(record) for record in state.records], metrics)
 
     def quantise(self, index: int, last: StageResult) -> StageResult:
@@ -253,11 +276,11 @@ class _Chain:
         result = evaluate(net, Source(validation))
         metrics = {"val_accuracy": result.accuracies[0], "val_loss": result.losses[0], "kept_epoch": 0}
         network = network_of(self.trial.stages[index])
-        return StageResult(weights=_weights(net), metrics={"network": network, **metrics})
+        return StageResult(weights=weights_of(net), metrics={"network": network, **metrics})
 
     def assess(self, last: StageResult) -> StageResult:
         """Evaluate the final net on training, validation and, for the only time, test images."""
-        net = _moved(final_net(self.trial, self.dataset.info, last), self.device)
+        net = moved(final_net(self.trial, self.dataset.info, last), self.device)
         training, validation = self.splits()
         everything = _split(self.dataset.test, np.arange(len(self.dataset.test.labels)), self.device)
         results = {
@@ -271,63 +294,6 @@ class _Chain:
         metrics["test_confusion"] = _confusion(labels, predictions, len(self.dataset.info.classes))
         metrics["test_hits"] = base64.b64encode(np.packbits(predictions == labels).tobytes()).decode()
         return StageResult(weights={}, metrics=metrics)
-
-
-def final_net(trial: Trial, info: DatasetInfo, last: StageResult) -> Net:
-    """Return the net that a trial ends with, on the processor, in evaluation mode.
-
-    Args:
-        trial: The trial.
-        info: Of its data set.
-        last: The result of its last stage.
-
-    """
-    return _go_on(trial, info, None, last).eval()
-
-
-def _build(trial: Trial, info: DatasetInfo, model: NetSpec, network: Network) -> Net:
-    return build(model, (info.channels, info.height, info.width), len(info.classes), network, trial.seed)
-
-
-def _blank(trial: Trial, info: DatasetInfo, stage: StageSpec) -> Net:
-    """Return a stage's net without numbers, which takes no memory."""
-    with torch.device("meta"):
-        net = _build(trial, info, _model_of(trial, stage), network_of(stage))
-        if isinstance(stage, QuantiseStage):
-            shape_as_quantised(net)
-    return net
-
-
-def _model_of(trial: Trial, stage: StageSpec | None) -> NetSpec:
-    """Return the settings of the net in a stage, or at the end: narrower once filters were pruned."""
-    is_compressing = stage is None or isinstance(stage, PruneStage | QuantiseStage)
-    return compressed(trial.spec.model, trial.spec.compression if is_compressing else None)
-
-
-def _go_on(trial: Trial, info: DatasetInfo, stage: StageSpec | None, previous: StageResult) -> Net:
-    """Return the net of a stage, or of the assessment, with the weights of the result before it."""
-    network: Network = network_of(stage) if stage else "fused"
-    net, weights = _build(trial, info, _model_of(trial, stage), network), previous.weights
-    if isinstance(stage, PruneStage) and stage.prune == "filters":
-        assert isinstance(trial.spec.model, ModelSpec)  # `stage_table` says so
-        weights = prune_filters(weights, trial.spec.model, stage.amount)
-    if stage is None and isinstance(trial.stages[-1], QuantiseStage):
-        shape_as_quantised(net)
-    was_heads = previous.metrics["network"] == "heads"
-    fresh = network == "fused" and was_heads and trial.spec.model.fusion == "fresh"
-    fuse(weights, net, transfer_heads=not fresh)
-    return net
-
-
-def _moved(net: Net, device: torch.device) -> Net:
-    """Return a net on a device; on a GPU without channels last, see `Split.images_of`."""
-    if device.type == "cuda":
-        net.to(device).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return net
-
-
-def _weights(net: Net) -> dict[str, Tensor]:
-    return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
 
 
 def _stage_metrics(stage: StageSpec, records: list[EpochRecord]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from lightsweep.training.ledger import StageEntry, TrialResult
+from lightsweep.training.chain import StageEntry, TrialResult
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,42 @@ from torch import Tensor, nn
 
 from lightsweep.data.imagedata import DatasetInfo
 from lightsweep.nets.blocks import network_of
+from lightsweep.store.claims import ClaimReply
 from lightsweep.store.stagefile import Checkpoint, StageResult
 from lightsweep.sweepfile.stages import QuantiseStage, StageSpec
-from lightsweep.training.loop import EpochRecord
+from lightsweep.training.loop import EpochRecord, StageState
+from lightsweep.training.stagenets import blank_net, model_of
+from lightsweep.trials.trial import Trial
 
 _EPOCHS = TypeAdapter(list[EpochRecord])
 _EPOCH_FIELDS = {field.name for field in fields(EpochRecord)}
 _PROVENANCE = ("host", "device", "hardware", "torch", "source", "started_at")
+
+
+def fault_of(
+    answer: ClaimReply, trial: Trial, index: int, info: DatasetInfo, with_weights: bool
+) -> str | None:
+    """Say why what is stored for a stage cannot be of it; None if it can, or nothing is stored.
+
+    Args:
+        answer: What the store says.
+        trial: The trial.
+        index: Of the stage; the assessment comes after the last one.
+        info: Of the data set.
+        with_weights: Whether the store gives results with their weights.
+
+    """
+    stage = trial.stages[index] if index < len(trial.stages) else None
+    if answer.result is not None:
+        expected = blank_net(trial, info, stage).state_dict() if stage and with_weights else None
+        return fault_of_result(answer.result, stage, info, expected)
+    if answer.checkpoint is None:
+        return None
+    if stage is None or isinstance(stage, QuantiseStage):
+        return "it is of a stage that has no epochs"
+    net = blank_net(trial, info, stage)
+    parameters = StageState.begin(net, model_of(trial, stage), stage).parameters()
+    return fault_of_checkpoint(answer.checkpoint, stage, net, parameters)
 
 
 def fault_of_result(

@@ -369,7 +369,7 @@ class TestCommand:
         self, trained: Run, tmp_path: Path, lightsweep: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A layer that was changed since would make another net of the same weights."""
-        monkeypatch.setattr("lightsweep.trials.trial.training_code", lambda: {"source": "other"})
+        monkeypatch.setattr("lightsweep.trials.keys.training_code", lambda: {"source": "other"})
         said = lightsweep("export", trained.run.folder, trained.id_of("base"), "-o", tmp_path / "model.pt2")
         assert said.out.startswith("warning: the trial was trained by other training code or on other images")
         assert len(said.out.splitlines()) == 5

@@ -21,10 +21,9 @@ from lightsweep.store.claims import NoStore
 from lightsweep.store.stagefile import Checkpoint
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.system.machine import allow_tf32, make_repeatable
 from lightsweep.training.attempt import attempt
-from lightsweep.training.chain import run_trial, trial_steps
-from lightsweep.training.ledger import TrialResult
-from lightsweep.training.machine import allow_tf32, make_repeatable
+from lightsweep.training.chain import TrialResult, run_trial, trial_steps
 from lightsweep.trials.trial import Trial
 
 pytestmark = pytest.mark.cuda

@@ -12,7 +12,7 @@ from rich.table import Table
 from lightsweep import echo
 from lightsweep.echo import MOST_CHARACTERS, masked, one_line, plain, shortened
 from lightsweep.errors import InputError
-from lightsweep.terminal import open_console, say
+from lightsweep.system.terminal import open_console, say
 
 HOSTILE = {
     "an escape sequence": "\x1b[2J\x1b]0;title\x07",

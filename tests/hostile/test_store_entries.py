@@ -19,9 +19,9 @@ from lightsweep.store.claims import LocalStore, LookUps, NotStoredError
 from lightsweep.store.folder import CHECKPOINT, FolderStore
 from lightsweep.store.stagefile import Checkpoint, StageResult
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.training.chain import run_trial
-from lightsweep.training.ledger import TrialResult
-from lightsweep.trials.trial import Trial, stage_keys
+from lightsweep.training.chain import TrialResult, run_trial
+from lightsweep.trials.keys import stage_keys
+from lightsweep.trials.trial import Trial
 
 SWEEP: dict[str, Any] = {
     "name": "s",

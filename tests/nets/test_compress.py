@@ -38,9 +38,9 @@ from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.stages import PruneStage
 from lightsweep.training.batches import Source, Split
-from lightsweep.training.chain import final_net, run_trial
-from lightsweep.training.ledger import TrialResult
+from lightsweep.training.chain import TrialResult, run_trial
 from lightsweep.training.loop import StageState, evaluate, train_stage
+from lightsweep.training.stagenets import final_net
 from lightsweep.trials.trial import Trial
 
 CPU = torch.device("cpu")

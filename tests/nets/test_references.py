@@ -29,8 +29,9 @@ from lightsweep.sweepfile.net import Architecture, ReferenceSpec
 from lightsweep.sweepfile.stages import StageSpec
 from lightsweep.training import batches as images_module
 from lightsweep.training import chain as pipeline
-from lightsweep.training.chain import final_net, run_trial
+from lightsweep.training.chain import run_trial
 from lightsweep.training.loop import StageState, train_stage
+from lightsweep.training.stagenets import final_net
 from lightsweep.trials.stages import stage_table
 from lightsweep.trials.trial import Trial
 

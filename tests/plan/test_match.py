@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.nets.blocks import block_names, network_of
-from lightsweep.nets.cost import cost, training_macs
+from lightsweep.nets.cost import cost
 from lightsweep.nets.models import build
 from lightsweep.plan.arms import Arm
 from lightsweep.plan.match import Task, matched, task_of
@@ -22,6 +22,7 @@ from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.net import ModelSpec, ReferenceSpec
 from lightsweep.sweepfile.stages import Compression, StagePreset
 from lightsweep.sweepfile.sweep import Sweep
+from lightsweep.trials.cost import training_macs
 from lightsweep.trials.stages import stage_table
 
 GREY = Task((1, 28, 28), 10, 54_000)

@@ -15,7 +15,7 @@ from lightsweep.plan.plan import Plan, plan, plan_keys
 from lightsweep.plan.stagetree import StageCount, count_stages, stage_tree
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.trials.trial import stage_keys
+from lightsweep.trials.keys import stage_keys
 
 TABLE = [
     {"name": "dual", "loss": "heads", "epochs": 5},

@@ -4,7 +4,7 @@ from lightsweep.nets.cost import Cost
 from lightsweep.runs.records import DataIdentity, config_columns, outcome_of, record
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.training.ledger import StageEntry
+from lightsweep.training.chain import StageEntry
 from lightsweep.training.outcome import Outcome, failed
 from lightsweep.trials.trial import Trial
 

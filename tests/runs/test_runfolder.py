@@ -14,7 +14,6 @@ from waiting import HANGS_SECONDS
 
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError, WriteError
-from lightsweep.files import UnreadableError
 from lightsweep.nets.cost import Cost
 from lightsweep.plan.plan import plan
 from lightsweep.runs.folder import RunFolder
@@ -24,7 +23,8 @@ from lightsweep.runs.tracking import open_trackers
 from lightsweep.search.study import Study
 from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.training.ledger import StageEntry, TrialResult
+from lightsweep.system.files import UnreadableError
+from lightsweep.training.chain import StageEntry, TrialResult
 from lightsweep.training.outcome import completed, failed
 from lightsweep.trials.trial import Trial
 

@@ -12,7 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.plan.plan import Plan, plan
-from lightsweep.search.study import Draw, Study, survey
+from lightsweep.search.draws import Draw
+from lightsweep.search.space import survey
+from lightsweep.search.study import Study
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.training.outcome import Outcome
 
@@ -429,11 +431,11 @@ def test_a_nets_latency_is_measured_once_in_a_study(tmp_path: Path, monkeypatch:
         "trials": 9,
     }
     measured = iter([3.0, 9.0, 4.0, 5.0, 6.0])
-    monkeypatch.setattr("lightsweep.search.study.latency_ms", lambda *_: next(measured))
+    monkeypatch.setattr("lightsweep.search.draws.latency_ms", lambda *_: next(measured))
     study = begin(tmp_path, **settings)
     first, second = draw_from(study), draw_from(study)  # between them one is above the limit
     study.tell(first.trial.trial_id, ended(first))
-    monkeypatch.setattr("lightsweep.search.study.latency_ms", lambda *_: pytest.fail("measured anew"))
+    monkeypatch.setattr("lightsweep.search.draws.latency_ms", lambda *_: pytest.fail("measured anew"))
     again = begin(tmp_path, {first.trial.trial_id: ended(first)}, **settings)
     assert again.draws[first.trial.trial_id].costs == {"latency_ms": 3.0}
     asked = again.ask()  # what was under way

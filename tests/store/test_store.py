@@ -15,7 +15,7 @@ import torch
 from stage_results import some_result
 
 from lightsweep.errors import InputError, WriteError
-from lightsweep.store.claims import Answer, LocalStore, LookUps, NotStoredError
+from lightsweep.store.claims import ClaimReply, LocalStore, LookUps, NotStoredError
 from lightsweep.store.folder import CHECKPOINT, TEMPORARY, FolderStore, stage_file
 from lightsweep.store.stagefile import Checkpoint
 
@@ -274,7 +274,7 @@ def test_a_right_checksum_on_what_is_no_result_is_noticed_by_who_reads_the_tenso
     whole = some_result().to_bytes(KEY)
     payload = whole[len(MAGIC) + 65 :].replace(b"PK", b"KP")
     store.write(KEY, MAGIC + hashlib.sha256(KEY.encode() + payload).hexdigest().encode() + b"\n" + payload)
-    assert LocalStore(store).claim(KEY) == Answer()
+    assert LocalStore(store).claim(KEY) == ClaimReply()
     (line,) = said
     assert line.startswith(
         f"stage result {stage_file(tmp_path, KEY)} is discarded and trained again: it cannot"

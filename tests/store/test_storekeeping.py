@@ -8,6 +8,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,17 @@ from lightsweep.cli import main as cli
 from lightsweep.cli.planview import size_text
 from lightsweep.errors import InputError
 from lightsweep.runs.folder import RunFolder
+from lightsweep.runs.references import references, refuse
 from lightsweep.store.folder import CHECKPOINT, RESULT, FolderStore
-from lightsweep.store.keeping import Amount, Share, cut_to_limit, parse_limit, prune, references, summarise
+from lightsweep.store.keeping import Amount, References, Share, cut_to_limit, parse_limit, prune, summarise
 
 A, B, C, D, E = KEYS = [digit * 64 for digit in "abcde"]
 LONG_AGO, YEAR_2100 = 1_000_000_000, 4_102_444_800
+
+
+def certain(out: Path) -> References:
+    """Return what tells which runs under a folder refer to what, or refuses."""
+    return partial(references, out, refuse)
 
 
 def put(
@@ -103,7 +110,7 @@ class TestReferences:
 
 class TestSummary:
     def test_sizes_by_hand(self, tmp_path: Path, store: FolderStore) -> None:
-        found = summarise(store, tmp_path)
+        found = summarise(store, partial(references, tmp_path))
         assert found.folder == tmp_path / ".stages"
         assert found.limit_bytes is None
         assert found.results == Amount(3, 1230)
@@ -115,7 +122,7 @@ class TestSummary:
         plan(tmp_path, "one", t1=[A])
         store = FolderStore(tmp_path / ".stages")
         store.set_limit(7)
-        found = summarise(store, tmp_path)
+        found = summarise(store, partial(references, tmp_path))
         assert found.runs == (Share("one", Amount(0, 0), 0),)
         assert found.limit_bytes == 7
 
@@ -125,20 +132,20 @@ class TestSummary:
         for key in (A, B):
             store.write(key, some_result().to_bytes(key))
         size_bytes = len(some_result().to_bytes(A))
-        assert summarise(store, tmp_path).results == Amount(2, 2 * size_bytes)
-        assert prune(store, tmp_path) == Amount(1, size_bytes)
+        assert summarise(store, partial(references, tmp_path)).results == Amount(2, 2 * size_bytes)
+        assert prune(store, certain(tmp_path)) == Amount(1, size_bytes)
         assert store.read(A) == some_result().to_bytes(A)
 
 
 class TestPrune:
     def test_removes_what_no_run_refers_to_and_nothing_else(self, tmp_path: Path, store: FolderStore) -> None:
-        assert prune(store, tmp_path) == Amount(2, 34)
+        assert prune(store, certain(tmp_path)) == Amount(2, 34)
         assert left(store) == ["a.stage", "b.stage", "d.checkpoint"]
-        assert prune(store, tmp_path) == Amount(0, 0)
+        assert prune(store, certain(tmp_path)) == Amount(0, 0)
 
     def test_a_deleted_runs_results_go_but_for_the_shared(self, tmp_path: Path, store: FolderStore) -> None:
         (tmp_path / "one" / "plan.json").unlink()
-        assert prune(store, tmp_path) == Amount(3, 234)
+        assert prune(store, certain(tmp_path)) == Amount(3, 234)
         assert left(store) == ["a.stage", "d.checkpoint"]
 
     def test_what_is_being_made_just_now_stays(self, tmp_path: Path, store: FolderStore) -> None:
@@ -151,11 +158,11 @@ class TestPrune:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
             assert other.stdout is not None
             assert other.stdout.readline() == "True\n"
-            assert prune(store, tmp_path) == Amount(0, 0)
-            assert cut_to_limit(store, tmp_path, (), 0) == Amount(3, 6200)
+            assert prune(store, certain(tmp_path)) == Amount(0, 0)
+            assert cut_to_limit(store, certain(tmp_path), (), 0) == Amount(3, 6200)
             assert left(store) == ["c.checkpoint", "c.stage"]
             other.communicate("\n")
-        assert prune(store, tmp_path) == Amount(2, 34)
+        assert prune(store, certain(tmp_path)) == Amount(2, 34)
 
     def test_a_run_that_begins_meanwhile_loses_nothing(
         self, tmp_path: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch
@@ -169,7 +176,7 @@ class TestPrune:
             return listed(folder)
 
         monkeypatch.setattr(Path, "iterdir", begin_and_list)
-        assert prune(store, tmp_path) == Amount(2, 34)
+        assert prune(store, certain(tmp_path)) == Amount(2, 34)
         assert "e.stage" in left(store)
 
 
@@ -194,13 +201,18 @@ def test_where_a_plan_cannot_be_read_nothing_is_removed(
     broken = tmp_path / "one" / "plan.json"
     damage(broken)
     before = left(store)
-    for remove in (lambda: prune(store, tmp_path), lambda: cut_to_limit(store, tmp_path, (), 100)):
+    for remove in (
+        lambda: prune(store, certain(tmp_path)),
+        lambda: cut_to_limit(store, certain(tmp_path), (), 100),
+    ):
         with pytest.raises(InputError) as caught:
             remove()
         assert re.match(rf"{broken}: (not a run's plan|not a text file|is a folder)", str(caught.value))
         assert str(caught.value).endswith("what its run refers to is unknown (nothing was removed)")
     assert left(store) == before
-    assert cut_to_limit(store, tmp_path, (), 6234) == Amount(0, 0)  # nothing to remove, nothing to refuse
+    assert cut_to_limit(store, certain(tmp_path), (), 6234) == Amount(
+        0, 0
+    )  # nothing to remove, nothing to refuse
     with pytest.warns(UserWarning, match="what its run refers to is unknown") as warned:
         found = references(tmp_path)
     assert found == {A: ["two"], D: ["two"], E: ["two"]}
@@ -219,11 +231,11 @@ class TestCut:
             (5500, Amount(1, 1000), "d.checkpoint"),
             (4999, Amount(1, 5000), ""),
         ]:
-            assert cut_to_limit(store, tmp_path, (), limit_bytes) == amount
+            assert cut_to_limit(store, certain(tmp_path), (), limit_bytes) == amount
             assert left(store) == rest.split()
 
     def test_the_run_at_works_plan_stays(self, tmp_path: Path, store: FolderStore) -> None:
-        assert cut_to_limit(store, tmp_path, {A, B}, 0) == Amount(3, 5034)
+        assert cut_to_limit(store, certain(tmp_path), {A, B}, 0) == Amount(3, 5034)
         assert left(store) == ["a.stage", "b.stage"]
 
     def test_a_clock_that_was_set_back_harms_nothing(self, tmp_path: Path) -> None:
@@ -234,7 +246,7 @@ class TestCut:
         put(store, B, 10, 0)
         put(store, C, 10, YEAR_2100)
         for rest in (["a.stage", "b.stage"], ["a.stage"], []):
-            assert cut_to_limit(store, tmp_path, (), 10 * len(rest)) == Amount(1, 10)
+            assert cut_to_limit(store, certain(tmp_path), (), 10 * len(rest)) == Amount(1, 10)
             assert left(store) == rest
 
 
@@ -269,7 +281,7 @@ def test_a_cut_keeps_every_promise(drawn: dict[str, Any]) -> None:
             put(store, key, size_bytes, modified, kind)
         plan(out, "one", t1=sorted(referred))
         before = set(store.entries())
-        removed = cut_to_limit(store, out, protected, limit_bytes)
+        removed = cut_to_limit(store, certain(out), protected, limit_bytes)
         kept = set(store.entries())
     gone = before - kept
     assert kept <= before

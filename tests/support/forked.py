@@ -166,9 +166,10 @@ def _main(
 
 
 def _command(words: tuple[str, ...], setting: Setting) -> None:
-    from lightsweep import __main__, supervise
+    from lightsweep import __main__
     from lightsweep.distributed import on_ray
     from lightsweep.runs import run
+    from lightsweep.system import supervise
 
     if not setting.ray:
         on_ray.OnRay = lambda *_: ThisProcess()  # type: ignore[assignment, misc]

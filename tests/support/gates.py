@@ -82,7 +82,7 @@ def pretend_another_torch() -> None:
 
 def pretend_another_lightsweep() -> None:
     """Have the launching process find that it has other code than the cluster's nodes."""
-    from lightsweep.distributed import code
+    from lightsweep.distributed import worker
     from lightsweep.trials.sources import worker_code
 
-    code.worker_code = lambda: {**worker_code(), "worker": "0" * 64}
+    worker.worker_code = lambda: {**worker_code(), "worker": "0" * 64}

@@ -20,7 +20,7 @@ from lightsweep.runs.cluster import GoesOn, Job, Listener, Source
 from lightsweep.runs.placement import Placement, Room
 from lightsweep.store.broker import Broker, BrokerStore
 from lightsweep.sweepfile.sweep import Resources
-from lightsweep.training.machine import make_repeatable
+from lightsweep.system.machine import make_repeatable
 from lightsweep.training.outcome import Outcome
 from lightsweep.trials.trial import Trial
 

@@ -16,8 +16,7 @@ from lightsweep.store.claims import LocalStore, NoStore
 from lightsweep.store.folder import FolderStore
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.training.batches import Source
-from lightsweep.training.chain import run_trial
-from lightsweep.training.ledger import TrialResult
+from lightsweep.training.chain import TrialResult, run_trial
 from lightsweep.trials.trial import Trial
 
 CPU = torch.device("cpu")

@@ -20,9 +20,9 @@ from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.training import chain as pipeline
 from lightsweep.training.batches import Split, channel_statistics
-from lightsweep.training.chain import final_net, run_trial
-from lightsweep.training.ledger import TrialResult
+from lightsweep.training.chain import TrialResult, run_trial
 from lightsweep.training.loop import DivergedError
+from lightsweep.training.stagenets import final_net
 from lightsweep.trials.trial import Trial
 
 CPU = torch.device("cpu")

@@ -23,8 +23,7 @@ from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.net import ModelSpec, ReferenceSpec
 from lightsweep.sweepfile.reading import load_sweep
 from lightsweep.sweepfile.stages import Compression, PresetEpochs, StagePreset, StageSpec
-from lightsweep.training.chain import run_trial
-from lightsweep.training.ledger import TrialResult
+from lightsweep.training.chain import TrialResult, run_trial
 from lightsweep.trials.trial import Trial
 
 STAGES = [

@@ -16,7 +16,7 @@ KEPT_APART = {
     "lightsweep.sweepfile.dataset": "the data's fingerprint stands for it",
     "lightsweep.echo": "says it",
     "lightsweep.errors": "says what is wrong",
-    "lightsweep.files": "reads what is checked afterwards",
+    "lightsweep.system.files": "reads what is checked afterwards",
     "lightsweep.trials.sources": "makes the fingerprint",
     "lightsweep.training.stagecheck": "refuses what is stored, and makes nothing",
     "lightsweep.store.stagefile": "has a version of its own in each file",

@@ -14,9 +14,10 @@ from lightsweep.sweepfile.net import Architecture, ModelSpec, ReferenceSpec
 from lightsweep.sweepfile.search import Axis, Budget, Confirmation, EarlyStopping, Search
 from lightsweep.sweepfile.stages import Compression, PresetEpochs, StagePreset, StageSpec
 from lightsweep.sweepfile.sweep import Ablation, Resources, Sweep
-from lightsweep.trials import trial as module
+from lightsweep.trials import keys as module
+from lightsweep.trials.keys import stage_keys
 from lightsweep.trials.sources import training_code
-from lightsweep.trials.trial import Trial, stage_keys
+from lightsweep.trials.trial import Trial
 
 FINGERPRINT = "f" * 64
 DATASET: dict[str, Any] = {"name": "npz", "path": "some.npz"}

@@ -1,0 +1,133 @@
+"""Going on with a search: what the study of an earlier run holds, and what of it was left unfinished."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from lightsweep.data.imagedata import DatasetInfo
+from lightsweep.errors import InputError
+from lightsweep.hashing import content_hash
+from lightsweep.nets.cost import Cost
+from lightsweep.search.budget import Budget
+from lightsweep.search.database import ENDED, StudyDatabase, Teller
+from lightsweep.search.draws import Draw, Drawn, Ledger, Objectives, configure, drawn_as
+from lightsweep.search.space import choose, parameters_of
+from lightsweep.sweepfile.arm import ArmSpec
+from lightsweep.training.outcome import Outcome
+from lightsweep.trials.trial import Trial
+
+
+def take_over(
+    database: StudyDatabase,
+    ledger: Ledger,
+    objectives: Objectives,
+    teller: Teller,
+    budget: Budget,
+    outcomes: Mapping[str, Outcome],
+    info: DatasetInfo,
+) -> None:
+    """Take over the study's trials: tell it of those that have a record, queue again those that have none.
+
+    Args:
+        database: The study.
+        ledger: Is given all draws that were ever trained.
+        objectives: Is given the latencies that were measured.
+        teller: Tells the study.
+        budget: Is given what was spent.
+        outcomes: Outcomes of the trials that have a record, by trial id.
+        info: Of the data set.
+
+    Raises:
+        InputError: The study holds a trial that no search of this sweep can have made.
+
+    """
+    resumed = _Resumed(database, ledger, objectives, teller, outcomes, info)
+    for frozen in database.trials():
+        try:
+            epochs = resumed.take_over(frozen)
+        except (InputError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            why = str(error) if isinstance(error, InputError) else repr(error)
+            raise InputError(
+                f"{database.where}: its trial {frozen.number} is none of this search ({why}); give "
+                "this search another name, or remove the folder"
+            ) from None
+        if epochs is not None:
+            budget.spend(epochs)
+    _enqueue(database, ledger)
+
+
+class _Resumed:
+    """What of a study is known so far, while its trials are read one by one."""
+
+    def __init__(
+        self,
+        database: StudyDatabase,
+        ledger: Ledger,
+        objectives: Objectives,
+        teller: Teller,
+        outcomes: Mapping[str, Outcome],
+        info: DatasetInfo,
+    ) -> None:
+        self.database, self.ledger, self.objectives, self.teller = database, ledger, objectives, teller
+        self.outcomes, self.info = outcomes, info
+        self.base = ledger.sweep.base.model_dump(mode="json")
+
+    def take_over(self, frozen: FrozenTrial) -> int | None:
+        """Take over one trial; return the epochs that it counts with, None if it does not count."""
+        status, drawn = frozen.user_attrs.get("status"), drawn_as(frozen.user_attrs)
+        if "latency_ms" in frozen.user_attrs:
+            self.objectives.costs(*self._configured(frozen), float(frozen.user_attrs["latency_ms"]))
+        if frozen.state == TrialState.WAITING and drawn is not None and drawn["trial_id"] in self.outcomes:
+            frozen = self.database.resume(frozen.number)  # recorded, but the study was not told
+        spent = None
+        if frozen.state == TrialState.RUNNING and drawn is None:
+            self.database.requeue(frozen.number)
+        elif frozen.state != TrialState.WAITING and status != "infeasible":
+            if drawn is None:
+                raise ValueError("it ended and was never handed out")
+            spent = self._recall(frozen, drawn)
+        if frozen.state in ENDED and status != "infeasible":
+            return max(int(frozen.user_attrs.get("epochs", 0)), 0)
+        return spent
+
+    def _recall(self, frozen: FrozenTrial, drawn: Drawn) -> int | None:
+        """Take over a trial that was once handed out; return the epochs of one that is told of now."""
+        spec, its_cost = self._configured(frozen)
+        trial = Trial(
+            drawn["arm"], self.ledger.sweep.dataset, spec, drawn["seed"], changes=self._changes(frozen)
+        )
+        is_running = frozen.state == TrialState.RUNNING
+        draw = self.ledger.draws.get(trial.trial_id)
+        if draw is not None:
+            if not is_running:
+                return None
+            self.teller.repeated(frozen.number, draw)
+            return 0
+        if is_running and trial.trial_id not in self.outcomes:
+            self.database.requeue(frozen.number)
+            return None
+        costs = self.objectives.costs(spec, its_cost)
+        draw = Draw(frozen.number, trial, its_cost, costs, self.objectives.lows(costs))
+        self.ledger.add(draw)
+        if is_running:
+            return self.teller.ended(frozen.number, draw, self.outcomes[trial.trial_id])
+        return None
+
+    def _changes(self, frozen: FrozenTrial) -> dict[str, Any]:
+        return choose(self.ledger.search.space, self.base, lambda name, _: frozen.params[name])
+
+    def _configured(self, frozen: FrozenTrial) -> tuple[ArmSpec, Cost]:
+        return configure(self.ledger.sweep, self.info, self._changes(frozen))
+
+
+def _enqueue(database: StudyDatabase, ledger: Ledger) -> None:
+    """Queue the configurations to start from that the study does not know yet."""
+    search, base = ledger.search, ledger.sweep.base.model_dump(mode="json")
+    known = [frozen.user_attrs.get("start_from") for frozen in database.trials()]
+    for number, changes in enumerate(search.start_from):
+        mark = content_hash(changes)
+        if mark not in known:
+            known.append(mark)
+            parameters = parameters_of(search.space, base, changes, f"search.start_from.{number}")
+            database.study.enqueue_trial(parameters, user_attrs={"start_from": mark})

@@ -1,0 +1,1 @@
+"""What lies outside: files, the terminal, processes, the machine."""

@@ -1,0 +1,71 @@
+"""The net that each stage of a trial begins with, from the result of the stage before it."""
+
+import torch
+from torch import Tensor
+
+from lightsweep.data.imagedata import DatasetInfo
+from lightsweep.nets.blocks import compressed, network_of
+from lightsweep.nets.compress import prune_filters, shape_as_quantised
+from lightsweep.nets.models import Net, build, fuse
+from lightsweep.store.stagefile import StageResult
+from lightsweep.sweepfile.net import ModelSpec, NetSpec, Network
+from lightsweep.sweepfile.stages import PruneStage, QuantiseStage, StageSpec
+from lightsweep.trials.trial import Trial
+
+
+def final_net(trial: Trial, info: DatasetInfo, last: StageResult) -> Net:
+    """Return the net that a trial ends with, on the processor, in evaluation mode.
+
+    Args:
+        trial: The trial.
+        info: Of its data set.
+        last: The result of its last stage.
+
+    """
+    return go_on(trial, info, None, last).eval()
+
+
+def _build(trial: Trial, info: DatasetInfo, model: NetSpec, network: Network) -> Net:
+    return build(model, info.shape, len(info.classes), network, trial.seed)
+
+
+def blank_net(trial: Trial, info: DatasetInfo, stage: StageSpec) -> Net:
+    """Return a stage's net without numbers, which takes no memory."""
+    with torch.device("meta"):
+        net = _build(trial, info, model_of(trial, stage), network_of(stage))
+        if isinstance(stage, QuantiseStage):
+            shape_as_quantised(net)
+    return net
+
+
+def model_of(trial: Trial, stage: StageSpec | None) -> NetSpec:
+    """Return the settings of the net in a stage, or at the end: narrower once filters were pruned."""
+    is_compressing = stage is None or isinstance(stage, PruneStage | QuantiseStage)
+    return compressed(trial.spec.model, trial.spec.compression if is_compressing else None)
+
+
+def go_on(trial: Trial, info: DatasetInfo, stage: StageSpec | None, previous: StageResult) -> Net:
+    """Return the net of a stage, or of the assessment, with the weights of the result before it."""
+    network: Network = network_of(stage) if stage else "fused"
+    net, weights = _build(trial, info, model_of(trial, stage), network), previous.weights
+    if isinstance(stage, PruneStage) and stage.prune == "filters":
+        assert isinstance(trial.spec.model, ModelSpec)  # `stage_table` says so
+        weights = prune_filters(weights, trial.spec.model, stage.amount)
+    if stage is None and isinstance(trial.stages[-1], QuantiseStage):
+        shape_as_quantised(net)
+    was_heads = previous.metrics["network"] == "heads"
+    fresh = network == "fused" and was_heads and trial.spec.model.fusion == "fresh"
+    fuse(weights, net, transfer_heads=not fresh)
+    return net
+
+
+def moved(net: Net, device: torch.device) -> Net:
+    """Return a net on a device; on a GPU without channels last, see `Split.images_of`."""
+    if device.type == "cuda":
+        net.to(device).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return net
+
+
+def weights_of(net: Net) -> dict[str, Tensor]:
+    """Return a net's state on the processor."""
+    return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
