@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lightsweep.plan.plan import Plan
-    from lightsweep.runs.folder import RunFolder
+    from lightsweep.runfolder.folder import RunFolder
     from lightsweep.sweepfile.sweep import Sweep
 
 TRIALS_FAILED, INPUT_IS_WRONG, LOST, INTERRUPTED = 1, InputError.status, LostError.status, 130
@@ -165,7 +165,7 @@ def plan(sweep_file: Path, overrides: Sequence[str], out: Path, data_dir: Path, 
 def report(runs: Sequence[Path], output: Path | None) -> None:
     """Write one self-contained HTML page from one or several runs."""
     from analysis.page.report import write_report
-    from lightsweep.runs.folder import RunFolder
+    from lightsweep.runfolder.folder import RunFolder
 
     for folder in runs:
         RunFolder.open(folder).compact()
@@ -179,10 +179,10 @@ def report(runs: Sequence[Path], output: Path | None) -> None:
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 def status(folder: Path) -> None:
     """Show what of a run is done, what failed and why, and what is left."""
-    from lightsweep.runs.folder import RunFolder
+    from lightsweep.runfolder.folder import RunFolder
 
     console, opened = _console(), RunFolder.open(folder)
-    sweep, records, planned = opened.sweep(), opened.records(), opened.planned()
+    sweep, records, planned = opened.sweep(), opened.journal.records(), opened.plan.trials()
     found = [records[trial["trial_id"]] for trial in planned if trial["trial_id"] in records]
     rows, stages = [each.trial for each in found], [stage for each in found for stage in each.stages]
     failed = [row for row in rows if row["status"] == "failed"]
@@ -217,9 +217,9 @@ def status(folder: Path) -> None:
 def show(folder: Path, trial: str) -> None:
     """Show one trial, whole: TRIAL is its id or the beginning of it."""
     from lightsweep.cli.planview import print_trial
-    from lightsweep.runs.folder import RunFolder
+    from lightsweep.runfolder.folder import RunFolder
 
-    records = RunFolder.open(folder).records()
+    records = RunFolder.open(folder).journal.records()
     print_trial(records[_find_trial(folder, trial, records)], _console())
 
 
@@ -233,11 +233,11 @@ def verify(folder: Path, trial: str, data_dir: Path) -> int:
 
     from lightsweep.cli.planview import print_verification
     from lightsweep.deliver.verify import verify as train_again
-    from lightsweep.runs.folder import RunFolder
+    from lightsweep.runfolder.folder import RunFolder
     from lightsweep.runs.run import STORE
 
     run, console = RunFolder.open(folder), _console()
-    trial_id = _find_trial(folder, trial, run.records())
+    trial_id = _find_trial(folder, trial, run.journal.records())
     said = time.monotonic()
 
     def on_epoch(epochs: int) -> None:
@@ -279,7 +279,7 @@ def export(folder: Path, trial: str | None, best_under: int | None, output: Path
     from lightsweep.cli import costview
     from lightsweep.deliver.export import check_output, choose, find_completed
     from lightsweep.deliver.export import export as make
-    from lightsweep.runs.folder import RunFolder
+    from lightsweep.runfolder.folder import RunFolder
     from lightsweep.runs.run import STORE
 
     if (trial is None) == (best_under is None):
@@ -313,7 +313,7 @@ def costs(folder: Path, everything: bool, data_dir: Path) -> None:
     from analysis.page.report import write_report
     from lightsweep.cli import costview
     from lightsweep.deliver import measure
-    from lightsweep.runs.folder import RunFolder
+    from lightsweep.runfolder.folder import RunFolder
 
     run, console = RunFolder.open(folder), _console()
 
@@ -337,7 +337,7 @@ def costs(folder: Path, everything: bool, data_dir: Path) -> None:
 def dashboard(folder: Path, port: int) -> None:
     """Open optuna-dashboard on a copy of a search's study, here, until Ctrl-C."""
     from lightsweep.cli.searchview import serve_dashboard
-    from lightsweep.runs.folder import RunFolder
+    from lightsweep.runfolder.folder import RunFolder
 
     run, console = RunFolder.open(folder), _console()
     serve_dashboard(folder, run.sweep(), port, lambda text: _say(console, text))
@@ -354,7 +354,7 @@ def dashboard(folder: Path, port: int) -> None:
 def store(out: Path, prune: bool, limit: str | None) -> None:
     """Show what the stage store holds and which runs refer to it; cut it down."""
     from lightsweep.cli.planview import amount_text, print_store
-    from lightsweep.runs.references import references, refuse
+    from lightsweep.runfolder.references import references, refuse
     from lightsweep.runs.run import STORE
     from lightsweep.store import keeping as storekeeping
     from lightsweep.store.folder import FolderStore
@@ -469,7 +469,7 @@ def _plan_of(run: "RunFolder", data_dir: Path) -> "Plan":
     from lightsweep.plan.plan import with_trials
 
     planned = _plan_sweep(run.sweep(), run.folder / "sweep.yaml", data_dir)
-    return with_trials(planned, run.planned()) if planned.sweep.search else planned
+    return with_trials(planned, run.plan.trials()) if planned.sweep.search else planned
 
 
 def _plan_sweep(sweep: "Sweep", sweep_file: Path, data_dir: Path) -> "Plan":

@@ -17,7 +17,7 @@ from lightsweep.errors import InputError
 from lightsweep.hashing import canonical_json
 from lightsweep.plan.design import design_tree
 from lightsweep.plan.plan import Plan
-from lightsweep.runs.records import Record
+from lightsweep.runfolder.records import Record
 from lightsweep.search.database import STUDY_FILE, copy_study
 from lightsweep.search.space import Survey, survey
 from lightsweep.sweepfile.search import Axis, Search

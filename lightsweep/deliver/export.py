@@ -28,8 +28,8 @@ from lightsweep.errors import InputError, WriteError
 from lightsweep.hashing import canonical_json
 from lightsweep.nets.models import Net
 from lightsweep.plan.plan import Plan
-from lightsweep.runs.folder import RunFolder
-from lightsweep.runs.records import Record
+from lightsweep.runfolder.folder import RunFolder
+from lightsweep.runfolder.records import Record
 from lightsweep.store.folder import stage_file
 from lightsweep.store.stagefile import DamagedResultError, StageResult
 from lightsweep.sweepfile.base import nearest
@@ -90,7 +90,7 @@ def export(
 
     """
     check_output(output)
-    found = run.records()[trial_id]
+    found = run.journal.records()[trial_id]
     trial = next((trial for trial in planned.trials if trial.trial_id == trial_id), None)
     if trial is None:
         raise InputError(f"{run.folder}: trial {trial_id} is no longer in the plan (sweep.yaml)")
@@ -162,8 +162,8 @@ def find_completed(run: RunFolder, trial: str) -> str:
         InputError: There is none, there are several, or it has no final net.
 
     """
-    records = run.records()
-    known: dict[str, Mapping[str, Any]] = {entry["trial_id"]: entry for entry in run.planned()}
+    records = run.journal.records()
+    known: dict[str, Mapping[str, Any]] = {entry["trial_id"]: entry for entry in run.plan.trials()}
     known |= {trial_id: found.trial for trial_id, found in records.items()}
     completed = [row for row in known.values() if row.get("status") == "completed"]
     matches = [trial_id for trial_id in known if trial_id.startswith(trial)]
@@ -207,8 +207,8 @@ def choose(run: RunFolder, most_parameters: int) -> Choice:
         InputError: No completed arm is as small, or those that are belong to several data sets.
 
     """
-    planned = {entry["trial_id"]: entry.get("fold") for entry in run.planned()}
-    rows = [found.trial for trial_id, found in run.records().items() if trial_id in planned]
+    planned = {entry["trial_id"]: entry.get("fold") for entry in run.plan.trials()}
+    rows = [found.trial for trial_id, found in run.journal.records().items() if trial_id in planned]
     rows = [row for row in rows if row["status"] == "completed"]
     rows = [row for row in rows if row["phase"] == "confirmation"] or rows
     if not rows:

@@ -23,8 +23,8 @@ from lightsweep.deliver.netfile import make_file
 from lightsweep.errors import InputError, WriteError
 from lightsweep.hashing import canonical_json
 from lightsweep.plan.plan import Plan
-from lightsweep.runs.folder import RunFolder
-from lightsweep.runs.records import Record
+from lightsweep.runfolder.folder import RunFolder
+from lightsweep.runfolder.records import Record
 from lightsweep.store.stagefile import StageResult
 from lightsweep.system.files import write_text
 from lightsweep.system.machine import cpu_name
@@ -74,7 +74,7 @@ def measure_run(
         InputError: No trial is completed, or the file cannot be written.
 
     """
-    nets = distinct_nets(planned, run.records())
+    nets = distinct_nets(planned, run.journal.records())
     if not nets:
         raise InputError(f"{run.folder}: no trial is completed yet, so there is no net to measure")
     nets = nets if everything else nets[:NETS]

@@ -17,8 +17,8 @@ from lightsweep.data.splits import held_out
 from lightsweep.echo import one_line
 from lightsweep.errors import InputError
 from lightsweep.plan.plan import Plan
-from lightsweep.runs.folder import RunFolder
-from lightsweep.runs.records import EPOCH_COLUMNS, DataIdentity, Record, record
+from lightsweep.runfolder.folder import RunFolder
+from lightsweep.runfolder.records import EPOCH_COLUMNS, DataIdentity, Record, record
 from lightsweep.store.claims import NoStore
 from lightsweep.store.folder import read_entry
 from lightsweep.store.stagefile import DamagedResultError, StageResult
@@ -96,7 +96,7 @@ def verify(
         InputError: The trial is not in the plan, or its data is not here.
 
     """
-    old = run.records()[trial_id]
+    old = run.journal.records()[trial_id]
     trial = next((trial for trial in planned.trials if trial.trial_id == trial_id), None)
     if trial is None:
         raise InputError(f"{run.folder}: trial {trial_id} is no longer in the plan (sweep.yaml)")

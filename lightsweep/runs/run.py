@@ -16,14 +16,15 @@ from lightsweep.data.imagedata import Dataset
 from lightsweep.errors import InputError, LostError, WriteError
 from lightsweep.plan.design import dataset_labels, design_tree
 from lightsweep.plan.plan import Plan, check_splits, plan_keys, with_trials
+from lightsweep.runfolder.environment import commit
+from lightsweep.runfolder.folder import RunFolder
+from lightsweep.runfolder.planfile import PlannedTrial
+from lightsweep.runfolder.records import DataIdentity, Record, SearchPart, outcome_of, record
+from lightsweep.runfolder.references import references, refuse
 from lightsweep.runs.cluster import Cluster, GoesOn, Job, Listener
-from lightsweep.runs.environment import commit
-from lightsweep.runs.folder import PlannedTrial, RunFolder
 from lightsweep.runs.notes import data_notes
 from lightsweep.runs.placement import Placement, Slots, slots
 from lightsweep.runs.progress import Progress
-from lightsweep.runs.records import DataIdentity, Record, SearchPart, outcome_of, record
-from lightsweep.runs.references import references, refuse
 from lightsweep.store.claims import LookUps, NotStoredError
 from lightsweep.store.folder import FolderStore
 from lightsweep.store.keeping import cut_to_limit
@@ -41,10 +42,10 @@ from lightsweep.trials.sources import source_fingerprint, training_sources
 from lightsweep.trials.trial import Trial
 
 if TYPE_CHECKING:
-    from lightsweep.runs.tracking import Trackers
     from lightsweep.search.draws import Draw
     from lightsweep.search.halving import Rungs
     from lightsweep.search.study import Study
+    from lightsweep.tracking.trackers import Trackers
 
 STORE = ".stages"
 PATIENCE_SECONDS, AT_CTRL_C_SECONDS = 60.0, 3.0  # with a tracker that shows nothing more
@@ -106,12 +107,12 @@ def run_sweep(
         if planned.sweep.search:
             from lightsweep.search.study import Study  # Optuna takes a second to import
 
-            outcomes = {trial_id: outcome_of(found) for trial_id, found in run.records().items()}
+            outcomes = {trial_id: outcome_of(found) for trial_id, found in run.journal.records().items()}
             study = Study(planned, run.folder, outcomes)
             before: Sequence[PlannedTrial] = ()
-            if run.is_planned():
+            if run.plan.exists():
                 try:
-                    before = run.planned()
+                    before = run.plan.trials()
                 except UnreadableError as error:  # the study and the journal know the same trials
                     say(console, f"warning: {error}")
             planned = with_trials(planned, before)
@@ -237,11 +238,11 @@ class _Work:
         sweep = self.planned.sweep
         if not sweep.tracking:
             return
-        from lightsweep.runs.tracking import open_trackers  # what it needs is an extra
+        from lightsweep.tracking.trackers import open_trackers  # what it needs is an extra
 
         text = dump_sweep(sweep)
         self.trackers = open_trackers(sweep.tracking, self.run.folder, sweep.name, text)
-        for found in self.run.records().values():
+        for found in self.run.journal.records().values():
             self.trackers.end(found)
 
     def all_keys(self) -> set[str]:
@@ -250,7 +251,7 @@ class _Work:
 
     def done(self, trials: Iterable[Trial]) -> set[str]:
         """Return the ids of trials whose record is of a completed trial with the same content as now."""
-        records, done = self.run.records(), set()
+        records, done = self.run.journal.records(), set()
         for trial in trials:
             found = records.get(trial.trial_id)
             if found is not None and found.trial["status"] == "completed":
@@ -340,7 +341,7 @@ class _Work:
         assert self.planned.sweep.search is not None
         spec = self.planned.sweep.search.early_stopping
         rungs, accuracies = Rungs(spec) if spec else None, {}
-        for trial_id, found in self.run.records().items():
+        for trial_id, found in self.run.journal.records().items():
             draw = study.draws.get(trial_id)
             if draw is None:
                 continue
@@ -369,7 +370,7 @@ class _Work:
             self.costs[trial.trial_id] = draw.cost
             self.keys[trial.trial_id] = stage_keys(trial, self.fingerprints[trial.dataset], self.device_type)
         self.trials += new
-        self.run.add_to_plan(new, self.keys)
+        self.run.plan.add(new, self.keys)
 
     def _look_up(
         self, trial: Trial, on_end: Any, rungs: Sequence[int] = (), goes_on: GoesOn | None = None
@@ -441,7 +442,7 @@ class _Work:
         part = self.parts.get(trial.trial_id)
         costs = self.costs[trial.trial_id]
         new = record(trial, costs, outcome, self.code, self.data[trial.dataset], part)
-        self.run.append(new)
+        self.run.journal.append(new)
         if self.trackers:
             self.trackers.end(new)
 

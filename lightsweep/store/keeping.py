@@ -1,7 +1,7 @@
 """What the stage store holds and what may go.
 
-Which runs refer to which keys is an argument. What is removed costs training time at most: the records stay in
-the run folders.
+Which runs refer to which keys is an argument. What is removed costs training time at most: the records stay
+in the run folders.
 """
 
 import re

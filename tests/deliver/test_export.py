@@ -27,8 +27,8 @@ from lightsweep.deliver.netfile import METADATA_FILE, ExportError, compare, make
 from lightsweep.errors import InputError, WriteError
 from lightsweep.plan.design import design_tree
 from lightsweep.plan.plan import Plan, plan
-from lightsweep.runs.folder import RunFolder
-from lightsweep.runs.records import DataIdentity, Record, record
+from lightsweep.runfolder.folder import RunFolder
+from lightsweep.runfolder.records import DataIdentity, Record, record
 from lightsweep.store.claims import LocalStore
 from lightsweep.store.folder import FolderStore, stage_file
 from lightsweep.sweepfile.sweep import Sweep
@@ -77,7 +77,7 @@ class Run:
         keys = {found.trial["trial_id"]: tuple(stage["key"] for stage in found.stages) for found in trained}
         self.run.describe(self.sweep, design_tree(self.planned), self.planned.trials, keys)
         for found in trained:
-            self.run.append(found)
+            self.run.journal.append(found)
         self.run.compact()
 
     def train(self, trial: Trial) -> Record:
@@ -147,7 +147,7 @@ class TestFile:
     def test_predicts_what_was_recorded(self, trained: Run, exported: dict[str, Exported], name: str) -> None:
         """On all test images: normalisation is inside, the weights are the trained ones."""
         made, arm = exported[name], Path(name).stem
-        row = trained.run.records()[trained.id_of(arm)].trial
+        row = trained.run.journal.records()[trained.id_of(arm)].trial
         assert made.agreement.images == DIGITS_TEST_IMAGES
         assert made.agreement.accuracy == row["test_accuracy"]
         assert made.agreement.accuracy > 0.5  # it learned something, so other weights would be noticed
@@ -177,7 +177,7 @@ class TestFile:
     ) -> None:
         made = exported["base.onnx"]
         said = onnxruntime.InferenceSession(made.path).get_modelmeta().custom_metadata_map
-        row = trained.run.records()[made.trial.trial_id].trial
+        row = trained.run.journal.records()[made.trial.trial_id].trial
         assert json.loads(said["classes"]) == list("0123456789")
         assert (
             said["input"] == "images: float32 [n, 1, 28, 28] in [0, 1] (bytes / 255); normalisation is inside"
@@ -187,7 +187,7 @@ class TestFile:
             assert said[name] == str(row[name])
         assert (said["run"], said["dataset"], said["commit"]) == ("nets", "digits", "c0ffee")
         assert len(said["dataset_fingerprint"]) == 64
-        assert said["stage_key"] == trained.run.records()[made.trial.trial_id].stages[-2]["key"]
+        assert said["stage_key"] == trained.run.journal.records()[made.trial.trial_id].stages[-2]["key"]
         assert f"torch {torch.__version__}" in said["trained_with"]
         assert "fold" not in said  # it has none: left out, not "None"
         extra = {METADATA_FILE: ""}
@@ -360,7 +360,7 @@ class TestCommand:
             "checked on 359 test images against PyTorch: predictions are equal, logits differ by at most "
         )
         assert 0 < float(lines[2].split()[-1]) < 1e-4
-        share = f"{trained.run.records()[id_].trial['test_accuracy']:.2%}"
+        share = f"{trained.run.journal.records()[id_].trial['test_accuracy']:.2%}"
         assert lines[3] == f"accuracy on these images {share} (recorded on all 359: {share})"
         assert len(lines) == 4
         assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
@@ -452,7 +452,7 @@ class TestRefusal:
 
     def test_when_the_weights_are_gone_or_damaged(self, tmp_path: Path) -> None:
         run = Run(tmp_path, {**SWEEP, "ablation": None}, tmp_path)
-        key = run.run.records()[run.id_of("base")].stages[-2]["key"]
+        key = run.run.journal.records()[run.id_of("base")].stages[-2]["key"]
         file = stage_file(run.store, key)
         content = bytearray(file.read_bytes())
         content[-100] ^= 1
@@ -520,7 +520,7 @@ class TestRefusal:
 
 
 def _net_of(run: Run, arm: str) -> nn.Module:
-    found = run.run.records()[run.id_of(arm)]
+    found = run.run.journal.records()[run.id_of(arm)]
     trial = next(trial for trial in run.planned.trials if trial.arm == arm)
     _, last = exporting.last_stage(run.run, found, run.store)
     return exporting.final_net(trial, run.planned.infos[trial.dataset], last)
@@ -542,11 +542,11 @@ class TestChoice:
             "arm": arm, "status": "completed", "error": None, "parameters": parameters, "val_accuracy": val,
             "test_accuracy": 0.5,
         }  # fmt: skip
-        run.append(plain_record(id_, "1" * 64, "2" * 64, **columns | other))
+        run.journal.append(plain_record(id_, "1" * 64, "2" * 64, **columns | other))
         self.plan(run, id_, arm)
 
     def plan(self, run: RunFolder, id_: str, arm: str, seed: int = 0) -> None:
-        entries = [*run.planned(), {**PLANNED, "trial_id": id_, "arm": arm, "seed": seed}]
+        entries = [*run.plan.trials(), {**PLANNED, "trial_id": id_, "arm": arm, "seed": seed}]
         (run.folder / "plan.json").write_text(json.dumps(entries))
 
     def test_is_by_mean_validation_of_the_arm_then_by_the_trial(self, run: RunFolder) -> None:
@@ -567,7 +567,7 @@ class TestChoice:
         self.add(run, "a1", "a", 100, 0.0, status="failed", error="NaN")
         self.add(run, "b0", "b", 100, 0.99, status="early_stopped")
         self.add(run, "c0", "c", 100, 0.99)
-        (run.folder / "plan.json").write_text(json.dumps(run.planned()[:-1]))
+        (run.folder / "plan.json").write_text(json.dumps(run.plan.trials()[:-1]))
         found = choose(run, 100)
         assert (found.trial_id, found.val_mean, found.trials, found.arms) == ("a0", 0.9, 1, 1)
 
@@ -613,7 +613,7 @@ class TestChoice:
         self.add(run, "b0", "b", 100, 0.945, fold=0)
         self.add(run, "b1", "b", 100, 0.0, fold=1, status="failed")
         for fold, entry in enumerate(
-            plan := [*run.planned(), {**PLANNED, "trial_id": "b2", "arm": "b", "seed": 0}]
+            plan := [*run.plan.trials(), {**PLANNED, "trial_id": "b2", "arm": "b", "seed": 0}]
         ):
             entry["fold"] = fold % 3
         (run.folder / "plan.json").write_text(json.dumps(plan))

@@ -29,8 +29,8 @@ from lightsweep.deliver.netfile import make_file
 from lightsweep.errors import InputError, WriteError
 from lightsweep.plan.design import design_tree
 from lightsweep.plan.plan import Plan, plan
-from lightsweep.runs.folder import RunFolder
-from lightsweep.runs.records import DataIdentity, Record, SearchPart, record
+from lightsweep.runfolder.folder import RunFolder
+from lightsweep.runfolder.records import DataIdentity, Record, SearchPart, record
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.training.outcome import Outcome
 
@@ -199,7 +199,7 @@ def run(tmp_path: Path) -> RunFolder:
         planned.sweep, design_tree(planned), planned.trials, {t.trial_id: () for t in planned.trials}
     )
     for found in _records(planned).values():
-        run.append(found)
+        run.journal.append(found)
     return run
 
 
@@ -302,7 +302,7 @@ class TestCosts:
         ]  # fmt: skip
 
     def test_of_nothing_completed_are_refused(self, run: RunFolder) -> None:
-        run.journal.unlink()
+        run.journal.path.unlink()
         with pytest.raises(InputError, match="no trial is completed yet, so there is no net to measure"):
             measure_run(run, _planned(), False, lambda *_: None)
         assert not (run.folder / COSTS_FILE).exists()

@@ -13,8 +13,8 @@ from lightsweep.data.datasets import describe, load
 from lightsweep.deliver.verify import Verification, verify
 from lightsweep.errors import InputError
 from lightsweep.plan.plan import Plan, plan
-from lightsweep.runs.folder import RunFolder
-from lightsweep.runs.records import DataIdentity, record
+from lightsweep.runfolder.folder import RunFolder
+from lightsweep.runfolder.records import DataIdentity, record
 from lightsweep.store.claims import LocalStore
 from lightsweep.store.folder import FolderStore
 from lightsweep.store.stagefile import StageResult
@@ -52,16 +52,16 @@ class Recorded:
                 break
         self.keys = [stage["key"] for stage in outcome.stages]
         self.run.describe(self.sweep, {}, [self.trial], {self.trial.trial_id: tuple(self.keys)})
-        self.run.append(
+        self.run.journal.append(
             record(
                 self.trial, self.planned.costs[self.trial.trial_id], outcome, "", DataIdentity("digits", "f1")
             )
         )
 
     def alter(self, change: Callable[[dict[str, Any]], None]) -> None:
-        tree = json.loads(self.run.journal.read_text())
+        tree = json.loads(self.run.journal.path.read_text())
         change(tree)
-        self.run.journal.write_text(json.dumps(tree) + "\n")
+        self.run.journal.path.write_text(json.dumps(tree) + "\n")
 
     def verify(self) -> Verification:
         id_ = self.trial.trial_id

@@ -22,8 +22,8 @@ from stage_results import some_result
 from lightsweep.cli import main as cli
 from lightsweep.cli.planview import size_text
 from lightsweep.errors import InputError
-from lightsweep.runs.folder import RunFolder
-from lightsweep.runs.references import references, refuse
+from lightsweep.runfolder.folder import RunFolder
+from lightsweep.runfolder.references import references, refuse
 from lightsweep.store.folder import CHECKPOINT, RESULT, FolderStore
 from lightsweep.store.keeping import Amount, References, Share, cut_to_limit, parse_limit, prune, summarise
 
@@ -56,7 +56,7 @@ def plan(out: Path, name: str, **trials: Sequence[str]) -> RunFolder:
 
 
 def journal(run: RunFolder, trial_id: str, *keys: str) -> None:
-    run.append(plain_record(trial_id, *keys))
+    run.journal.append(plain_record(trial_id, *keys))
 
 
 def left(store: FolderStore) -> list[str]:
@@ -102,7 +102,7 @@ class TestReferences:
         """A killed run's last line is cut: the rest of what it refers to stays referred to."""
         run = plan(tmp_path, "one", t1=[A], t2=[B])
         journal(run, "t1", C)
-        with run.journal.open("a") as file:
+        with run.journal.path.open("a") as file:
             file.write('{"trial": {"trial_id": "t2"')
         with pytest.warns(UserWarning, match="line 2 is not a whole record"):
             assert set(references(tmp_path)) == {A, B, C}

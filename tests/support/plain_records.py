@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lightsweep.runs.records import Record
+from lightsweep.runfolder.records import Record
 
 
 def plain_record(trial_id: str, *keys: str, **columns: Any) -> Record:

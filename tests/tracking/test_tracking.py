@@ -24,9 +24,11 @@ from runs_to_kill import PlainRun
 from waiting import wait_until
 
 from lightsweep.errors import InputError
-from lightsweep.runs import tracking
-from lightsweep.runs.records import Record
-from lightsweep.runs.tracking import EPOCH_METRICS, FINAL_METRICS, TAGS, open_trackers, without_secrets
+from lightsweep.runfolder.records import Record
+from lightsweep.tracking import mlflow as mlflow_tracker
+from lightsweep.tracking import trackers as tracking
+from lightsweep.tracking.trackers import open_trackers
+from lightsweep.tracking.words import EPOCH_METRICS, FINAL_METRICS, TAGS, without_secrets
 
 # flask, flask-cors and aiohttp: `mlflow server` needs them, and mlflow-skinny does not bring them
 PACKAGES = ("mlflow", "tensorboard", "flask", "flask_cors", "aiohttp")
@@ -391,7 +393,7 @@ def test_a_server_that_is_not_there_is_one_error_without_its_password(tmp_path, 
 @pytest.mark.parametrize("limits", [("1", 9e3), ("9000", 1.0)], ids=["MLflow's own", "ours"])
 def test_a_server_that_says_nothing_is_not_waited_for(tmp_path, monkeypatch, limits):
     """Each of the two limits alone ends the wait; without it, this test would hang."""
-    monkeypatch.setitem(tracking._HTTP_AT_START, "MLFLOW_HTTP_REQUEST_TIMEOUT", limits[0])
+    monkeypatch.setitem(mlflow_tracker.HTTP_AT_START, "MLFLOW_HTTP_REQUEST_TIMEOUT", limits[0])
     monkeypatch.setattr(tracking, "_SERVER_SECONDS", limits[1])
     with socket.create_server(("127.0.0.1", 0)) as mute:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{mute.getsockname()[1]}")

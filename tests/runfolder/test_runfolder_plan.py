@@ -4,7 +4,7 @@ import json
 import zipfile
 from dataclasses import replace
 
-from lightsweep.runs.folder import RunFolder
+from lightsweep.runfolder.folder import RunFolder
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep
@@ -20,11 +20,11 @@ def test_a_plan_is_added_to_without_being_written_again(tmp_path):
     run = RunFolder.create(tmp_path, SWEEP)
     run.write_plan(TRIALS[:1], KEYS)
     written = (run.folder / "plan.json").read_text()
-    run.add_to_plan(TRIALS[1:2], KEYS)
-    run.add_to_plan(TRIALS[2:], KEYS)
+    run.plan.add(TRIALS[1:2], KEYS)
+    run.plan.add(TRIALS[2:], KEYS)
     assert (run.folder / "plan.json").read_text() == written
-    assert [entry["trial_id"] for entry in run.planned()] == [trial.trial_id for trial in TRIALS]
-    assert run.planned()[3] == {
+    assert [entry["trial_id"] for entry in run.plan.trials()] == [trial.trial_id for trial in TRIALS]
+    assert run.plan.trials()[3] == {
         "trial_id": TRIALS[3].trial_id, "arm": "net 3", "seed": 3, "fold": None, "changes": {},
         "keys": ["1" * 64, "2" * 64],
     }  # fmt: skip
@@ -33,20 +33,20 @@ def test_a_plan_is_added_to_without_being_written_again(tmp_path):
 def test_a_whole_plan_takes_the_place_of_what_was_added(tmp_path):
     run = RunFolder.create(tmp_path, SWEEP)
     run.write_plan(TRIALS[:1], KEYS)
-    run.add_to_plan(TRIALS[1:], KEYS)
+    run.plan.add(TRIALS[1:], KEYS)
     run.write_plan(TRIALS, KEYS)
     assert sorted(path.name for path in run.folder.iterdir()) == ["plan.json"]
-    assert len(json.loads((run.folder / "plan.json").read_text())) == len(run.planned()) == 4
+    assert len(json.loads((run.folder / "plan.json").read_text())) == len(run.plan.trials()) == 4
 
 
 def test_a_line_that_a_killed_search_cut_and_one_that_the_plan_has_are_passed_over(tmp_path):
     run = RunFolder.create(tmp_path, SWEEP)
     run.write_plan(TRIALS[:1], KEYS)
-    run.add_to_plan(TRIALS[:2], KEYS)
+    run.plan.add(TRIALS[:2], KEYS)
     with (run.folder / "plan.jsonl").open("a") as file:
         file.write('{"trial_id": "')
-    run.add_to_plan([replace(TRIALS[2])], KEYS)
-    assert [entry["arm"] for entry in run.planned()] == ["net 0", "net 1", "net 2"]
+    run.plan.add([replace(TRIALS[2])], KEYS)
+    assert [entry["arm"] for entry in run.plan.trials()] == ["net 0", "net 1", "net 2"]
 
 
 def test_the_code_that_trains_is_kept_by_its_hash(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lightsweep.errors import InputError
-from lightsweep.runs.folder import RunFolder
+from lightsweep.runfolder.folder import RunFolder
 from lightsweep.system.files import UnreadableError
 
 
@@ -51,7 +51,7 @@ def references(out: Path, on_unknown: Callable[[str], None] = _warn) -> dict[str
 
 
 def _keys(run: RunFolder) -> set[str]:
-    planned, records = run.planned(), run.records()
+    planned, records = run.plan.trials(), run.journal.records()
     kept = [records[trial["trial_id"]] for trial in planned if trial["trial_id"] in records]
     return {key for trial in planned for key in trial["keys"]} | {
         row["key"] for record in kept for row in record.stages if row["key"]

@@ -16,14 +16,14 @@ from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError, WriteError
 from lightsweep.nets.cost import Cost
 from lightsweep.plan.plan import plan
-from lightsweep.runs.folder import RunFolder
+from lightsweep.runfolder.folder import RunFolder
+from lightsweep.runfolder.records import EPOCH_COLUMNS, STAGE_COLUMNS, TRIAL_COLUMNS, DataIdentity, record
 from lightsweep.runs.progress import Progress
-from lightsweep.runs.records import EPOCH_COLUMNS, STAGE_COLUMNS, TRIAL_COLUMNS, DataIdentity, record
-from lightsweep.runs.tracking import open_trackers
 from lightsweep.search.study import Study
 from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.system.files import UnreadableError
+from lightsweep.tracking.trackers import open_trackers
 from lightsweep.training.chain import StageEntry, TrialResult
 from lightsweep.training.outcome import completed, failed
 from lightsweep.trials.trial import Trial
@@ -78,8 +78,10 @@ def outcome():
 
 def test_a_completed_trial_becomes_a_row_and_its_epochs(tmp_path, outcome):
     run = run_folder(tmp_path)
-    run.append(record(TRIALS[0], COST, outcome, "abc", DIGITS))
-    run.append(record(TRIALS[1], COST, failed("NaN loss\nin epoch 3", "diverged", *WHERE), "abc", DIGITS))
+    run.journal.append(record(TRIALS[0], COST, outcome, "abc", DIGITS))
+    run.journal.append(
+        record(TRIALS[1], COST, failed("NaN loss\nin epoch 3", "diverged", *WHERE), "abc", DIGITS)
+    )
     run.compact()
     trials, stages, epochs = (
         pd.read_parquet(run.folder / f"{name}.parquet") for name in ("trials", "stages", "epochs")
@@ -110,20 +112,20 @@ def test_a_completed_trial_becomes_a_row_and_its_epochs(tmp_path, outcome):
 def test_a_cut_last_line_is_passed_over_and_the_rest_kept(tmp_path, outcome):
     run = run_folder(tmp_path)
     for trial in TRIALS:
-        run.append(record(trial, COST, outcome, "", DIGITS))
-    text = run.journal.read_text()
-    run.journal.write_text(text[: len(text) - 40])
+        run.journal.append(record(trial, COST, outcome, "", DIGITS))
+    text = run.journal.path.read_text()
+    run.journal.path.write_text(text[: len(text) - 40])
     with pytest.warns(UserWarning, match=r"line 2 is not a whole record, passed over"):
-        assert list(run.records()) == [TRIALS[0].trial_id]
+        assert list(run.journal.records()) == [TRIALS[0].trial_id]
 
 
 def test_a_million_bad_lines_are_one_warning(tmp_path, outcome):
     run = run_folder(tmp_path)
-    run.append(record(TRIALS[0], COST, outcome, "", DIGITS))
-    with run.journal.open("a") as file:
+    run.journal.append(record(TRIALS[0], COST, outcome, "", DIGITS))
+    with run.journal.path.open("a") as file:
         file.write("{}\n" * 1_000_000)
     with pytest.warns(UserWarning, match="not a whole record") as warned:
-        assert list(run.records()) == [TRIALS[0].trial_id]
+        assert list(run.journal.records()) == [TRIALS[0].trial_id]
     (said,) = [str(warning.message) for warning in warned]
     assert said.endswith("1,000,000 lines are not a whole record, passed over (the first is line 2)")
 
@@ -131,19 +133,19 @@ def test_a_million_bad_lines_are_one_warning(tmp_path, outcome):
 def test_a_record_after_a_cut_line_is_whole(tmp_path, outcome):
     """A killed run's cut line must not swallow the first record of the run that goes on."""
     run = run_folder(tmp_path)
-    run.append(record(TRIALS[0], COST, outcome, "", DIGITS))
-    run.journal.write_text(run.journal.read_text()[:-40])
-    run.append(record(TRIALS[1], COST, outcome, "", DIGITS))
+    run.journal.append(record(TRIALS[0], COST, outcome, "", DIGITS))
+    run.journal.path.write_text(run.journal.path.read_text()[:-40])
+    run.journal.append(record(TRIALS[1], COST, outcome, "", DIGITS))
     with pytest.warns(UserWarning, match="line 1"):
-        assert list(run.records()) == [TRIALS[1].trial_id]
-    assert list(run.records()) == [TRIALS[1].trial_id]  # again, when the line has been warned of
+        assert list(run.journal.records()) == [TRIALS[1].trial_id]
+    assert list(run.journal.records()) == [TRIALS[1].trial_id]  # again, when the line has been warned of
 
 
 def test_the_newest_record_counts_and_only_the_plans_trials(tmp_path, outcome):
     run = run_folder(tmp_path, TRIALS[:1])
-    run.append(record(TRIALS[0], COST, failed("lost", "lost", *WHERE), "", DIGITS))
-    run.append(record(TRIALS[1], COST, outcome, "", DIGITS))
-    run.append(record(TRIALS[0], COST, outcome, "", DIGITS))
+    run.journal.append(record(TRIALS[0], COST, failed("lost", "lost", *WHERE), "", DIGITS))
+    run.journal.append(record(TRIALS[1], COST, outcome, "", DIGITS))
+    run.journal.append(record(TRIALS[0], COST, outcome, "", DIGITS))
     assert [r.trial["status"] for r in run.compact().values()] == ["completed"]
     assert len(pd.read_parquet(run.folder / "trials.parquet")) == 1
 
@@ -161,7 +163,7 @@ def test_the_folder_says_what_the_run_is(tmp_path):
     environment = json.loads((run.folder / "environment.json").read_text())
     assert environment["versions"]["torch"]
     assert environment["hardware"]["cores"] >= 1
-    assert [trial["trial_id"] for trial in run.planned()] == [trial.trial_id for trial in TRIALS]
+    assert [trial["trial_id"] for trial in run.plan.trials()] == [trial.trial_id for trial in TRIALS]
 
 
 def test_a_folder_in_whose_place_a_file_is_cannot_be_written(tmp_path):
@@ -217,8 +219,8 @@ def test_nothing_is_written_through_a_link(tmp_path, outcome, name):
     sweep = Sweep.model_validate({**SWEEP.model_dump(), "search": SEARCH}) if name == "study.db" else SWEEP
     with suppress(UnreadableError):
         run.keep_sources({}, "0" * 64)
-        run.append(record(TRIALS[0], COST, outcome, "", DIGITS))
-        run.add_to_plan(TRIALS[:1], KEYS)
+        run.journal.append(record(TRIALS[0], COST, outcome, "", DIGITS))
+        run.plan.add(TRIALS[:1], KEYS)
         with Progress([], run.folder / "log.txt", Console(file=io.StringIO())) as progress:
             progress.say("a line")
         if name == "study.db":
@@ -232,6 +234,6 @@ def test_nothing_is_written_through_a_link(tmp_path, outcome, name):
 
 def test_a_journal_that_cannot_be_written_is_one_error(tmp_path, outcome):
     run = run_folder(tmp_path)
-    run.journal.mkdir()
+    run.journal.path.mkdir()
     with pytest.raises(WriteError, match=r"small: cannot be written \(Is a directory\)"):
-        run.append(record(TRIALS[0], COST, outcome, "", DIGITS))
+        run.journal.append(record(TRIALS[0], COST, outcome, "", DIGITS))

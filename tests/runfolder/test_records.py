@@ -1,7 +1,7 @@
 """What a worker says of a trial, and the columns of its settings."""
 
 from lightsweep.nets.cost import Cost
-from lightsweep.runs.records import DataIdentity, config_columns, outcome_of, record
+from lightsweep.runfolder.records import DataIdentity, config_columns, outcome_of, record
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.training.chain import StageEntry

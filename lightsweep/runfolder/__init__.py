@@ -1,0 +1,1 @@
+"""The folder of one run: its plan, journal, tables, code and environment."""

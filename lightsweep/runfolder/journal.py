@@ -1,0 +1,62 @@
+"""The journal of a run: a JSON line for each trial that ended.
+
+A killed run loses nothing that had ended; a cut last line is passed over.
+"""
+
+import json
+import warnings
+from pathlib import Path
+
+from lightsweep.errors import WriteError
+from lightsweep.runfolder.records import Record, read_record
+from lightsweep.system.files import append_line, read_lines
+
+
+def not_writable(folder: Path, error: OSError) -> WriteError:
+    """Return the error for a run's folder that cannot be written."""
+    return WriteError(f"{folder}: cannot be written ({error.strerror}); --out says where runs go")
+
+
+class Journal:
+    """The records of a run's trials, in the order in which the trials ended."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._warned = 0
+
+    def append(self, new: Record) -> None:
+        """Append a record; it is on disk when this returns.
+
+        A line begins with its own line break where a killed run, or a full disk, left the last one cut.
+
+        Raises:
+            WriteError: The journal cannot be written; what was in it stays.
+
+        """
+        content = {"trial": new.trial, "stages": new.stages, "epochs": new.epochs}
+        try:
+            append_line(self.path, json.dumps(content, allow_nan=False).encode())
+        except OSError as error:
+            raise not_writable(self.path.parent, error) from None
+
+    def records(self) -> dict[str, Record]:
+        """Return the newest record of each trial by its id; lines that are none are passed over and counted.
+
+        Raises:
+            UnreadableError: The journal is no plain file.
+
+        """
+        found: dict[str, Record] = {}
+        damaged: list[int] = []
+        for number, line in enumerate(read_lines(self.path), 1):
+            new = read_record(line) if line else None
+            if new is None:
+                damaged.append(number)
+            else:
+                found[new.trial["trial_id"]] = new
+        if len(damaged) > self._warned:
+            self._warned = len(damaged)
+            lines = f"line {damaged[0]} is" if len(damaged) == 1 else f"{len(damaged):,} lines are"
+            first = "" if len(damaged) == 1 else f" (the first is line {damaged[0]})"
+            warnings.warn(f"{self.path}: {lines} not a whole record, passed over{first}", stacklevel=2)
+        return found

@@ -1,0 +1,1 @@
+"""TensorBoard and MLflow show what the records hold."""
