@@ -11,7 +11,7 @@ from lightsweep.data import datasets
 from lightsweep.data.folder import ImageFolder, scan_folder
 from lightsweep.data.imagedata import Dataset
 from lightsweep.errors import InputError
-from lightsweep.runs.notes import shared_text
+from lightsweep.runs.run import shared_text
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.system.terminal import cell, say
 

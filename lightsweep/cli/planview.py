@@ -18,8 +18,8 @@ from lightsweep.plan.design import dataset_labels, design_tree
 from lightsweep.plan.plan import Plan, check_splits, plan_keys
 from lightsweep.plan.stagetree import StageNode, count_stages, stage_tree
 from lightsweep.runfolder.records import Record
-from lightsweep.runs.notes import data_notes
-from lightsweep.runs.run import STORE, likely_device, load_all
+from lightsweep.runs.planned import likely_device
+from lightsweep.runs.run import STORE, data_notes, load_all
 from lightsweep.store.folder import stage_file
 from lightsweep.store.keeping import Amount, Summary
 from lightsweep.system.terminal import cell, say

@@ -2,6 +2,8 @@
 
 from ray.util.metrics import Gauge
 
+from lightsweep.runs.counts import Counts
+
 
 class SweepMetrics:
     """Gauges of one run; Ray adds `ray_` to their names."""
@@ -16,17 +18,10 @@ class SweepMetrics:
             "lightsweep_waited_seconds", "What a run's workers waited for one another's stages", ("run",)
         )
 
-    def show(self, trials: dict[str, int], made: int, reused: int, waited_seconds: float) -> None:
-        """Set the gauges, unless they stand so already: most reports of trials change none.
-
-        Args:
-            trials: Number of the run's trials in each state.
-            made: Stages and assessments that were trained.
-            reused: Those that were found stored.
-            waited_seconds: Sum over the workers.
-
-        """
-        now = trials, made, reused, waited_seconds
+    def show(self, counts: Counts) -> None:
+        """Set the gauges, unless they have these values already: most reports of trials change none."""
+        trials, made, reused = counts.states, counts.made, counts.reused
+        now = trials, made, reused, counts.waited_seconds
         if now == self._shown:
             return
         self._shown = now
@@ -34,4 +29,4 @@ class SweepMetrics:
             self._trials.set(count, {"run": self._run, "state": state})
         for origin, count in (("made", made), ("reused", reused)):
             self._stages.set(count, {"run": self._run, "origin": origin})
-        self._waited.set(waited_seconds, {"run": self._run})
+        self._waited.set(counts.waited_seconds, {"run": self._run})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightsweep.runs.cluster import GoesOn, Job, Listener, Source
+from lightsweep.runs.counts import Counts
 from lightsweep.runs.placement import Placement, Room
 from lightsweep.sweepfile.sweep import Resources
 
@@ -55,13 +56,13 @@ class OnRay:
 
         return attach.rooms()
 
-    def show(self, run: str, trials: dict[str, int], made: int, reused: int, waited_seconds: float) -> None:
+    def show(self, run: str, counts: Counts) -> None:
         """Set Ray's own metrics."""
         from lightsweep.distributed.metrics import SweepMetrics
 
         if self._metrics is None:
             self._metrics = SweepMetrics(run)
-        self._metrics.show(trials, made, reused, waited_seconds)
+        self._metrics.show(counts)
 
     def run_trials(
         self,

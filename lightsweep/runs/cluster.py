@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from lightsweep.data.imagedata import Dataset
+from lightsweep.runs.counts import Counts
 from lightsweep.runs.placement import Placement, Room
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Resources
@@ -78,8 +79,8 @@ class Cluster(Protocol):
     def rooms(self) -> list[Room]:
         """Return what each living node has."""
 
-    def show(self, run: str, trials: dict[str, int], made: int, reused: int, waited_seconds: float) -> None:
-        """Show a run's course among the cluster's metrics (see `metrics.SweepMetrics.show`)."""
+    def show(self, run: str, counts: Counts) -> None:
+        """Show how far a run is among the cluster's metrics."""
 
     def run_trials(
         self,

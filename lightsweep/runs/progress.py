@@ -1,7 +1,7 @@
 """Live progress of a run: a bar in a terminal, plain lines elsewhere, and every line in `log.txt`."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 
 from lightsweep.echo import masked, one_line
+from lightsweep.runs.counts import Counts
 from lightsweep.system.files import open_to_append
 from lightsweep.system.terminal import say
 from lightsweep.training.outcome import Outcome
@@ -20,37 +21,28 @@ QUIET_SECONDS = 60.0  # at most without a line, where there is no terminal
 
 
 class Progress:
-    """Counts trials that are done, running and failed, and says what is best and how long is left."""
+    """Shows a run's counts: what is done, running and failed, what is best, and how long is left."""
 
     def __init__(
         self,
-        trials: Sequence[Trial],
+        counts: Counts,
         log: Path,
         console: Console,
         share_done: Callable[[], float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start counting.
+        """Start the clock.
 
         Args:
-            trials: What is to run, as far as it is known.
+            counts: What is shown.
             log: File that lines are appended to.
             console: Where the progress is shown.
-            share_done: Of a search, tells how much of it is over, 0 to 1.
-            clock: Tells seconds, from any moment on.
+            share_done: Of a search, returns how much of it is over, 0 to 1.
+            clock: Returns seconds since any fixed moment.
 
         """
-        self.console = console
+        self.counts, self.console = counts, console
         self.share_done, self.share_before = share_done, share_done() if share_done else 0.0
-        self.done = self.failed = self.stopped = 0
-        self.best: tuple[float, str] | None = None
-        self.epochs: dict[str, int] = {}
-        for trial in trials:
-            self.add(trial)
-        self.made = self.reused = 0
-        self.waited_seconds = self.worker_seconds = 0.0
-        self.epochs_ended = 0  # at most, of trials that have ended
-        self.running: dict[str, tuple[Trial, int]] = {}
         self._clock = clock
         self.started = self.said = clock()
         self._log = open_to_append(log)
@@ -59,7 +51,7 @@ class Progress:
         if console.is_terminal:
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
             self._bar = Bar(*columns, console=console, transient=True)
-            self._task = self._bar.add_task("starting", total=self.total)
+            self._task = self._bar.add_task("starting", total=counts.total)
 
     def __enter__(self) -> "Progress":
         if self._bar:
@@ -73,83 +65,48 @@ class Progress:
             self._bar.stop()
         self._log.close()
 
-    def begin_list(self, trials: Sequence[Trial]) -> None:
+    def begin_list(self) -> None:
         """Go on from a search to a list of trials, all of which are known."""
         self.share_done, self.share_before = None, 0.0
-        self.started, self.epochs_ended = self._clock(), 0
-        self.epochs = {trial_id: 0 for trial_id in list(self.epochs)[: self.done]}
-        for trial in trials:
-            self.add(trial)
-
-    @property
-    def total(self) -> int:
-        """Number of the trials known so far."""
-        return len(self.epochs)
-
-    @property
-    def states(self) -> dict[str, int]:
-        """Numbers of trials by what has become of them so far."""
-        return {
-            "completed": self.done - self.failed - self.stopped,
-            "failed": self.failed,
-            "stopped_early": self.stopped,
-            "running": len(self.running),
-            "waiting": self.total - self.done - len(self.running),
-        }
-
-    def add(self, trial: Trial) -> None:
-        """Count a trial to what is to run."""
-        self.epochs[trial.trial_id] = sum(stage.epochs for stage in trial.stages)
+        self.started = self._clock()
 
     def say(self, text: str) -> None:
-        """Show a line and log it; where nobody can see it any more, as in a pipe that was closed, log it."""
+        """Show a line and log it; if it can no longer be shown, as in a closed pipe, log it."""
         with suppress(OSError):
             say(self.console, text)
         self.said = self._clock()
         self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {one_line(masked(text))}\n".encode())
         self._log.flush()
 
-    def advance(self, trial: Trial, epochs: int) -> None:
-        """Note that a trial is running and how many epochs it has behind it."""
-        self.running[trial.trial_id] = (trial, epochs)
+    def advance(self) -> None:
+        """Show that trials are advancing: where there is no bar, with a line once a minute."""
+        counts = self.counts
         if self._bar is None and self._clock() - self.said > QUIET_SECONDS:
             under_way = ", ".join(
-                f"{running.label} {done} of {self.epochs[running.trial_id]} epochs"
-                for running, done in self.running.values()
+                f"{running.label} {done} of {counts.epochs[running.trial_id]} epochs"
+                for running, done in counts.running.values()
             )
             self.say(f"[{self.place()}] running: {under_way}; {self.time_left()}")
         self._update()
 
     def lose(self, trial: Trial, reason: str) -> None:
-        """Note that a trial ended without an outcome, for a reason in words, and is tried again."""
-        self.running.pop(trial.trial_id, None)
+        """Show that a trial ended without an outcome, for a reason in words, and is tried again."""
         self.say(f"{trial.label}: {reason}; the trial is tried again")
 
     def end(self, trial: Trial, outcome: Outcome) -> None:
-        """Note what became of a trial."""
-        self.running.pop(trial.trial_id, None)
+        """Show what became of a trial that was counted."""
         for warning in outcome.warnings:
             self.say(f"warning: {warning}")
-        self.done += 1
-        self.made += sum(stage["origin"] != "stored" for stage in outcome.stages)
-        self.reused += sum(stage["origin"] == "stored" for stage in outcome.stages)
-        self.waited_seconds += sum(stage["waited_seconds"] for stage in outcome.stages)
-        self.worker_seconds += outcome.seconds
-        self.epochs_ended += self.epochs[trial.trial_id]
         if outcome.status == "completed":
-            accuracy = outcome.accuracies["val_accuracy"]
-            self.best = max(self.best or (0.0, ""), (accuracy, trial.label))
             stored = sum(stage["origin"] == "stored" for stage in outcome.stages[:-1])
             reused = f", {stored} of {len(outcome.stages) - 1} stages reused" if stored else ""
-            text = f"validation {accuracy:.2%}, {outcome.seconds:.1f} s{reused}"
+            text = f"validation {outcome.accuracies['val_accuracy']:.2%}, {outcome.seconds:.1f} s{reused}"
         elif outcome.status == "early_stopped":
-            self.stopped += 1
             best = max(epoch["val_accuracy"] for epoch in outcome.epochs)
             text = (
                 f"stopped early after {len(outcome.epochs)} epochs, best {best:.2%}, {outcome.seconds:.1f} s"
             )
         else:
-            self.failed += 1
             text = f"FAILED: {outcome.error}"
         self.say(f"[{self.place()}] {trial.label}: {text}; {self.summary()}")
         self._update()
@@ -157,31 +114,30 @@ class Progress:
     def place(self) -> str:
         """Return how many trials are done, of how many or of what share of the search."""
         if self.share_done is not None:
-            return f"{self.done}, {self.share_done():.0%}"
-        return f"{self.done:{len(str(self.total))}}/{self.total}"
+            return f"{self.counts.done}, {self.share_done():.0%}"
+        return f"{self.counts.done:{len(str(self.counts.total))}}/{self.counts.total}"
 
     def ledger(self) -> str:
         """Return how many stages and assessments were made and reused, and how long workers waited."""
-        share = self.waited_seconds / self.worker_seconds if self.worker_seconds else 0.0
+        counts = self.counts
+        share = counts.waited_seconds / counts.worker_seconds if counts.worker_seconds else 0.0
         return (
-            f"stages and assessments: {self.made} made, {self.reused} reused; {self.waited_seconds:.1f} of "
-            f"{self.worker_seconds:.1f} worker-seconds ({share:.1%}) spent waiting for one another"
+            f"stages and assessments: {counts.made} made, {counts.reused} reused; "
+            f"{counts.waited_seconds:.1f} of {counts.worker_seconds:.1f} worker-seconds ({share:.1%}) spent "
+            "waiting for one another"
         )
 
     def summary(self) -> str:
         """Return what is running, failed and best, and the time left, in words."""
-        best = f", best {self.best[0]:.2%}" if self.best else ""
-        stopped = f"{self.stopped} stopped early, " if self.stopped else ""
-        return f"{len(self.running)} running, {stopped}{self.failed} failed{best}, {self.time_left()}"
+        counts = self.counts
+        best = f", best {counts.best[0]:.2%}" if counts.best else ""
+        stopped = f"{counts.stopped} stopped early, " if counts.stopped else ""
+        return f"{len(counts.running)} running, {stopped}{counts.failed} failed{best}, {self.time_left()}"
 
     def time_left(self) -> str:
-        """Return an estimate of the time left, from the share of the search or the epochs that is done."""
-        if self.share_done is not None:
-            share = self.share_done()
-        else:
-            done = self.epochs_ended + sum(epochs for _, epochs in self.running.values())
-            share = done / sum(self.epochs.values()) if self.done < self.total else 1.0
-        if share >= 1 and not self.running:
+        """Return an estimate of the time left, from the share of the search or of the epochs that is done."""
+        share = self.counts.share_of_epochs if self.share_done is None else self.share_done()
+        if share >= 1 and not self.counts.running:
             return "done"
         if share <= self.share_before:
             return "time left unknown"
@@ -190,6 +146,6 @@ class Progress:
 
     def _update(self) -> None:
         if self._bar and self._task is not None:
-            best = f" ({self.best[1]})" if self.best else ""
-            description = self.summary() + best
-            self._bar.update(self._task, completed=self.done, total=self.total, description=description)
+            counts = self.counts
+            description = self.summary() + (f" ({counts.best[1]})" if counts.best else "")
+            self._bar.update(self._task, completed=counts.done, total=counts.total, description=description)

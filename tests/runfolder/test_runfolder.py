@@ -18,6 +18,7 @@ from lightsweep.nets.cost import Cost
 from lightsweep.plan.plan import plan
 from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runfolder.records import EPOCH_COLUMNS, STAGE_COLUMNS, TRIAL_COLUMNS, DataIdentity, record
+from lightsweep.runs.counts import Counts
 from lightsweep.runs.progress import Progress
 from lightsweep.search.study import Study
 from lightsweep.store.stagefile import StageResult
@@ -221,7 +222,7 @@ def test_nothing_is_written_through_a_link(tmp_path, outcome, name):
         run.keep_sources({}, "0" * 64)
         run.journal.append(record(TRIALS[0], COST, outcome, "", DIGITS))
         run.plan.add(TRIALS[:1], KEYS)
-        with Progress([], run.folder / "log.txt", Console(file=io.StringIO())) as progress:
+        with Progress(Counts(), run.folder / "log.txt", Console(file=io.StringIO())) as progress:
             progress.say("a line")
         if name == "study.db":
             Study(plan(sweep, lambda spec: describe(spec, tmp_path)), run.folder, {})

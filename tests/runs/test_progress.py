@@ -4,6 +4,7 @@ import io
 
 from rich.console import Console
 
+from lightsweep.runs.counts import Counts
 from lightsweep.runs.progress import Progress
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
@@ -23,11 +24,16 @@ def outcome(accuracy: float | None) -> Outcome:
 
 def test_lines_say_how_each_trial_ended_and_what_is_left(tmp_path):
     now, text = [0.0], io.StringIO()
-    with Progress(TRIALS, tmp_path / "log.txt", Console(file=text), clock=lambda: now[0]) as shown:
-        shown.advance(TRIALS[0], 0)
-        shown.advance(TRIALS[1], 5)
+    counts = Counts(TRIALS)
+    with Progress(counts, tmp_path / "log.txt", Console(file=text), clock=lambda: now[0]) as shown:
+        counts.advance(TRIALS[0], 0)
+        shown.advance()
+        counts.advance(TRIALS[1], 5)
+        shown.advance()
         now[0] = 30.0
+        counts.end(TRIALS[0], outcome(0.5))
         shown.end(TRIALS[0], outcome(0.5))
+        counts.end(TRIALS[1], outcome(None))
         shown.end(TRIALS[1], outcome(None))
     assert text.getvalue().splitlines() == [
         "[1/2] base (seed 0): validation 50.00%, 1.5 s; 1 running, 0 failed, best 50.00%, about 10 s left",
@@ -38,18 +44,25 @@ def test_lines_say_how_each_trial_ended_and_what_is_left(tmp_path):
 
 def test_a_long_trial_is_heard_of(tmp_path):
     now, text = [0.0], io.StringIO()
-    with Progress(TRIALS, tmp_path / "log.txt", Console(file=text), clock=lambda: now[0]) as shown:
-        shown.advance(TRIALS[0], 1)
+    counts = Counts(TRIALS)
+    with Progress(counts, tmp_path / "log.txt", Console(file=text), clock=lambda: now[0]) as shown:
+        counts.advance(TRIALS[0], 1)
+        shown.advance()
         now[0] = 61.0
-        shown.advance(TRIALS[0], 2)
-        shown.advance(TRIALS[0], 3)
+        counts.advance(TRIALS[0], 2)
+        shown.advance()
+        counts.advance(TRIALS[0], 3)
+        shown.advance()
     assert text.getvalue().splitlines() == ["[0/2] running: base (seed 0) 2 of 10 epochs; about 9 min left"]
 
 
 def test_names_are_not_markup(tmp_path):
     text = io.StringIO()
     trial = Trial("[bold]x[/nosuch]", DatasetSpec(name="digits"), ARM, 0)
-    with Progress([trial], tmp_path / "log.txt", Console(file=text, force_terminal=True)) as shown:
-        shown.advance(trial, 1)
+    counts = Counts([trial])
+    with Progress(counts, tmp_path / "log.txt", Console(file=text, force_terminal=True)) as shown:
+        counts.advance(trial, 1)
+        shown.advance()
+        counts.end(trial, outcome(0.5))
         shown.end(trial, outcome(0.5))
     assert "[bold]x[/nosuch]" in text.getvalue()

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from lightsweep.runs.cluster import GoesOn, Job, Listener, Source
+from lightsweep.runs.counts import Counts
 from lightsweep.runs.placement import Placement, Room
 from lightsweep.store.broker import Broker, BrokerStore
 from lightsweep.sweepfile.sweep import Resources
@@ -26,7 +27,7 @@ from lightsweep.trials.trial import Trial
 
 
 class ThisProcess:
-    """Keeps the contract of `distributed.cluster.Cluster`; two trials are under way, one of them waits."""
+    """Keeps the contract of `runs.cluster.Cluster`; two trials are under way, one of them waits."""
 
     name = "this process"
 
@@ -39,7 +40,7 @@ class ThisProcess:
     def rooms(self) -> list[Room]:
         return [Room(cpus=2, gpus=0)]
 
-    def show(self, run: str, trials: dict[str, int], made: int, reused: int, waited_seconds: float) -> None:
+    def show(self, run: str, counts: Counts) -> None:
         pass
 
     def run_trials(
