@@ -32,7 +32,7 @@ from analysis.seeds import seed_effects, whole_seeds
 from analysis.statistics.contrasts import check_comparisons
 from lightsweep.echo import plain
 from lightsweep.errors import InputError
-from lightsweep.files import UnreadableError, open_plain, read_text
+from lightsweep.system.files import UnreadableError, open_plain, read_text
 
 MOST_CELLS = 500_000_000  # of a table: a hundred thousand trials of 250 epochs
 STATUSES = ("completed", "early_stopped", "failed")

@@ -37,13 +37,13 @@ from rich.console import Console
 from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
 from lightsweep.plan.plan import plan
-from lightsweep.runs.folder import RunFolder
-from lightsweep.runs.records import Outcome
+from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runs.run import run_sweep
 from lightsweep.store.broker import Broker
 from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.training.chain import StageEntry
+from lightsweep.training.outcome import Outcome
 from lightsweep.trials.trial import Trial
 
 LAYOUTS = ("1x1", "8x1", "32x1", "8x4", "1x32", "8x1x20")
@@ -202,7 +202,7 @@ def run_trials(layout: Layout, trials: int, address: str, out: Path) -> dict[str
         [1e3 * (atwork[i + BLOCK][kind] - atwork[i][kind]) / BLOCK for i in ends] for kind in (0, 1)
     )
     run = RunFolder(summary.folder)
-    records = list(run.records().values())
+    records = list(run.journal.records().values())
     by_node = Counter(record.trial["host"] for record in records)
     by_worker = Counter(record.stages[0]["hardware"] for record in records)
     again = RunFolder(out)

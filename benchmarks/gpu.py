@@ -20,11 +20,12 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from lightsweep.nets.models import build
-from lightsweep.sweepfile.arm import ModelSpec, NetSpec, ReferenceSpec, StageSpec
-from lightsweep.training.augment import transforms
+from lightsweep.sweepfile.augmentation import transforms
+from lightsweep.sweepfile.net import ModelSpec, NetSpec, ReferenceSpec
+from lightsweep.sweepfile.stages import StageSpec
+from lightsweep.system.machine import make_repeatable
 from lightsweep.training.batches import Source, Split
 from lightsweep.training.loop import StageState, train_epoch
-from lightsweep.training.machine import make_repeatable
 
 BATCH = 64
 EPOCHS = 20  # of one trial, for trials an hour

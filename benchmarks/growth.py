@@ -19,11 +19,11 @@ import analysis
 from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
 from lightsweep.plan.plan import Plan, plan
-from lightsweep.runs.folder import RunFolder
-from lightsweep.runs.records import Outcome
+from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runs.run import run_sweep
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.training.chain import StageEntry
+from lightsweep.training.outcome import Outcome
 from lightsweep.trials.trial import Trial
 
 EPOCHS, ARMS = 12, 10
@@ -82,7 +82,7 @@ def measure(trials: int, out: Path) -> str:
         lambda: run_sweep(planned, out, out, OnRay(), False, False, console, train_nothing)
     )
     assert summary.completed == trials
-    records, journal_wall, _ = timed(RunFolder(summary.folder).records)
+    records, journal_wall, _ = timed(RunFolder(summary.folder).journal.records)
     tables, tables_wall, _ = timed(lambda: analysis.load_run(summary.folder))
     assert len(records) == len(tables.trials) == trials
     return (

@@ -24,7 +24,7 @@ import torch
 
 from lightsweep.data import datasets
 from lightsweep.plan.plan import plan
-from lightsweep.store.folder import NoStore
+from lightsweep.store.claims import NoStore
 from lightsweep.sweepfile.reading import load_sweep
 from lightsweep.training import batches as images
 from lightsweep.training.chain import run_trial

@@ -43,7 +43,7 @@ from analysis.search.confirmation import judged_trials
 from analysis.search.words import SearchPart, lay_out_search
 from analysis.tables import STATUSES, Run, RunError, load_runs, summarise_arms
 from analysis.time.words import TimePart, lay_out_time
-from lightsweep.files import write_text
+from lightsweep.system.files import write_text
 
 SCRIPTS = ("report.js", "trial.js")
 FOLDER = Path(__file__).parent / "templates"

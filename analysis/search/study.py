@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightsweep.files import UnreadableError, open_plain
+from lightsweep.system.files import UnreadableError, open_plain
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

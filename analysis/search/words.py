@@ -18,12 +18,7 @@ from analysis.search.confirmation import (
     searched_nets,
 )
 from analysis.search.course import default_reference, hypervolume_course
-from analysis.search.figure import (
-    SETTINGS_SHOWN,
-    cloud_figure,
-    course_figure,
-    importance_figure,
-)
+from analysis.search.figure import SETTINGS_SHOWN, cloud_figure, course_figure, importance_figure
 from analysis.search.importance import ACCURACY, Importances, importances
 from analysis.search.study import StudyCopy, read_study
 from analysis.style import Plot

@@ -4,7 +4,6 @@ Each launching process has a folder of its own below one that belongs to its use
 lives. Whoever comes next removes the folders that nobody has locked: no note of any other place is read.
 """
 
-import fcntl
 import os
 import shutil
 import stat
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lightsweep.errors import InputError
+from lightsweep.system.locks import posix_locks
 
 LOCK = ".lock"
 _SOCKET = "/session_2026-11-27_08-00-00_123456_1234567/sockets/plasma_store"
@@ -87,7 +87,7 @@ def _lock(path: Path) -> int:
     """Lock a file, made if it is not there; raise BlockingIOError where another process has it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        posix_locks().flock(descriptor, posix_locks().LOCK_EX | posix_locks().LOCK_NB)
     except OSError:
         os.close(descriptor)
         raise
@@ -99,7 +99,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """Have a folder alone, after waiting for others, which need it for moments."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        posix_locks().flock(descriptor, posix_locks().LOCK_EX)
         yield
     finally:
         os.close(descriptor)

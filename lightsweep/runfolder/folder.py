@@ -5,7 +5,6 @@ Records are journalled as trials end, a JSON line each, and compacted into `tria
 passed over.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -31,6 +30,7 @@ from lightsweep.system.files import (
     write_together,
     write_whole,
 )
+from lightsweep.system.locks import posix_locks
 from lightsweep.trials.trial import Trial
 
 
@@ -67,6 +67,7 @@ class RunFolder:
             on_wait: Called once if there is one.
 
         """
+        fcntl = posix_locks()
         descriptor = os.open(self.folder, os.O_RDONLY)
         try:
             try:

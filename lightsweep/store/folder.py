@@ -8,7 +8,6 @@ written by nobody else.
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import re
@@ -21,7 +20,8 @@ from pathlib import Path
 
 from lightsweep.errors import WriteError
 from lightsweep.store.stagefile import Checkpoint, DamagedResultError, StageResult
-from lightsweep.system.files import UnreadableError, read_bytes, read_text, write_text
+from lightsweep.system.files import PLAIN, UnreadableError, read_bytes, read_text, write_text
+from lightsweep.system.locks import posix_locks
 
 RESULT, CHECKPOINT, TEMPORARY = ".stage", ".checkpoint", ".tmp"
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -61,14 +61,15 @@ class FolderStore:
             warn: Called with a line when something damaged was discarded.
 
         Raises:
+            InputError: This system has no POSIX locks.
             WriteError: The folder cannot be made or written.
 
         """
         self.folder, self.warn = folder, warn
+        self._locks = posix_locks()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-            self._claims = os.open(folder / "claims", flags, 0o666)
+            self._claims = os.open(folder / "claims", os.O_RDWR | os.O_CREAT | PLAIN, 0o666)
         except OSError as error:
             raise _not_writable(folder, error) from None
         weakref.finalize(self, os.close, self._claims)
@@ -133,14 +134,14 @@ class FolderStore:
     def try_claim(self, key: str) -> bool:
         """Claim a key unless another process has; claiming again what this process has is no fault."""
         try:
-            fcntl.lockf(self._claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _offset(key))
+            self._locks.lockf(self._claims, self._locks.LOCK_EX | self._locks.LOCK_NB, 1, _offset(key))
         except (BlockingIOError, PermissionError):
             return False
         return True
 
     def give_back(self, key: str) -> None:
         """Give a claim back."""
-        fcntl.lockf(self._claims, fcntl.LOCK_UN, 1, _offset(key))
+        self._locks.lockf(self._claims, self._locks.LOCK_UN, 1, _offset(key))
 
     def entries(self) -> Iterator[Entry]:
         """Yield the results and checkpoints, in no order."""

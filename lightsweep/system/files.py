@@ -21,7 +21,8 @@ LINE_BYTES = 16 * 2**20
 """Most of a line of a journal: a trial of a hundred thousand epochs."""
 TABLE_BYTES = 8 * 2**30
 
-_PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+PLAIN = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+"""Flags to open a plain file with, as far as this system has them."""
 
 
 class UnreadableError(InputError):
@@ -150,7 +151,7 @@ def write_together(files: Mapping[Path, Callable[[Path], object]]) -> None:
 
 def _opened(path: Path, flags: int, mode: str, most_bytes: int) -> BinaryIO:
     try:
-        descriptor = os.open(path, flags | _PLAIN, 0o666)
+        descriptor = os.open(path, flags | PLAIN, 0o666)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _a_link(path) from None

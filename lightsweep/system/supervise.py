@@ -15,7 +15,6 @@ from contextlib import suppress
 from lightsweep.errors import LostError
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_HEARD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
 _meant: int | None = None
 """Of a child: where it says which status it means."""
 
@@ -33,8 +32,9 @@ def supervised(work: Callable[[], int], clean_up: Callable[[], None] = lambda: N
     global _meant
     if sys.platform != "linux":
         return work()
+    heard = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
     read, write = os.pipe()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, heard)
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
@@ -46,7 +46,7 @@ def supervised(work: Callable[[], int], clean_up: Callable[[], None] = lambda: N
         return work()
     os.close(write)
     _set_process_option(_PR_SET_CHILD_SUBREAPER, 1)
-    ended = _await(child)
+    ended = _await(child, heard)
     said = os.read(read, 1)
     if said and said[0] != LostError.status:
         return said[0]
@@ -72,10 +72,10 @@ def mean(status: int) -> None:
         os.write(_meant, bytes([status & 255]))
 
 
-def _await(child: int) -> int:
+def _await(child: int, signals: set[signal.Signals]) -> int:
     """Wait for the child's end and pass signals on to it; return its status, or minus its signal."""
     while True:
-        heard = signal.sigwaitinfo(_HEARD)
+        heard = signal.sigwaitinfo(signals)
         if heard.si_signo != signal.SIGCHLD:
             if heard.si_code <= 0:  # of a process; a terminal's goes to the whole group
                 os.kill(child, heard.si_signo)

@@ -14,7 +14,7 @@ from runs_to_fuzz import SWEEP, begin
 from test_docs import README
 from waiting import HANGS_SECONDS
 
-from lightsweep.cli.main import INPUT_IS_WRONG, INTERRUPTED, LOST, TRIALS_FAILED
+from lightsweep.cli.shared import INPUT_IS_WRONG, INTERRUPTED, LOST, TRIALS_FAILED
 
 LIGHTSWEEP = [sys.executable, "-m", "lightsweep"]
 HERE = {"LIGHTSWEEP_DATA": "data"}

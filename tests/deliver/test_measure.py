@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from lightsweep.cli import main as cli
-from lightsweep.cli.costview import print_costs
+from lightsweep.cli.views.costs import print_costs
 from lightsweep.data.datasets import describe
 from lightsweep.deliver import measure
 from lightsweep.deliver.measure import (

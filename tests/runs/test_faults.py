@@ -28,7 +28,7 @@ from runs_to_kill import PlainRun, Run
 from small_images import SPEC, write_images
 from waiting import HANGS_SECONDS
 
-from lightsweep.cli.main import LOST
+from lightsweep.cli.shared import LOST
 
 DIGITS = """
 name: killed

@@ -20,7 +20,7 @@ from plain_records import plain_record
 from stage_results import some_result
 
 from lightsweep.cli import main as cli
-from lightsweep.cli.planview import size_text
+from lightsweep.cli.views.store import size_text
 from lightsweep.errors import InputError
 from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runfolder.references import references, refuse

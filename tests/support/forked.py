@@ -35,8 +35,8 @@ _SERVER.set_forkserver_preload(
             "lightsweep.search.halving",
         ),
         *(
-            "lightsweep.cli.planview",
-            "lightsweep.cli.searchview",
+            "lightsweep.cli.views.plan",
+            "lightsweep.cli.views.search",
             "lightsweep.store.keeping",
             "lightsweep.deliver.verify",
         ),

@@ -10,18 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.tree import Tree
 
-from lightsweep.data import datasets
 from lightsweep.data.imagedata import DatasetInfo
-from lightsweep.deliver.verify import Verification
 from lightsweep.errors import InputError
 from lightsweep.plan.design import dataset_labels, design_tree
 from lightsweep.plan.plan import Plan, check_splits, plan_keys
 from lightsweep.plan.stagetree import StageNode, count_stages, stage_tree
-from lightsweep.runfolder.records import Record
 from lightsweep.runs.planned import likely_device
 from lightsweep.runs.run import STORE, data_notes, load_all
 from lightsweep.store.folder import stage_file
-from lightsweep.store.keeping import Amount, Summary
 from lightsweep.system.terminal import cell, say
 
 TREE_LINES = 200  # of a plan's stages in a terminal
@@ -166,110 +162,3 @@ def _print_tree(nodes: list[dict[str, Any]], console: Console) -> None:
     console.print(root, highlight=False)
     if left < 0:
         console.print("… and more; --json has all", highlight=False)
-
-
-def print_verification(found: Verification, console: Console) -> None:
-    """Print whether a trial that was trained again is what was recorded."""
-    lines = [f"{found.label}: trained again without the store in {found.seconds:.1f} s"]
-    lines += [
-        f"{name}: {_show(name, before)} was recorded, {_show(name, after)} now"
-        for name, (before, after) in found.accuracies.items()
-    ]
-    lines.append(f"weights compared with stored ones: of {found.weights_compared} of {found.stages} stages")
-    lines.append(f"expected: {found.expected}")
-    if found.is_bit_equal:
-        lines.append("confirmed: bit-equal")
-    else:
-        lines += [f"differs: {difference}" for difference in found.differences]
-        lines.append("confirmed within that" if found.is_confirmed else "NOT confirmed")
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def print_trial(record: Record, console: Console) -> None:
-    """Print one trial, whole: its row, its settings, and its stages."""
-    row = record.trial
-    table = Table(show_header=False, box=None)
-    for key, value in row.items():
-        if not key.startswith("config."):
-            table.add_row(cell(key), cell(_show(key, value)))
-    for key, value in row.items():
-        if key.startswith("config."):
-            table.add_row(cell(key), cell(_show(key, value)))
-    console.print(table)
-    stages: dict[str, list[dict[str, Any]]] = {}
-    for epoch in record.epochs:
-        stages.setdefault(epoch["stage"], []).append(epoch)
-    curves = Table("stage", "epochs", "kept", "train loss", "val accuracy", "A", "B", "seconds")
-    for name, epochs in stages.items():
-        kept = next((epoch for epoch in epochs if epoch["is_kept"]), None)
-        shown = kept or epochs[-1]  # nothing is kept of a trial that was stopped early
-        curves.add_row(
-            cell(name), str(len(epochs)), str(kept["epoch"]) if kept else "–",
-            _show("loss", shown["train_loss"]),
-            *(_show("accuracy", shown[key]) for key in ("val_accuracy", "val_accuracy_a", "val_accuracy_b")),
-            f"{sum(epoch['seconds'] for epoch in epochs):.1f}",
-        )  # fmt: skip
-    console.print(curves)
-
-
-def print_datasets(found: list[datasets.Availability], console: Console) -> None:
-    """Print which data sets are here, and where they are or what is missing."""
-    table = Table("data set", "here", "train", "test", "shape", "classes", "where")
-    for item in found:
-        info = item.info
-        table.add_row(
-            info.name, "yes" if item.here else "no", f"{info.train_count:,}", f"{info.test_count:,}",
-            f"{info.channels}×{info.height}×{info.width}", str(len(info.classes)), cell(item.where),
-        )  # fmt: skip
-    console.print(table)
-    console.print("npz and imagefolder take a path in the sweep file", highlight=False)
-
-
-def print_store(summary: Summary, console: Console) -> None:
-    """Print what the stage store holds: in all, then a run per row; several runs may refer to the same."""
-    limit = "none" if summary.limit_bytes is None else size_text(summary.limit_bytes)
-    console.print(
-        f"{summary.folder}: results {amount_text(summary.results)}, "
-        f"checkpoints {amount_text(summary.checkpoints)}, limit {limit}",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
-    table = Table("referred to by")
-    for name in ("entries", "size", "of it alone"):
-        table.add_column(name, justify="right")
-    for share in summary.runs:
-        held = share.held
-        table.add_row(
-            cell(share.run), f"{held.entries:,}", size_text(held.size_bytes), size_text(share.alone_bytes)
-        )
-    table.add_section()
-    unreferenced = summary.unreferenced
-    table.add_row("no run", f"{unreferenced.entries:,}", size_text(unreferenced.size_bytes), "")
-    console.print(table)
-
-
-def amount_text(amount: Amount) -> str:
-    """Return how many entries of the store, and their size."""
-    return f"{amount.entries:,} ({size_text(amount.size_bytes)})"
-
-
-def size_text(size_bytes: int) -> str:
-    """Return a size with the unit that suits it.
-
-    >>> size_text(1536)
-    '1.5 KiB'
-    """
-    for unit, unit_bytes in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if size_bytes >= unit_bytes:
-            return f"{size_bytes / unit_bytes:,.1f} {unit}"
-    return f"{size_bytes} B"
-
-
-def _show(key: str, value: Any) -> str:
-    if value is None:
-        return "–"
-    if "accuracy" in key:
-        return f"{value:.2%}"
-    if isinstance(value, float):
-        return f"{value:.4f}" if key == "loss" else f"{value:.6g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

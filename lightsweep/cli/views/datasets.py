@@ -110,3 +110,16 @@ def _sweep_line(spec: DatasetSpec, folder: ImageFolder | None, image_size: int |
     needs_size = folder is not None and len(folder.looks.sizes) > 1
     size = f", image_size: {image_size or 32}" if needs_size or image_size else ""
     return f"dataset: {{name: {spec.name}, path: {spec.path}{size}}}"
+
+
+def print_datasets(found: list[datasets.Availability], console: Console) -> None:
+    """Print which data sets are here, and where they are or what is missing."""
+    table = Table("data set", "here", "train", "test", "shape", "classes", "where")
+    for item in found:
+        info = item.info
+        table.add_row(
+            info.name, "yes" if item.here else "no", f"{info.train_count:,}", f"{info.test_count:,}",
+            f"{info.channels}×{info.height}×{info.width}", str(len(info.classes)), cell(item.where),
+        )  # fmt: skip
+    console.print(table)
+    console.print("npz and imagefolder take a path in the sweep file", highlight=False)

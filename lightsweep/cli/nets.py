@@ -1,0 +1,86 @@
+"""The commands on a run's nets: export, costs."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lightsweep.cli.shared import DATA_DIR, open_console, plan_of, say
+from lightsweep.errors import InputError
+
+
+@click.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("trial", required=False)
+@click.option(
+    "--best-under",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="In place of TRIAL: of the arms of at most N parameters the best by mean validation accuracy, of a "
+    "search only of what it confirmed; of it the best trial.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file: .onnx (ONNX) or .pt2 (torch.export).",
+)
+@DATA_DIR
+def export(folder: Path, trial: str | None, best_under: int | None, output: Path, data_dir: Path) -> None:
+    """Write a trial's net to a file that runs without lightsweep: TRIAL is its id or the beginning of it.
+
+    Normalisation is inside, class names and provenance are in the file's metadata, a batch may have any size.
+    The file gets its name once it predicted what PyTorch predicts for up to 1,000 test images.
+    """
+    from lightsweep.cli.views import costs as costview
+    from lightsweep.deliver.export import check_output, choose, find_completed
+    from lightsweep.deliver.export import export as make
+    from lightsweep.runfolder.folder import RunFolder
+    from lightsweep.runs.run import STORE
+
+    if (trial is None) == (best_under is None):
+        raise InputError("name either a TRIAL or --best-under N, the parameters that it may have at most")
+    check_output(output)
+    run, console = RunFolder.open(folder), open_console()
+    if best_under is not None:
+        choice = choose(run, best_under)
+        trial_id = choice.trial_id
+        say(console, costview.choice_line(choice, best_under))
+    else:
+        trial_id = find_completed(run, trial or "")
+    made = make(run, plan_of(run, data_dir), trial_id, folder.parent / STORE, output, data_dir)
+    for line in costview.exported_lines(made):
+        say(console, line)
+
+
+@click.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option(
+    "--all", "everything", is_flag=True, help="Measure every net, not only the 24 best by validation."
+)
+@DATA_DIR
+def costs(folder: Path, everything: bool, data_dir: Path) -> None:
+    """Measure a run's nets on this machine, best when it is quiet: latency, memory, bytes of the file.
+
+    On one thread; a net is measured once, however many trials have it. The costs go to costs.json and into
+    the report. The size "with Nadam's two moments", 3 × 4 bytes a parameter, is what arXiv 2501.15547 gives
+    as its net's 0.17 MB; its weights alone are 0.057 MiB.
+    """
+    from analysis.page.report import write_report
+    from lightsweep.cli.views import costs as costview
+    from lightsweep.deliver import measure
+    from lightsweep.runfolder.folder import RunFolder
+
+    run, console = RunFolder.open(folder), open_console()
+
+    def on_net(number: int, count: int, net: dict[str, Any]) -> None:
+        say(console, f"net {number} of {count}: {costview.net_name(net)}")
+
+    warning = measure.busy()
+    if warning:
+        say(console, warning)
+    tree = measure.measure_run(run, plan_of(run, data_dir), everything, on_net)
+    costview.print_costs(tree, console)
+    run.compact()
+    say(console, f"report: {write_report([folder], folder / 'report.html')}")

@@ -1,0 +1,124 @@
+"""What several commands share: options, planning, and the console."""
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lightsweep.errors import InputError, LostError
+from lightsweep.sweepfile.base import nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lightsweep.plan.plan import Plan
+    from lightsweep.runfolder.folder import RunFolder
+    from lightsweep.sweepfile.sweep import Sweep
+
+
+TRIALS_FAILED, INPUT_IS_WRONG, LOST, INTERRUPTED = 1, InputError.status, LostError.status, 130
+"""Exit statuses beside 0, done."""
+
+DATA_DIR = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="LIGHTSWEEP_DATA",
+    default=Path("data"),
+    show_default=True,
+    help="Folder of the data sets; also $LIGHTSWEEP_DATA.",
+)
+
+
+OUT = click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder of run folders and of the stage store that they share.",
+)
+
+
+SET = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key of the sweep file, e.g. base.stages.dual.epochs=8; * is every element of a list.",
+)
+
+
+def open_console() -> "Console":
+    """Return a console for standard output."""
+    from lightsweep.system import terminal
+
+    return terminal.open_console()
+
+
+def say(console: "Console", text: str) -> None:
+    """Print a line as it is, however long."""
+    from lightsweep.system import terminal
+
+    terminal.say(console, text)
+
+
+def plan_file(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Plan":
+    """Read a sweep file and plan its trials; what does not fit is said with the file's name."""
+    from lightsweep.sweepfile.reading import load_sweep
+
+    return plan_sweep(load_sweep(sweep_file, overrides), sweep_file, data_dir)
+
+
+def plan_of(run: "RunFolder", data_dir: Path) -> "Plan":
+    """Plan a run's trials by its sweep.yaml; a search's are those that it had."""
+    from lightsweep.plan.plan import with_trials
+
+    planned = plan_sweep(run.sweep(), run.folder / "sweep.yaml", data_dir)
+    return with_trials(planned, run.plan.trials()) if planned.sweep.search else planned
+
+
+def plan_sweep(sweep: "Sweep", sweep_file: Path, data_dir: Path) -> "Plan":
+    """Plan a sweep's trials; what does not fit is said with the file's name."""
+    from lightsweep.data.datasets import describe
+    from lightsweep.plan.plan import plan
+
+    try:
+        planned = plan(sweep, lambda spec: describe(spec, data_dir))
+        if sweep.search:
+            from lightsweep.search.space import survey
+
+            survey(planned)
+        return planned
+    except InputError as error:
+        raise InputError(f"{sweep_file}: {error}") from None
+
+
+def foreseen(planned: "Plan", out: Path | None = None) -> Sequence[str]:
+    """Say what an ablation's seeds can show; with an earlier run's records under `out` also in points."""
+    from analysis.design import parse_design
+    from lightsweep.plan.design import design_tree
+
+    design = parse_design(design_tree(planned))
+    if design is None:
+        return ()
+    from analysis.ablation.foresight import foresee
+    from analysis.tables import RunError, load_run
+
+    recorded = None
+    if out is not None:
+        with suppress(RunError):
+            recorded = load_run(out / planned.sweep.name).trials
+    return foresee(design, recorded)
+
+
+def find_trial(folder: Path, trial: str, records: Collection[str]) -> str:
+    """Return the id of the one recorded trial whose id begins like this."""
+    matches = [trial_id for trial_id in records if trial_id.startswith(trial)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        fault = f"stands for {len(matches)} trials: {', '.join(matches[:5])}"
+    else:
+        fault = f"has no record; {nearest(trial, records)}" if records else "has no record; none has yet"
+    raise InputError(f"{folder}: trial {trial} {fault}")
