@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.ablation.result import Evidence, gather_evidence
     from analysis.alternatives.result import compare_alternatives
+    from analysis.arms import summarise_arms
     from analysis.compression.result import compare_compressed
     from analysis.course.curves import learning_curves
+    from analysis.course.figure import learning_curves_figure, trial_figure
     from analysis.course.signs import find_signs
     from analysis.front.figure import pareto_figure
     from analysis.front.published import read_published
     from analysis.front.result import best_per_budget, hypervolume, mark_front, mark_membership, pareto_front
     from analysis.page.findings import Findings, open_runs
     from analysis.page.report import render_report, write_report
+    from analysis.reading import RunError
     from analysis.search.course import hypervolume_course
-    from analysis.style import learning_curves_figure, trial_figure
-    from analysis.tables import Run, RunError, load_run, summarise_arms
+    from analysis.tables import Run, load_run
 
 __all__ = [
     "Evidence",

@@ -119,7 +119,7 @@ _DESIGN = TypeAdapter(Design)
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchDesign:
     """A search: what was looked for, within what, and for how long."""
 
     objectives: Mapping[str, Direction]
@@ -144,7 +144,7 @@ class Search:
     """The fresh ones that the confirmation trains with."""
 
 
-def parse_search(tree: Mapping[str, Any]) -> Search | None:
+def parse_search(tree: Mapping[str, Any]) -> SearchDesign | None:
     """Return the search that `design.json`'s content describes; None if the run is no search.
 
     Folders older than searches do not name it. Raises KeyError, TypeError, ValueError or AttributeError for
@@ -155,11 +155,13 @@ def parse_search(tree: Mapping[str, Any]) -> Search | None:
         return None
     names = ("objectives", "limits", "sampler", "seed", "trials", "keys", "early_stopping", "margin", "seeds")
     budget = {unit: size for unit, size in (search["budget"] or {}).items() if size is not None}
-    found: Search = _SEARCH.validate_python({**{name: search[name] for name in names}, "budget": budget})
+    found: SearchDesign = _SEARCH.validate_python(
+        {**{name: search[name] for name in names}, "budget": budget}
+    )
     return found
 
 
-_SEARCH = TypeAdapter(Search)
+_SEARCH = TypeAdapter(SearchDesign)
 
 
 @dataclass(frozen=True)

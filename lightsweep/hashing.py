@@ -13,3 +13,8 @@ def canonical_json(content: Any) -> str:
 def content_hash(content: Any) -> str:
     """Return the SHA-256 of `canonical_json(content)`, 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+def plain_text(content: Any) -> str:
+    """Return a string as it is, and other plain content as its canonical JSON."""
+    return content if isinstance(content, str) else canonical_json(content)

@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from analysis import notation
-from analysis.ablation.result import ArmResult, Comparison, Evidence, JudgedFamily
+from analysis.ablation.judging import Comparison, JudgedFamily
+from analysis.ablation.result import ArmResult, Evidence
 from analysis.style import INK, PALETTE, RULE, SYMBOLS, layout, wrapped
 
 VERDICT_STYLES: Mapping[str, tuple[str, str]] = {

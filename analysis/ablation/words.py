@@ -13,7 +13,8 @@ from analysis.ablation.figure import (
     path_figure,
     spread_figure,
 )
-from analysis.ablation.result import Comparison, Evidence, JudgedFamily
+from analysis.ablation.judging import Comparison, JudgedFamily
+from analysis.ablation.result import Evidence
 from analysis.statistics.contrasts import Kind
 from analysis.style import Plot
 

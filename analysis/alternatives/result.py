@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.arms import ARCHITECTURE, ARM_KEY, summarise_arms
 from analysis.front.result import Floats, objectives
 from analysis.statistics.contrasts import Contrast
 from analysis.statistics.paired import Interval, interval
 from analysis.statistics.pairing import contrast_by_seed, seed_means
-from analysis.tables import ARCHITECTURE, ARM_KEY, summarise_arms
 
 
 @dataclass(frozen=True)

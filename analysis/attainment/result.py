@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.design import Search
+from analysis.design import SearchDesign
 from analysis.search.confirmation import searched_nets
 from analysis.tables import Run
 
@@ -22,7 +22,7 @@ class Repeats:
     """Searches of one kind, on one data set; they differ in what their seeds did."""
 
     dataset: str
-    search: Search
+    search: SearchDesign
     """Of the first of them."""
     runs: tuple[str, ...]
     surfaces: pd.DataFrame
@@ -92,7 +92,7 @@ def gather_repeats(runs: Sequence[Run]) -> list[Repeats]:
     ]
 
 
-def settings_apart(searches: Sequence[Search]) -> list[Mapping[str, object]]:
+def settings_apart(searches: Sequence[SearchDesign]) -> list[Mapping[str, object]]:
     """Return for each search those of its settings that are not the same in all, seeds left out."""
     settings = [_settings(search) for search in searches]
     texts = [{key: json.dumps(each, sort_keys=True) for key, each in one.items()} for one in settings]
@@ -100,6 +100,6 @@ def settings_apart(searches: Sequence[Search]) -> list[Mapping[str, object]]:
     return [{key: one[key] for key in keys} for one in settings]
 
 
-def _settings(search: Search) -> dict[str, object]:
+def _settings(search: SearchDesign) -> dict[str, object]:
     """Return what makes two searches repeats of one another; the confirmation comes after the search."""
     return {key: value for key, value in asdict(search).items() if key not in ("seed", "seeds", "margin")}

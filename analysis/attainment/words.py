@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis import notation
+from analysis.attainment.figure import attainment_figure
 from analysis.attainment.result import Repeats, settings_apart
-from analysis.search.figure import attainment_figure
 from analysis.style import Plot
 
 

@@ -11,10 +11,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from analysis import notation
+from analysis.arms import ARM_KEY, summarise_arms
 from analysis.front.result import covered_share
 from analysis.search.confirmation import judged_trials
 from analysis.statistics.paired import Interval, interval
-from analysis.tables import ARM_KEY, Run, summarise_arms
+from analysis.tables import Run
 
 SWEEP_FILE = "sweep.yaml"
 UNREADABLE = "not readable"
@@ -45,7 +46,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class ArmResult:
+class ComparedArm:
     """What an arm reached in one run. Accuracies are fractions; folds are averaged within their seed."""
 
     run: str
@@ -69,7 +70,7 @@ class SharedArm:
 
     dataset: str
     arm: str
-    results: tuple[ArmResult, ...]
+    results: tuple[ComparedArm, ...]
     """One for each run that has it, in their order."""
 
     @property
@@ -175,28 +176,28 @@ def _settings(text: str) -> dict[str, str] | None:
             return {}
         if not isinstance(tree, Mapping):
             return None
-        return dict(_flatten({key: value for key, value in tree.items() if key != "name"}))
+        return dict(_leaves({key: value for key, value in tree.items() if key != "name"}))
     except (YAMLError, ValueError, RecursionError):
         return None
 
 
-def _flatten(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in tree.items():
         if isinstance(value, list) and value and all(_is_named(item) for item in value):
             names = [str(item["name"]) for item in value]
             if len(set(names)) == len(names):
                 value = dict(zip(names, value, strict=True))
         if isinstance(value, Mapping) and value:
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from _leaves(value, f"{prefix}{key}.")
         elif value is not None:
-            yield f"{prefix}{key}", _text(value)
+            yield f"{prefix}{key}", _value_text(value)
 
 
 def _is_named(item: Any) -> bool:
     return isinstance(item, Mapping) and "name" in item
 
 
-def _text(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, bool | list | Mapping):
         return json.dumps(value, ensure_ascii=False, default=str)
     return notation.value(value) or notation.MISSING
@@ -209,7 +210,7 @@ def _surroundings(environment: Mapping[str, Any]) -> dict[str, str]:
     if isinstance(gpus := processors.get("gpus"), list):
         processors["gpus"] = notation.listed([str(gpu) for gpu in gpus]) if gpus else "none"
     tree = {key: environment.get(key) for key in ("commit", "versions")}
-    return dict(_flatten({**tree, "hardware": processors or None}))
+    return dict(_leaves({**tree, "hardware": processors or None}))
 
 
 def _differing(trees: Sequence[Mapping[str, str] | None], unknown: str) -> list[Fact]:
@@ -269,8 +270,8 @@ def _test_mean(folds: Mapping[int, Sequence[_Trial]]) -> float:
     return float(np.mean([trial.test for trials in folds.values() for trial in trials]))
 
 
-def _result(row: Mapping[Any, Any], difference: Difference | None, remark: str) -> ArmResult:
-    return ArmResult(
+def _result(row: Mapping[Any, Any], difference: Difference | None, remark: str) -> ComparedArm:
+    return ComparedArm(
         run=str(row["run"]),
         parameters=int(row["parameters"]),
         n_seeds=int(row["n_seeds"]),

@@ -8,7 +8,7 @@ from analysis.compared.result import (
     ANOTHER_NET,
     SAME_TRIALS,
     SWEEP_FILE,
-    ArmResult,
+    ComparedArm,
     Fact,
     FrontShare,
     SharedArm,
@@ -32,7 +32,7 @@ class ArmRow:
     arm: str
     is_first: bool
     """Whether it begins an arm: those of the other runs are compared with it."""
-    result: ArmResult
+    result: ComparedArm
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.ablation.result import Comparison, JudgedFamily, Rule, Tables, judge_contrasts
+from analysis.ablation.judging import Comparison, JudgedFamily, Rule, Tables, judge_contrasts
+from analysis.arms import summarise_arms
 from analysis.front.result import mark_front
 from analysis.notation import MISSING, count, share, value
 from analysis.search.confirmation import judged_trials
 from analysis.statistics.contrasts import Contrast
 from analysis.statistics.pairing import seed_means
-from analysis.tables import Run, summarise_arms
+from analysis.tables import Run
 
 PRUNE, AMOUNT, QUANTISE = (f"config.compression.{key}" for key in ("prune", "amount", "quantise"))
 WORDS = {"helps": "compressing is better", "hurts": "building small is better"}

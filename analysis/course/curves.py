@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.tables import ARM_KEY
+from analysis.arms import ARM_KEY
 
 MOST_ARMS = 40  # more are neither readable nor quick to draw
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import notation
-from analysis.tables import ARM_KEY
+from analysis.arms import ARM_KEY
 
 # Thresholds are fractions: 0.01 is one point. A sign shows above its threshold, not at it.
 DRIFT_GAP = 0.05

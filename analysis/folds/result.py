@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.arms import ARM_KEY
 from analysis.course.signs import FOLD_SPREAD, ROUNDING
-from analysis.tables import ARM_KEY
 
 _Key = tuple[Any, ...]  # values of ARM_KEY
 

@@ -2,28 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from analysis import notation
 from analysis.course.signs import FOLD_SPREAD
-from analysis.folds.result import ArmFolds, SeedFolds, gather_folds
-from analysis.style import INK, PALETTE, Plot, layout, wrapped
+from analysis.folds.figure import NamedFolds, folds_figure, row_rem
+from analysis.folds.result import ArmFolds, gather_folds
+from analysis.style import Plot
 
 ARMS_SHOWN = 30
-SEEDS_TOLD_APART = 10  # with more seeds, all look the same
-SYMBOLS = ("circle", "square", "triangle-up", "cross", "triangle-down")  # the diamond is the mean's
-
-
-@dataclass(frozen=True)
-class NamedFolds:
-    """An arm's folds with what a figure needs beside them."""
-
-    label: str
-    on_front: bool
-    result: ArmFolds
 
 
 @dataclass(frozen=True)
@@ -76,7 +64,7 @@ def lay_out_folds(trials: pd.DataFrame, arms: pd.DataFrame, place: str) -> Folds
         "A mark is one fold of one seed, by its accuracy on the training images that this fold held back; "
         "the folds of a seed stand in one line. A diamond is the mean over seeds of their means over folds. "
         f"Folds of a seed that lie more than {limit} apart are a failure sign of arXiv 2501.15547.",
-        max(14.0, 8 + _row_rem(shown) * len(shown)),
+        max(14.0, 8 + row_rem(shown) * len(shown)),
     )
     return FoldsPart(
         title=f"Folds{place}",
@@ -86,64 +74,6 @@ def lay_out_folds(trials: pd.DataFrame, arms: pd.DataFrame, place: str) -> Folds
         rows=[_row(each) for each in shown],
         note=_explain(shown, len(named) - len(shown)),
     )
-
-
-def folds_figure(arms: Sequence[NamedFolds]) -> go.Figure:
-    """Draw the validation accuracy (percent) of each arm's folds, a row per arm, and its mean.
-
-    Traces: the folds, one trace per seed (or a single one if there are more than ``SEEDS_TOLD_APART``), then
-    the means. The seeds of a row are drawn one above the other, for their folds are not the same images.
-    """
-    figure, rows = go.Figure(layout=layout()), list(reversed(arms))  # plotly draws upwards
-    seeds = sorted({seed.seed for each in rows for seed in each.result.seeds})
-    are_told_apart = len(seeds) <= SEEDS_TOLD_APART
-    for number, group in enumerate([[seed] for seed in seeds] if are_told_apart else [seeds]):
-        x: list[float | None] = []
-        y: list[float | None] = []
-        texts: list[str] = []
-        for place, each in enumerate(rows):
-            for seed in each.result.seeds:
-                if seed.seed in group:
-                    x += [*(100 * fold.val_accuracy for fold in seed.folds), None]
-                    y += [*[place + _lift(seeds.index(seed.seed), len(seeds))] * len(seed.folds), None]
-                    texts += [*_describe_folds(each.label, seed), ""]
-        color = PALETTE[number % len(PALETTE)]
-        figure.add_trace(
-            go.Scatter(
-                x=x, y=y, mode="lines+markers" if are_told_apart else "markers",
-                name=f"folds of seed {group[0]}" if are_told_apart else "folds of a seed, in one line",
-                line={"color": color, "width": 1},
-                marker={
-                    "color": color, "symbol": SYMBOLS[number % len(SYMBOLS)],
-                    "size": 7 if are_told_apart else 5, "opacity": 0.75,
-                },
-                hovertext=texts, hovertemplate="%{hovertext}<extra></extra>",
-            )
-        )  # fmt: skip
-    figure.add_trace(
-        go.Scatter(
-            x=[100 * each.result.val_mean for each in rows], y=[place - 0.28 for place in range(len(rows))],
-            mode="markers", name="mean", marker={"color": INK, "symbol": "diamond", "size": 9},
-            hovertext=[_describe_mean(each) for each in rows], hovertemplate="%{hovertext}<extra></extra>",
-        )
-    )  # fmt: skip
-    figure.update_layout(legend_y=1 + min(0.06, 0.5 / len(rows)))  # near the rows, however high the figure
-    figure.update_xaxes(title="validation accuracy (%)")
-    figure.update_yaxes(
-        tickvals=list(range(len(rows))), ticktext=[wrapped(each.label) for each in rows],
-        range=[-0.6, len(rows) - 0.4], showgrid=False,
-    )  # fmt: skip
-    return figure
-
-
-def _row_rem(arms: Sequence[NamedFolds]) -> float:
-    """Return how high rows are so that the longest label fits."""
-    return max(2.8, 0.6 + 1.1 * max(1 + wrapped(each.label).count("<br>") for each in arms))
-
-
-def _lift(number: int, of: int) -> float:
-    """Return how far above the middle of its row a seed is drawn, the first one highest."""
-    return 0.32 - 0.4 * number / max(of - 1, 1) if of > 1 else 0.1
 
 
 def _name(found: Sequence[ArmFolds], arms: pd.DataFrame) -> list[NamedFolds]:
@@ -157,26 +87,6 @@ def _name(found: Sequence[ArmFolds], arms: pd.DataFrame) -> list[NamedFolds]:
         order = (not on_front, int(rank) if on_front else -result.val_mean, str(label))
         ranked.append((order, NamedFolds(str(label), on_front, result)))
     return [each for _, each in sorted(ranked, key=lambda pair: pair[0])]
-
-
-def _describe_folds(label: str, seed: SeedFolds) -> list[str]:
-    apart = "" if seed.spread is None else f"<br>the seed’s folds are {notation.points(seed.spread)} apart"
-    return [
-        f"<b>{escape(label)}</b><br>seed {seed.seed}, fold {fold.fold}<br>validation "
-        f"{notation.percent(fold.val_accuracy)}, test {notation.percent(fold.test_accuracy)}{apart}"
-        for fold in seed.folds
-    ]
-
-
-def _describe_mean(arm: NamedFolds) -> str:
-    result = arm.result
-    lines = [
-        f"<b>{escape(arm.label)}</b>",
-        f"mean {notation.percent(result.val_mean)} of n = {notation.counted(len(result.seeds), 'seed')}",
-    ]
-    if result.val_deviation is not None:
-        lines.append(f"standard deviation over a seed’s folds {notation.points(result.val_deviation)}")
-    return "<br>".join(lines)
 
 
 def _row(arm: NamedFolds) -> FoldsRow:

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.arms import ARM_KEY
 from analysis.design import Direction
 from analysis.seeds import seed_effects, whole_seeds
-from analysis.tables import ARM_KEY
 
 Floats = npt.NDArray[np.float64]
 

@@ -6,9 +6,9 @@ Tables are rows of ``mark_membership`` by that cost.
 import pandas as pd
 
 from analysis import notation
+from analysis.arms import ARM_KEY
 from analysis.front.figure import FEWEST_FOR_BARS, MOST_WITH_BARS
 from analysis.front.result import FEW_SEEDS, REFERENCE_PARAMETERS, RESAMPLES, Cost, covered_share
-from analysis.tables import ARM_KEY
 
 BYTES_ARE = (
     "Bytes are those of the weights as stored: 4 for each (float32); of nets pruned weight by weight those "

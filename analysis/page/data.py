@@ -7,12 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.arms import ARM_KEY, differing_settings
+from analysis.course.figure import trial_figure
 from analysis.front.figure import MOST_WITH_BARS, VIEWS, membership, reach_of_means
 from analysis.front.result import COSTS
 from analysis.page.dataset import DatasetPart, has_own_bytes
 from analysis.page.payload import Payload, by_column, confusions, epochs_by_trial, stages_by_trial
-from analysis.style import trial_figure
-from analysis.tables import ARM_KEY, SEARCH_COLUMNS, Run, differing_settings
+from analysis.reading import SEARCH_COLUMNS
+from analysis.tables import Run
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.course.curves import LearningCurves, learning_curves
+from analysis.course.figure import learning_curves_figure
 from analysis.front.crosschoice import cross_tested_best, cross_tested_front
 from analysis.front.figure import pareto_figure, partial_trials
 from analysis.front.published import PublishedPoint, near, on_dataset
@@ -23,7 +24,6 @@ from analysis.front.result import (
     seed_table,
 )
 from analysis.front.words import caption_pareto, explain_probability, state_basis, state_finding
-from analysis.style import learning_curves_figure
 
 FLOAT32_BYTES = 4
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
+from analysis.arms import summarise_arms
 from analysis.front.result import mark_front, mark_membership
 from analysis.page.report import compose_page
 from analysis.search.confirmation import judged_trials
-from analysis.tables import Run, load_runs, summarise_arms
+from analysis.tables import Run, load_runs
 
 
 @dataclass(frozen=True)

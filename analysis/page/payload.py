@@ -1,6 +1,6 @@
 """The data inside a page, compactly: tables by column, learning curves as whole numbers, compressed.
 
-What `report.js` reads. Accuracies of epochs are whole numbers of 1/10,000 (what a page shows of them);
+What `data.js` reads. Accuracies of epochs are whole numbers of 1/10,000 (what a page shows of them);
 everything else is as in the run folders.
 """
 

@@ -24,6 +24,7 @@ from analysis.ablation.result import Evidence, gather_evidence
 from analysis.ablation.words import EvidencePart, lay_out_evidence
 from analysis.alternatives.result import compare_alternatives
 from analysis.alternatives.words import AlternativesPart, lay_out_alternatives
+from analysis.arms import summarise_arms
 from analysis.attainment.result import gather_repeats
 from analysis.attainment.words import lay_out_repeats
 from analysis.compared.words import lay_out_comparison
@@ -39,13 +40,15 @@ from analysis.page.data import fill_payload, shown_columns
 from analysis.page.dataset import DatasetPart, lay_out_dataset, records
 from analysis.page.payload import Payload, packed_plotly
 from analysis.page.summary import list_findings, list_warnings, summarise_run
+from analysis.reading import STATUSES, RunError
 from analysis.search.confirmation import judged_trials
 from analysis.search.words import SearchPart, lay_out_search
-from analysis.tables import STATUSES, Run, RunError, load_runs, summarise_arms
+from analysis.tables import Run, load_runs
 from analysis.time.words import TimePart, lay_out_time
 from lightsweep.system.files import write_text
 
-SCRIPTS = ("report.js", "trial.js")
+SCRIPTS = ("data.js", "filters.js", "figures.js", "table.js", "page.js", "trial.js")
+"""In this order: they are one script."""
 FOLDER = Path(__file__).parent / "templates"
 FAILURES_SHOWN = 100
 LABELS_LISTED = 500  # arms that the filter offers by name
@@ -241,19 +244,19 @@ def _describe_provenance(run: Run) -> dict[str, Any]:
     facts += [("folds", ", ".join(map(str, folds)))] if folds else []
     return {
         "name": run.name,
-        "facts": [("run folder", str(run.folder)), *facts, *_flatten(run.environment)],
+        "facts": [("run folder", str(run.folder)), *facts, *_facts(run.environment)],
         "sweep": run.sweep_text,
         "checkout": f"git checkout {shlex.quote(commit.removesuffix('+dirty'))}" if commit else "",
         "is_dirty": is_dirty,
     }
 
 
-def _flatten(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _facts(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """List what environment.json says as (dotted key, text)."""
     rows: list[tuple[str, str]] = []
     for key, fact in facts.items():
         if isinstance(fact, Mapping):
-            rows += _flatten(fact, f"{prefix}{key}.")
+            rows += _facts(fact, f"{prefix}{key}.")
         elif isinstance(fact, list):
             rows.append((f"{prefix}{key}", " ".join(map(str, fact)) or "none"))
         else:

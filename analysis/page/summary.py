@@ -8,10 +8,11 @@ import pandas as pd
 
 from analysis import notation
 from analysis.ablation.result import Evidence
+from analysis.arms import ARM_KEY, differing_settings
 from analysis.course.signs import Sign
 from analysis.seeds import whole_seeds
 from analysis.statistics.power import fewest_seeds
-from analysis.tables import ARM_KEY, Run, differing_settings
+from analysis.tables import Run
 
 SETTINGS_NAMED = 5
 FINDINGS_SHOWN = 8

@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from analysis import notation
-from analysis.parallel.result import BANDS, Axis, Floats, PlacedTrial, SideBySide
+from analysis.parallel.result import BANDS, Floats, ParallelAxis, PlacedTrial, SideBySide
 from analysis.style import INK, layout
 
 # From matplotlib's plasma, of which lightness alone tells the order: those that show on black and on white.
@@ -116,7 +116,7 @@ def _tick_marks(found: SideBySide) -> go.Scatter:
     )
 
 
-def _title(place: int, axis: Axis, n_axes: int) -> dict[str, Any]:
+def _title(place: int, axis: ParallelAxis, n_axes: int) -> dict[str, Any]:
     """Place an axis' name above it; neighbours' stand at different heights, so that they have room."""
     is_first, is_last = place == 0, place == n_axes - 1
     return {

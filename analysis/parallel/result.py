@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis import notation
-from analysis.tables import differing_settings
+from analysis.arms import differing_settings
 
 Floats = npt.NDArray[np.float64]
 Kind = Literal["linear", "log", "error", "categories"]
@@ -32,7 +32,7 @@ NO_ERROR = 0.5  # where an accuracy of 100% stands, as a share of the smallest e
 
 
 @dataclass(frozen=True)
-class Axis:
+class ParallelAxis:
     """What is read off one axis, from 0 (its lower end) to 1."""
 
     name: str
@@ -64,7 +64,7 @@ class PlacedTrial:
 class SideBySide:
     """The trials of a search on their axes."""
 
-    axes: tuple[Axis, ...]
+    axes: tuple[ParallelAxis, ...]
     """The settings, in the order in which they are searched, then parameters and validation accuracy."""
     positions: Floats
     """In [0, 1], [n trials, n axes]."""
@@ -127,7 +127,7 @@ def _searched_columns(trials: pd.DataFrame, keys: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _place_setting(name: str, values: Sequence[Any]) -> tuple[Axis, Floats]:
+def _place_setting(name: str, values: Sequence[Any]) -> tuple[ParallelAxis, Floats]:
     """Place numbers by their size if all values are numbers, else in order."""
     present = [value for value in values if notation.value(value) != notation.MISSING]
     if present and all(_is_number(value) for value in present):
@@ -140,7 +140,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e308
 
 
-def _place_numbers(name: str, values: Sequence[Any], is_log: bool) -> tuple[Axis, Floats]:
+def _place_numbers(name: str, values: Sequence[Any], is_log: bool) -> tuple[ParallelAxis, Floats]:
     numbers = [None if notation.value(value) == notation.MISSING else float(value) for value in values]
     present = sorted({number for number in numbers if number is not None})
     ticks = present if len(present) <= FEW_VALUES else round_steps(present[0], present[-1], is_log)
@@ -148,7 +148,7 @@ def _place_numbers(name: str, values: Sequence[Any], is_log: bool) -> tuple[Axis
     return _axis(name, "log" if is_log else "linear", shares, _shares(ticks, present, is_log), _texts(ticks))
 
 
-def _place_accuracies(accuracies: Sequence[float]) -> tuple[Axis, Floats]:
+def _place_accuracies(accuracies: Sequence[float]) -> tuple[ParallelAxis, Floats]:
     """Place accuracies by the logarithm of their errors, for near 100% it is their ratios that matter."""
     errors = [1 - accuracy if 1 - accuracy > 1e-9 else 0.0 for accuracy in accuracies]
     least = NO_ERROR * min((error for error in errors if error), default=0.02)
@@ -164,7 +164,7 @@ def _place_accuracies(accuracies: Sequence[float]) -> tuple[Axis, Floats]:
     return _axis("validation accuracy", "error", shares, 1 - _shares(steps, shown, is_log=True), texts)
 
 
-def _place_categories(name: str, values: Sequence[str]) -> tuple[Axis, Floats]:
+def _place_categories(name: str, values: Sequence[str]) -> tuple[ParallelAxis, Floats]:
     """Place texts evenly in their order; many of them have no name on the axis."""
     present = sorted(set(values) - {notation.MISSING}, key=_order)
     middle = {value: share for value, share in zip(present, _even(len(present)), strict=True)}
@@ -176,7 +176,9 @@ def _place_categories(name: str, values: Sequence[str]) -> tuple[Axis, Floats]:
     return _axis(name, "categories", shares, places, [_shorten(value) for value in named])
 
 
-def _axis(name: str, kind: Kind, shares: Floats, ticks: Floats, texts: Sequence[str]) -> tuple[Axis, Floats]:
+def _axis(
+    name: str, kind: Kind, shares: Floats, ticks: Floats, texts: Sequence[str]
+) -> tuple[ParallelAxis, Floats]:
     """Make an axis of shares of its length in [0, 1], with a place at the bottom for NaN if there is any."""
     is_missing = np.isnan(shares)
     low = FLOOR if is_missing.any() else 0.0
@@ -185,7 +187,7 @@ def _axis(name: str, kind: Kind, shares: Floats, ticks: Floats, texts: Sequence[
     for tick, text in sorted(zip((low + (1 - low) * ticks).tolist(), texts, strict=True)):
         if kind == "categories" or not shown or tick - shown[-1][0] >= GAP:
             shown.append((tick, text))
-    return Axis(name, kind, tuple(t for t, _ in shown), tuple(t for _, t in shown), low), positions
+    return ParallelAxis(name, kind, tuple(t for t, _ in shown), tuple(t for _, t in shown), low), positions
 
 
 def _shares(values: Sequence[float], present: Sequence[float], is_log: bool) -> Floats:

@@ -5,10 +5,10 @@ from statistics import fmean
 
 import pandas as pd
 
+from analysis.arms import ARM_KEY, summarise_arms
 from analysis.front.result import mark_front
 from analysis.seeds import whole_seeds
 from analysis.statistics.paired import Interval, interval
-from analysis.tables import ARM_KEY, summarise_arms
 
 
 @dataclass(frozen=True)

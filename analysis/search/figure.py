@@ -13,12 +13,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis import notation
-from analysis.attainment.result import Repeats
 from analysis.search.confirmation import ConfirmedNet
 from analysis.search.importance import Importances
 from analysis.style import INK, PALETTE, layout, log_ticks
 
-LEVEL_STYLES = {25: ("dot", 1.5), 50: ("solid", 2.5), 75: ("dash", 1.5)}
 SETTINGS_SHOWN = 20
 NO_ERROR = 0.5  # where an accuracy of 100% is drawn, as a share of the smallest error above 0
 
@@ -51,7 +49,7 @@ def cloud_figure(nets: pd.DataFrame, confirmed: Sequence[ConfirmedNet]) -> go.Fi
     """
     accuracies = [*nets["val_mean"], *(net.mean for net in confirmed)]
     bounds = [net.bounds for net in confirmed if net.bounds]
-    scale = _ErrorScale([*accuracies, *(end for one in bounds for end in (one.low, one.high))])
+    scale = ErrorScale([*accuracies, *(end for one in bounds for end in (one.low, one.high))])
     figure = go.Figure(layout=layout())
     front = nets[nets["on_front"]].sort_values("front_rank")
     figure.add_trace(
@@ -100,7 +98,7 @@ def importance_figure(found: Importances) -> go.Figure:
                 orientation="h",
                 name=escape(notation.objective(objective)),
                 marker={"color": PALETTE[place % len(PALETTE)]},
-                error_x=_reach(shares, found.bars.get(objective, {}), settings),
+                error_x=error_reach(shares, found.bars.get(objective, {}), settings),
                 hovertemplate="%{y}: %{x:.0f}%<extra>" + escape(notation.objective(objective)) + "</extra>",
             )
         )
@@ -113,7 +111,7 @@ def importance_figure(found: Importances) -> go.Figure:
     return figure
 
 
-def _reach(
+def error_reach(
     shares: Mapping[str, float], bars: Mapping[str, tuple[float, float]], settings: Sequence[str]
 ) -> dict[str, object]:
     """Return error bars, in percent, from each importance to what bootstrap resamples give."""
@@ -125,36 +123,7 @@ def _reach(
     }  # fmt: skip
 
 
-def attainment_figure(repeats: Sequence[Repeats], labels: Sequence[str]) -> go.Figure:
-    """Draw the attainment surfaces of each kind of search, which ``labels`` name."""
-    surfaces = pd.concat([one.surfaces for one in repeats])
-    scale = _ErrorScale(surfaces["accuracy"].tolist())
-    ticks = log_ticks(surfaces["parameters"].min(), surfaces["parameters"].max())
-    figure = go.Figure(layout=layout())
-    for place, (one, label) in enumerate(zip(repeats, labels, strict=True)):
-        for level, (dash, width) in LEVEL_STYLES.items():
-            rows = one.surfaces[one.surfaces["level"] == level]
-            end = 10 ** ticks["range"][1]  # what is reached holds for more parameters, too
-            accuracies = [*rows["accuracy"], rows["accuracy"].iloc[-1]]
-            name = f"{escape(label)}: {level}%" if label else f"reached by {level}%"
-            color = PALETTE[place % len(PALETTE)]
-            figure.add_trace(
-                go.Scatter(
-                    x=[*rows["parameters"], end],
-                    y=scale.errors(accuracies),
-                    mode="lines",
-                    line={"shape": "hv", "dash": dash, "width": width, "color": color},
-                    name=name,
-                    hovertext=[notation.percent(accuracy) for accuracy in accuracies],
-                    hovertemplate="%{x:,.0f} parameters, %{hovertext}<extra>" + name + "</extra>",
-                )
-            )
-    figure.update_xaxes(title="parameters (log scale)", type="log", **ticks)
-    figure.update_yaxes(title="validation accuracy (%)", type="log", **scale.axis())
-    return figure
-
-
-class _ErrorScale:
+class ErrorScale:
     """A log axis of errors, upside down, that is labelled with accuracies (percent)."""
 
     def __init__(self, accuracies: Sequence[float]) -> None:
@@ -188,7 +157,7 @@ class _ErrorScale:
         return {"range": [end, start], "tickvals": ticks, "ticktext": texts}
 
 
-def _regression_lines(confirmed: Sequence[ConfirmedNet], scale: _ErrorScale) -> go.Scatter:
+def _regression_lines(confirmed: Sequence[ConfirmedNet], scale: ErrorScale) -> go.Scatter:
     x: list[int | None] = []
     y: list[float | None] = []
     for net in confirmed:
@@ -200,7 +169,7 @@ def _regression_lines(confirmed: Sequence[ConfirmedNet], scale: _ErrorScale) -> 
     )
 
 
-def _confirmed_points(confirmed: Sequence[ConfirmedNet], scale: _ErrorScale) -> go.Scatter:
+def _confirmed_points(confirmed: Sequence[ConfirmedNet], scale: ErrorScale) -> go.Scatter:
     means = scale.errors([net.mean for net in confirmed])
     lows = scale.errors([net.bounds.low if net.bounds else net.mean for net in confirmed])
     highs = scale.errors([net.bounds.high if net.bounds else net.mean for net in confirmed])

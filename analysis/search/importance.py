@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.design import Search
+from analysis.design import SearchDesign
 from analysis.search.study import StudyCopy, quiet_optuna
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Importances:
 
 
 def importances(
-    study: StudyCopy, search: Search, seed: int = 0, *, most: int = MOST, repeats: int = REPEATS
+    study: StudyCopy, search: SearchDesign, seed: int = 0, *, most: int = MOST, repeats: int = REPEATS
 ) -> Importances:
     """Return how important each setting is for each of the search's objectives, relative to the others.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis import notation
-from analysis.design import Search
+from analysis.design import SearchDesign
 from analysis.parallel.figure import parallel_figure
 from analysis.parallel.result import SideBySide, place_side_by_side
 from analysis.search.confirmation import (
@@ -87,7 +87,7 @@ def lay_out_search(run: Run, place: str) -> SearchPart | None:
     )
 
 
-def describe_search(search: Search) -> str:
+def describe_search(search: SearchDesign) -> str:
     """Say what was searched, by whom, for how long, and when trials were stopped."""
     wanted = [_wish(name, way) for name, way in search.objectives.items()]
     limits = [_bound(name, limit) for name, limit in search.limits.items()]
@@ -136,7 +136,7 @@ def _describe_outcome(trials: pd.DataFrame, study: StudyCopy) -> str:
     return " ".join(sentences)
 
 
-def _lay_out_course(trials: pd.DataFrame, search: Search) -> Plot:
+def _lay_out_course(trials: pd.DataFrame, search: SearchDesign) -> Plot:
     parameters, accuracy = default_reference(search.limits)
     course = hypervolume_course(trials, (parameters, accuracy))
     caption = (
@@ -149,7 +149,7 @@ def _lay_out_course(trials: pd.DataFrame, search: Search) -> Plot:
     return Plot(course_figure(course), "Hypervolume of the front over the epochs spent", caption, 22)
 
 
-def _lay_out_cloud(nets: pd.DataFrame, confirmed: Sequence[ConfirmedNet], search: Search) -> Plot:
+def _lay_out_cloud(nets: pd.DataFrame, confirmed: Sequence[ConfirmedNet], search: SearchDesign) -> Plot:
     sentences = [
         f"Circles: the {notation.counted(len(nets), 'net')} whose search trial completed, by that trial "
         f"(seed {search.seed}); the dotted line is their front.",
@@ -171,7 +171,7 @@ def _lay_out_cloud(nets: pd.DataFrame, confirmed: Sequence[ConfirmedNet], search
     return Plot(cloud_figure(nets, confirmed), label, " ".join(sentences), 30)
 
 
-def _describe_regression(found: Regression | None, search: Search) -> str:
+def _describe_regression(found: Regression | None, search: SearchDesign) -> str:
     if found is None:
         return (
             "No net was confirmed with fresh seeds: all results are of a single seed, and the best of many "

@@ -103,7 +103,8 @@ def foreseen(planned: "Plan", out: Path | None = None) -> Sequence[str]:
     if design is None:
         return ()
     from analysis.ablation.foresight import foresee
-    from analysis.tables import RunError, load_run
+    from analysis.reading import RunError
+    from analysis.tables import load_run
 
     recorded = None
     if out is not None:

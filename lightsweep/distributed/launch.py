@@ -25,7 +25,7 @@ from lightsweep.distributed.data import NodesData, send
 from lightsweep.distributed.watch import Watch
 from lightsweep.distributed.worker import Worker, refuse_other_code
 from lightsweep.errors import InputError, LostError, WriteError
-from lightsweep.runs.cluster import GoesOn, Job, Listener, Source
+from lightsweep.runs.cluster import GoesOn, Job, Listener, TrialSource
 from lightsweep.runs.placement import Placement
 from lightsweep.store.broker import Broker
 from lightsweep.sweepfile.arm import ArmSpec
@@ -41,7 +41,7 @@ def run_trials(
     job: Job,
     scratch: Path,
     watch: Watch,
-    source: Source,
+    source: TrialSource,
     placement: Placement,
     listener: Listener,
     rungs: Sequence[int] = (),
@@ -108,7 +108,7 @@ class _Searcher(Searcher):
     accuracy as a final one.
     """
 
-    def __init__(self, source: Source, placement: Placement, reporter: "_Reporter") -> None:
+    def __init__(self, source: TrialSource, placement: Placement, reporter: "_Reporter") -> None:
         super().__init__()
         self.source, self.placement, self.reporter = source, placement, reporter
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightsweep.runs.cluster import GoesOn, Job, Listener, Source
+from lightsweep.runs.cluster import GoesOn, Job, Listener, TrialSource
 from lightsweep.runs.counts import Counts
 from lightsweep.runs.placement import Placement, Room
 from lightsweep.sweepfile.sweep import Resources
@@ -67,7 +67,7 @@ class OnRay:
     def run_trials(
         self,
         job: Job,
-        source: Source,
+        source: TrialSource,
         placement: Placement,
         listener: Listener,
         rungs: Sequence[int] = (),

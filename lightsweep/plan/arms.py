@@ -44,7 +44,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Factor:
+class VariedFactor:
     """Something that a design changes, with what each of its alternatives changes."""
 
     name: str
@@ -124,10 +124,10 @@ def _nests(sweep: Sweep, ablation: Ablation) -> Iterable[tuple[str, Sweep]]:
         yield f" on {name}", sweep.model_copy(update={"dataset": dataset, "base": base})
 
 
-def factors(ablation: Ablation) -> list[Factor]:
+def factors(ablation: Ablation) -> list[VariedFactor]:
     """Return what an ablation's design varies, components first."""
     found = [
-        Factor(name, ((f"without {name}", changes),), True, f"ablation.components.{name}")
+        VariedFactor(name, ((f"without {name}", changes),), True, f"ablation.components.{name}")
         for name, changes in (ablation.components or {}).items()
     ]
     alternatives = ablation.alternatives or {}
@@ -135,7 +135,7 @@ def factors(ablation: Ablation) -> list[Factor]:
     for key, values in alternatives.items():
         _refuse_twice(f"ablation.alternatives.{key}", values)
         named = tuple((f"{short[key]} {value_name(values, value)}", {key: value}) for value in values)
-        found.append(Factor(short[key], named, False, f"ablation.alternatives.{key}"))
+        found.append(VariedFactor(short[key], named, False, f"ablation.alternatives.{key}"))
         if short[key] in (ablation.components or {}):
             raise InputError(
                 f"ablation.components.{short[key]}: {key} of the alternatives is called so, too; name it anew"
@@ -165,7 +165,7 @@ def _cells(ablation: Ablation) -> Iterable[tuple[str, str, dict[str, Any], dict[
         yield name, f"ablation.arms.{name}", changes, None
 
 
-def _levels(ablation: Ablation, varied: Sequence[Factor]) -> Iterable[dict[str, int]]:
+def _levels(ablation: Ablation, varied: Sequence[VariedFactor]) -> Iterable[dict[str, int]]:
     """Yield the level of each factor in each arm of the design."""
     names = [factor.name for factor in varied]
     if ablation.design == "factorial" or ablation.order == "all":
@@ -203,13 +203,13 @@ def apply_changes(
         try:
             assign(tree, key, value)
         except InputError as error:
-            raise InputError(f"{_at(place, key)}{on} = {_text(value)}: {error}") from None
+            raise InputError(f"{_at(place, key)}{on} = {_name_of(value)}: {error}") from None
     dataset_tree = tree.pop("dataset")
     try:
         return DatasetSpec.model_validate(dataset_tree), ArmSpec.model_validate(tree)
     except ValidationError as error:
         trees = {**tree, **dataset_tree}
-        shown = ", ".join(f"{key} = {_text(value)}" for key, value in changes.items())
+        shown = ", ".join(f"{key} = {_name_of(value)}" for key, value in changes.items())
         rule = describe_validation(error, trees).removeprefix("the file: ")
         raise InputError(f"{place}{on}{f' ({shown})' if shown else ''}: {rule}") from None
 
@@ -226,7 +226,7 @@ def _refuse_twice(place: str, values: Sequence[Any]) -> None:
     for value in values:
         text = canonical_json(value)
         if text in seen:
-            raise InputError(f"{place}: {_text(value)} stands there twice; drop one")
+            raise InputError(f"{place}: {_name_of(value)} stands there twice; drop one")
         seen.add(text)
 
 
@@ -239,14 +239,14 @@ def _short_keys(keys: Sequence[str]) -> dict[str, str]:
 def value_name(values: Sequence[Any], value: Any) -> str:
     """Return an axis' value as it stands in an arm's name; a table is called by its place on the axis."""
     is_table = isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value)
-    return f"#{values.index(value) + 1}" if is_table else _text(value)
+    return f"#{values.index(value) + 1}" if is_table else _name_of(value)
 
 
-def _text(value: Any) -> str:
+def _name_of(value: Any) -> str:
     if isinstance(value, list):
-        return "-".join(_text(item) for item in value) or "[]"
+        return "-".join(_name_of(item) for item in value) or "[]"
     if isinstance(value, dict):
-        return " ".join(f"{key} {_text(item)}" for key, item in value.items())
+        return " ".join(f"{key} {_name_of(item)}" for key, item in value.items())
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
     return str(value)

@@ -209,13 +209,13 @@ def config_columns(trial: Trial) -> dict[str, Any]:
     if isinstance(tree["stages"], list):
         tree["stages"] = {stage["name"]: stage for stage in tree["stages"]}
     tree["dataset"] = trial.dataset.model_dump(mode="json")
-    return dict(_flatten(tree, "config"))
+    return dict(_leaf_columns(tree, "config"))
 
 
-def _flatten(tree: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+def _leaf_columns(tree: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}.{key}")
+            yield from _leaf_columns(value, f"{prefix}.{key}")
         else:
             yield f"{prefix}.{key}", json.dumps(value) if isinstance(value, list) else value
 

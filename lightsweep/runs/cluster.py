@@ -18,7 +18,7 @@ from lightsweep.training.attempt import Attempt
 from lightsweep.training.outcome import Outcome
 from lightsweep.trials.trial import Trial
 
-Source = Callable[[], Trial | Literal["wait"] | None]
+TrialSource = Callable[[], Trial | Literal["wait"] | None]
 """Gives the next trial to train, "wait" while it depends on trials under way, or None after the last one."""
 
 GoesOn = Callable[[Trial, Outcome], bool]
@@ -85,7 +85,7 @@ class Cluster(Protocol):
     def run_trials(
         self,
         job: Job,
-        source: Source,
+        source: TrialSource,
         placement: Placement,
         listener: Listener,
         rungs: Sequence[int] = (),

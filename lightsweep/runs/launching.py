@@ -8,7 +8,7 @@ from types import TracebackType
 import torch
 
 from lightsweep.errors import InputError
-from lightsweep.runs.cluster import Cluster, GoesOn, Job, Listener, Source
+from lightsweep.runs.cluster import Cluster, GoesOn, Job, Listener, TrialSource
 from lightsweep.runs.placement import Placement, Slots, slots
 from lightsweep.runs.planned import PlannedTrials
 from lightsweep.runs.recorder import Recorder
@@ -122,7 +122,7 @@ class Launcher:
         return found
 
     def run(
-        self, source: Source, on_end: OnEnd, rungs: Sequence[int] = (), goes_on: GoesOn | None = None
+        self, source: TrialSource, on_end: OnEnd, rungs: Sequence[int] = (), goes_on: GoesOn | None = None
     ) -> None:
         """Train what a source gives (see `cluster.Cluster.run_trials`); the cluster is started."""
         costs = self.trials.costs

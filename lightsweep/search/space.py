@@ -16,7 +16,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from lightsweep.errors import InputError
-from lightsweep.hashing import canonical_json
+from lightsweep.hashing import canonical_json, plain_text
 from lightsweep.nets.cost import Cost
 from lightsweep.plan.plan import Plan
 from lightsweep.search.draws import configure, search_of
@@ -74,7 +74,7 @@ def parameters_of(
         if axis.length is not None:
             if not isinstance(value, list) or not axis.length[0] <= len(value) <= axis.length[1]:
                 raise InputError(
-                    f"{place}: {key} = {_text(value)}: the space has lists of {axis.length[0]} to "
+                    f"{place}: {key} = {plain_text(value)}: the space has lists of {axis.length[0]} to "
                     f"{axis.length[1]} elements"
                 )
             value = len(value) if part == "length" else value[int(part)]
@@ -84,14 +84,16 @@ def parameters_of(
         else:
             fits = [value] if _holds(distribution, value) else []
         if not fits:
-            raise InputError(f"{place}: {key} = {_text(value)}: the space has {_describe(axis)}")
+            raise InputError(f"{place}: {key} = {plain_text(value)}: the space has {_describe(axis)}")
         found[name] = fits[0]
         return fits[0]
 
     chosen = choose(space, base, suggest)
     for key in changes:
         if key not in chosen:
-            raise InputError(f"{place}: {key}: its condition ({_text(space[key].when)}) does not hold here")
+            raise InputError(
+                f"{place}: {key}: its condition ({plain_text(space[key].when)}) does not hold here"
+            )
     return found
 
 
@@ -168,13 +170,9 @@ def _holds(distribution: BaseDistribution, value: Any) -> bool:
 
 def _describe(axis: Axis) -> str:
     if axis.choices is not None:
-        return ", ".join(map(_text, axis.choices))
+        return ", ".join(map(plain_text, axis.choices))
     step = f" in steps of {axis.step:g}" if axis.step else ""
     return f"{axis.low:g} to {axis.high:g}{step}"
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else canonical_json(value)
 
 
 SURVEYED = 200

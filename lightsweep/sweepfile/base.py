@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from lightsweep.hashing import canonical_json
+
 
 def nearest(name: object, choices: Iterable[str]) -> str:
     """Name the choice nearest to a name, as the end of an error message; all of them if none is near.
@@ -93,3 +95,14 @@ def kind_of_setting(value: Any) -> str | None:
     if isinstance(value, list | tuple):
         return "table"
     return "mapping" if isinstance(value, dict | BaseModel) else None
+
+
+def check_plain(value: Any, what: str = "") -> Any:
+    """Return a value that YAML and JSON can hold; refuse any other, named by `what` in the error."""
+    try:
+        canonical_json(value)
+    except (TypeError, ValueError, RecursionError):
+        raise complain(
+            f"{what}must be numbers, strings, true, false, null, lists or mappings; quote dates"
+        ) from None
+    return value

@@ -18,7 +18,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from lightsweep.hashing import canonical_json
-from lightsweep.sweepfile.base import BelowOne, Count, Number, Spec, complain, nearest
+from lightsweep.sweepfile.base import BelowOne, Count, Number, Spec, check_plain, complain, nearest
 
 Objective = Literal["val_accuracy", "parameters", "macs", "weight_bytes", "latency_ms"]
 Direction = Literal["minimise", "maximise"]
@@ -27,17 +27,7 @@ MOST_WHOLE = 2**53
 Bound = Annotated[Number, Field(gt=0)]
 
 
-def _check_plain(value: Any) -> Any:
-    try:
-        canonical_json(value)
-    except (TypeError, ValueError, RecursionError):
-        raise complain(
-            "must be made of numbers, texts, true, false, null, lists or mappings; a date stands in quotes"
-        ) from None
-    return value
-
-
-Plain = Annotated[Any, AfterValidator(_check_plain)]
+Plain = Annotated[Any, AfterValidator(check_plain)]
 
 
 def identity(value: Any) -> Hashable:
@@ -182,7 +172,7 @@ class Confirmation(Spec):
     """Nets that are confirmed; of more, those nearest the front."""
 
 
-Changes = dict[str, Plain]
+StartFrom = dict[str, Plain]
 
 
 PASSWORD = re.compile(r"://[^:/]*:[^@]*@|[?&](ssl)?password=", re.IGNORECASE)  # where SQLAlchemy sees one
@@ -236,7 +226,7 @@ class Search(Spec):
     """Epochs or minutes in place of trials."""
     repeats: Literal["reuse", "new-seed"] = "reuse"
     """A configuration that is drawn again: its result is looked up, or it is trained with the next seed."""
-    start_from: list[Changes] = Field(default=[])
+    start_from: list[StartFrom] = Field(default=[])
     """Known configurations to begin with, each as changes to base; {} is base itself."""
     early_stopping: EarlyStopping | None = None
     """Null trains every trial to its end."""

@@ -6,9 +6,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from lightsweep.hashing import canonical_json
+from lightsweep.hashing import plain_text
 from lightsweep.sweepfile.arm import ArmSpec
-from lightsweep.sweepfile.base import Count, Fraction, Named, Number, Seed, Spec, complain, nearest
+from lightsweep.sweepfile.base import (
+    Count,
+    Fraction,
+    Named,
+    Number,
+    Seed,
+    Spec,
+    check_plain,
+    complain,
+    nearest,
+)
 from lightsweep.sweepfile.dataset import DatasetName, DatasetSpec
 from lightsweep.sweepfile.search import Search
 
@@ -48,29 +58,15 @@ def _check_changes(changes: dict[str, Any]) -> dict[str, Any]:
     """Refuse changes that change nothing, and a wrong `match` or `within` among them."""
     if not set(changes) - {"match", "within"}:
         raise complain("must change something: keys below base (model.hidden) with their values")
-    _check_plain(changes, "changes")
+    check_plain(changes, "values of changes ")
     if "match" in changes and changes["match"] not in MATCHES:
-        raise complain(f"match = {_text(changes['match'])}: {nearest(changes['match'], MATCHES)}")
+        raise complain(f"match = {plain_text(changes['match'])}: {nearest(changes['match'], MATCHES)}")
     within = changes.get("within", 0)
     if "within" in changes and "match" not in changes:
         raise complain("within says how near a match must come, and there is no match here")
     if isinstance(within, bool) or not isinstance(within, (int, float)) or not 0 <= within < 1:
-        raise complain(f"within = {_text(within)}: must be a fraction, such as 0.01 for one percent")
+        raise complain(f"within = {plain_text(within)}: must be a fraction, such as 0.01 for one percent")
     return changes
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else canonical_json(value)
-
-
-def _check_plain(values: Any, name: str) -> None:
-    try:
-        canonical_json(values)
-    except (TypeError, ValueError, RecursionError):
-        raise complain(
-            f"values of {name} must be numbers, texts, true, false, null, lists or mappings; "
-            "a date stands in quotes"
-        ) from None
 
 
 ArmName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,80}$"), Named]
@@ -144,7 +140,7 @@ class Ablation(Spec):
                 raise complain(
                     f"{key} is no key below base; it stands among the changes of a component or an arm"
                 )
-            _check_plain(values, key)
+            check_plain(values, f"values of {key} ")
         return alternatives
 
 
@@ -208,7 +204,7 @@ class Sweep(Spec):
     @classmethod
     def _grid_is_plain(cls, grid: dict[str, list[Any]] | None) -> Any:
         for key, values in (grid or {}).items():
-            _check_plain(values, key)
+            check_plain(values, f"values of {key} ")
         return grid
 
     @field_validator("seeds")

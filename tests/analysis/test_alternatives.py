@@ -12,9 +12,9 @@ from page_reading import text_of
 from analysis import load_run, render_report
 from analysis.alternatives.result import compare_alternatives, dominances
 from analysis.alternatives.words import lay_out_alternatives
+from analysis.arms import ARCHITECTURE
 from analysis.front.result import pareto_front
 from analysis.statistics.paired import interval
-from analysis.tables import ARCHITECTURE
 
 MOBILENET = f"mobilenet {NASTY}"
 

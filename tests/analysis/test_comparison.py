@@ -11,6 +11,7 @@ from imitation_run import ARMS, NASTY
 from page_reading import Page, table_under, text_of
 
 from analysis import load_run, notation
+from analysis.arms import summarise_arms
 from analysis.compared import words as comparison_page
 from analysis.compared.result import (
     ANOTHER_NET,
@@ -26,7 +27,7 @@ from analysis.compared.words import lay_out_comparison
 from analysis.front.result import covered_share
 from analysis.page.payload import Payload
 from analysis.page.report import templates
-from analysis.tables import Run, summarise_arms
+from analysis.tables import Run
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 from imitation_ablation import WITHOUT_TEST, Outcome, Tree, design_tree, imitate, table
 
 from analysis.ablation.foresight import foresee, foresee_family
-from analysis.ablation.result import Comparison, Evidence, gather_evidence, state_verdicts
+from analysis.ablation.judging import Comparison
+from analysis.ablation.result import Evidence, gather_evidence, state_verdicts
 from analysis.design import parse_design
 from analysis.statistics.power import detectable_effect
 from analysis.tables import Run

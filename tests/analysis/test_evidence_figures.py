@@ -19,7 +19,8 @@ from analysis.ablation.figure import (
     path_figure,
     spread_figure,
 )
-from analysis.ablation.result import Evidence, JudgedFamily, gather_evidence
+from analysis.ablation.judging import JudgedFamily
+from analysis.ablation.result import Evidence, gather_evidence
 from analysis.ablation.words import lay_out_evidence
 from analysis.tables import Run
 

@@ -12,11 +12,12 @@ from page_reading import Page, text_of
 
 from analysis import load_run, mark_front, notation, summarise_arms
 from analysis.course.signs import FOLDS, find_signs
+from analysis.folds.figure import SEEDS_TOLD_APART, SYMBOLS
 from analysis.folds.result import gather_folds, pooled_deviation
-from analysis.folds.words import ARMS_SHOWN, SEEDS_TOLD_APART, SYMBOLS, lay_out_folds
+from analysis.folds.words import ARMS_SHOWN, lay_out_folds
 from analysis.page.payload import Payload
 from analysis.page.report import templates
-from analysis.tables import EPOCH_COLUMNS
+from analysis.reading import EPOCH_COLUMNS
 
 Accuracies = Mapping[str, Mapping[int, Sequence[float | None]]]
 """Arm -> seed -> validation accuracy on each fold, None where the trial failed."""

@@ -9,7 +9,7 @@ from imitation_run import ARMS, NASTY
 
 from analysis import RunError, load_run, summarise_arms
 from analysis.costs.result import COUNTS, LATENCIES
-from analysis.tables import COST_COLUMNS, EPOCH_COLUMNS, SEARCH_COLUMNS, TRIAL_COLUMNS
+from analysis.reading import COST_COLUMNS, EPOCH_COLUMNS, SEARCH_COLUMNS, TRIAL_COLUMNS
 
 
 def rewrite(folder, name, change):

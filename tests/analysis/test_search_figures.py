@@ -3,15 +3,10 @@ import pytest
 from imitation_run import NASTY
 
 from analysis import hypervolume_course, load_run
+from analysis.attainment.figure import attainment_figure
 from analysis.attainment.result import gather_repeats
 from analysis.search.confirmation import confirmed_nets, searched_nets
-from analysis.search.figure import (
-    SETTINGS_SHOWN,
-    attainment_figure,
-    cloud_figure,
-    course_figure,
-    importance_figure,
-)
+from analysis.search.figure import SETTINGS_SHOWN, cloud_figure, course_figure, importance_figure
 from analysis.search.importance import Importances
 
 

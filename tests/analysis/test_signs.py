@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.course.signs import KINDS, find_signs
-from analysis.tables import EPOCH_COLUMNS, TRIAL_COLUMNS
+from analysis.reading import EPOCH_COLUMNS, TRIAL_COLUMNS
 
 DRIFT, UNFREEZING, OVERFITTING, FOLDS = KINDS
 STAGE_NAMES = ("dual", "fusion", "finetune")

@@ -14,9 +14,11 @@ from page_reading import Page, text_of
 from analysis import load_run, notation
 from analysis.page.payload import Payload
 from analysis.page.report import templates
-from analysis.tables import STAGE_COLUMNS, Run
+from analysis.reading import STAGE_COLUMNS
+from analysis.tables import Run
+from analysis.time.figure import HOLLOW, KINDS, axis_unit, duration, time_figure
 from analysis.time.result import SUMMED, UNFINISHED, StageTime, TimeUse, time_use
-from analysis.time.words import HOLLOW, KINDS, axis_unit, duration, lay_out_time, time_figure
+from analysis.time.words import lay_out_time
 
 Row = tuple[str, int, str, float, float]
 """Stage, stage_index, origin, seconds, waited_seconds."""

@@ -102,7 +102,8 @@ class TestSearch:
         assert (epochs[stopped.trial_id].to_numpy() == stopped.epochs_trained.to_numpy()).all()
 
     def test_no_front_and_no_table_of_results_has_a_stopped_trial(self, finished: Search) -> None:
-        from analysis.tables import load_run, summarise_arms
+        from analysis.arms import summarise_arms
+        from analysis.tables import load_run
 
         trials = load_run(finished.folder).trials
         stopped = trials.query("status == 'early_stopped'").arm

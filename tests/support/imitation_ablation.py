@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 from imitation_run import epoch_rows
 
-from analysis.tables import EPOCH_COLUMNS, TRIAL_COLUMNS, Run, load_run
+from analysis.reading import EPOCH_COLUMNS, TRIAL_COLUMNS
+from analysis.tables import Run, load_run
 
 Tree = dict[str, Any]
 Outcome = float | str | None

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from lightsweep.runs.cluster import GoesOn, Job, Listener, Source
+from lightsweep.runs.cluster import GoesOn, Job, Listener, TrialSource
 from lightsweep.runs.counts import Counts
 from lightsweep.runs.placement import Placement, Room
 from lightsweep.store.broker import Broker, BrokerStore
@@ -46,7 +46,7 @@ class ThisProcess:
     def run_trials(
         self,
         job: Job,
-        source: Source,
+        source: TrialSource,
         placement: Placement,
         listener: Listener,
         rungs: Sequence[int] = (),

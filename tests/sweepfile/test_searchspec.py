@@ -53,7 +53,7 @@ def axis_of(text: str) -> Axis:
 
 AXIS = "t.yaml, line 6: search.space.model.filters"
 FORMS = "must be a list of choices, or a mapping with choices or with low and high"
-PLAIN = "must be made of numbers, texts, true, false, null, lists or mappings; a date stands in quotes"
+PLAIN = "must be numbers, strings, true, false, null, lists or mappings; quote dates"
 PAIR = "must be [least, greatest], such as [1, 3]"
 WHOLE = "must be at most 2^53, up to which databases keep whole numbers exactly"
 # an axis -> the message

@@ -46,7 +46,7 @@ def path(text: str) -> str:
 DATASETS = (
     "digits, mnist, fashion-mnist, kmnist, cifar10, cifar100, svhn, stl10, tiny-imagenet, npz, imagefolder"
 )
-PLAIN = "must be numbers, texts, true, false, null, lists or mappings; a date stands in quotes"
+PLAIN = "must be numbers, strings, true, false, null, lists or mappings; quote dates"
 SOMETHING = "must change something: keys below base (model.hidden) with their values"
 ORDER = "t.yaml, line 3: ablation: order must name each component once: a, b"
 # the file's text -> the message

@@ -325,8 +325,8 @@ WRONG_FILES = {
     ),
     # grids
     HEAD + "grid: {model.kernel: [2020-01-01]}\n": (
-        "t.yaml, line 3: grid: values of model.kernel must be numbers, texts, true, false, null, lists or "
-        "mappings; a date stands in quotes"
+        "t.yaml, line 3: grid: values of model.kernel must be numbers, strings, true, false, null, lists "
+        "or mappings; quote dates"
     ),
     HEAD + "folds: 3\ngrid: {dataset.validation: [0.1, 0.2]}\n": (
         "grid.dataset.validation: changes nothing: all its values make the same trials"

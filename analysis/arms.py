@@ -1,0 +1,123 @@
+"""From trials to a row per arm."""
+
+import numpy as np
+import pandas as pd
+
+from analysis import notation
+from analysis.reading import STATUSES, RunError
+from analysis.seeds import seed_effects, whole_seeds
+
+ARM_KEY = ["run", "dataset", "arm"]
+
+
+SPLITS = ("val", "test", "train")
+
+
+ACCURACIES = [f"{split}_accuracy" for split in SPLITS]
+
+
+ARCHITECTURE = "config.model.architecture"
+
+
+OWN = "submodels"  # every other architecture is a reference net's
+
+
+def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
+    """Reduce trials (of ``Run.trials``, or several concatenated) to a row per run, data set and arm.
+
+    Columns: run, dataset, arm; label (the arm, with its run in front if there are several); n_completed,
+    n_early_stopped, n_failed (trials); n_seeds (whose every fold completed); n_seeds_tried (of which any
+    trial ended in some way); parameters, macs (Int64, known also for arms
+    without a completed trial); weight_bytes (Int64, the most that one of its trials stores, for a compressed
+    net's may differ a little from seed to seed); latency_ms (median over its trials); val_mean, val_std,
+    test_mean, test_std, train_mean, train_std (fractions, over the n_seeds: see ``seeds.whole_seeds``; sample
+    standard deviation over seeds, ddof 1, null below two; null if one of them lacks the value);
+    is_corrected (bool: the arm lacks seeds that others of its run have, and its means are those that it
+    would have over all seeds by the model arm + seed, see ``seeds.seed_effects``; nets of a search, which
+    were planned with a seed each, are left as they are); seconds (mean over completed trials); config
+    (text: the hyperparameters in which the arms differ); is_reference (bool: a reference net, not one of
+    submodels).
+
+    Raises RunError if the trials of one arm differ in parameters or MACs.
+    """
+    groups = trials.groupby(ARM_KEY, sort=False)
+    arms = pd.DataFrame(index=groups.size().index)
+    for status in STATUSES:
+        arms[f"n_{status}"] = trials["status"].eq(status).groupby([trials[key] for key in ARM_KEY]).sum()
+    for cost in ("parameters", "macs"):
+        differing = groups[cost].nunique().gt(1)
+        if differing.any():
+            run, dataset, arm = differing.index[differing.to_numpy()][0]
+            found = sorted(groups[cost].unique().loc[(run, dataset, arm)].dropna())
+            raise RunError(
+                f"run {run}, data set {dataset}: the trials of arm {arm!r} have different {cost} ({found}); "
+                "an arm is one model: give different models different arm names"
+            )
+        arms[cost] = groups[cost].first()
+    arms["weight_bytes"] = groups["weight_bytes"].max()
+    arms["latency_ms"] = groups["latency_ms"].median()
+    completed = trials[trials["status"] == "completed"]
+    by_seed = whole_seeds(trials, ACCURACIES)
+    over_seeds = by_seed.groupby(level=ARM_KEY, sort=False)
+    arms["n_seeds"] = over_seeds.size().reindex(arms.index, fill_value=0)
+    arms["n_seeds_tried"] = groups["seed"].nunique()
+    for split, column in zip(SPLITS, ACCURACIES, strict=True):
+        arms[f"{split}_mean"] = over_seeds[column].mean(skipna=False)
+        arms[f"{split}_std"] = over_seeds[column].std(ddof=1, skipna=False)
+    arms["is_corrected"] = False
+    _correct_means(arms, by_seed, trials)
+    arms["seconds"] = completed.groupby(ARM_KEY, sort=False)["seconds"].mean(skipna=False)
+    arms["config"] = _describe_configs(trials)
+    if ARCHITECTURE in trials:
+        architecture = groups[ARCHITECTURE].first()
+        arms["is_reference"] = (architecture.notna() & architecture.ne(OWN)).to_numpy(bool)
+    else:
+        arms["is_reference"] = False
+    arms = arms.reset_index()
+    labels = arms["arm"] if arms["run"].nunique() <= 1 else arms["run"] + " · " + arms["arm"]
+    return arms.assign(label=labels)
+
+
+def _correct_means(arms: pd.DataFrame, by_seed: pd.DataFrame, trials: pd.DataFrame) -> None:
+    """Set the means of arms that lack seeds which others of their run have to what they would be over all."""
+    searched = set(trials.loc[trials["phase"] == "search", "run"]) if "phase" in trials else set()
+    for key, rows in by_seed.groupby(level=["run", "dataset"], sort=False):
+        if key[0] in searched:
+            continue
+        for split, column in zip(SPLITS, ACCURACIES, strict=True):
+            table = rows[column].unstack("seed")
+            known = table.notna()
+            effects = seed_effects(table.to_numpy(np.float64))
+            lacking = ~known.all(axis=1) & known.any(axis=1)
+            if not effects.is_estimable or not lacking.any():
+                continue
+            seen = (known * effects.columns).sum(axis=1) / known.sum(axis=1)
+            index = lacking.index[lacking]
+            arms.loc[index, f"{split}_mean"] -= seen[lacking]
+            arms.loc[index, "is_corrected"] = True
+
+
+def differing_settings(trials: pd.DataFrame) -> list[str]:
+    """List the columns ``config.<key>`` that have two or more values, missing being one, in ``trials``."""
+    columns = [str(column) for column in trials if str(column).startswith("config.")]
+    return [column for column in columns if trials[column].map(notation.value).nunique() > 1]
+
+
+def _describe_configs(trials: pd.DataFrame) -> list[str]:
+    """Write per arm, in order of appearance, the hyperparameters that differ somewhere, a line for each.
+
+    What an arm lacks of a group of settings (``compression.epochs`` of a net that is not compressed) is left
+    out.
+    """
+    columns = differing_settings(trials)
+    groups = trials[columns].map(notation.value).groupby([trials[key] for key in ARM_KEY], sort=False)
+    descriptions = []
+    for _, rows in groups:
+        settings = {column.removeprefix("config."): rows[column].unique() for column in columns}
+        lines = [
+            f"{key} = {found[0] if len(found) == 1 else 'varies'}"
+            for key, found in settings.items()
+            if "." not in key or list(found) != [notation.MISSING]
+        ]
+        descriptions.append("\n".join(lines))
+    return descriptions
