@@ -36,7 +36,7 @@ from rich.console import Console
 
 from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
-from lightsweep.plan.plan import plan
+from lightsweep.planning.plan import plan
 from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runs.run import run_sweep
 from lightsweep.store.broker import Broker

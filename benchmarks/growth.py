@@ -18,7 +18,7 @@ from rich.console import Console
 import analysis
 from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
-from lightsweep.plan.plan import Plan, plan
+from lightsweep.planning.plan import Plan, plan
 from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runs.run import run_sweep
 from lightsweep.sweepfile.sweep import Sweep

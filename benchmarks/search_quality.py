@@ -23,7 +23,7 @@ from analysis.search.course import hypervolume_course
 from analysis.tables import load_run
 from lightsweep.data import datasets
 from lightsweep.distributed.on_ray import OnRay
-from lightsweep.plan.plan import plan
+from lightsweep.planning.plan import plan
 from lightsweep.runs.run import run_sweep
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep

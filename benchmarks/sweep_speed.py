@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 
 from lightsweep.data import datasets
-from lightsweep.plan.plan import plan
+from lightsweep.planning.plan import plan
 from lightsweep.store.claims import NoStore
 from lightsweep.sweepfile.reading import load_sweep
 from lightsweep.training import batches as images

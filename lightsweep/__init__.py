@@ -1,6 +1,39 @@
 """Lightsweep: distributed hyperparameter and ablation sweeps for tiny CNNs.
 
 The method that is swept is arXiv 2501.15547, "Building Efficient Lightweight CNN Models".
+
+    sweep = lightsweep.load_sweep("sweeps/quickstart.yaml", ["seeds=3"])
+    lightsweep.plan(sweep).trials
+    summary = lightsweep.run(sweep)
+    lightsweep.open_run(summary.folder).journal.records()
+
+The names below are loaded when first used, so that importing the package costs nothing. Every error of the
+user's input is an `InputError`; its subclasses say what could not be written, done by a machine, or is gone.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightsweep.errors import InputError, LostError, MachineError, WriteError
+    from lightsweep.front import load_sweep, open_run, plan, run
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "InputError",
+    "LostError",
+    "MachineError",
+    "WriteError",
+    "__version__",
+    "load_sweep",
+    "open_run",
+    "plan",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'lightsweep' has no attribute {name!r}")
+    return getattr(import_module(f"lightsweep.{'errors' if name.endswith('Error') else 'front'}"), name)

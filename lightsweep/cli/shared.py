@@ -13,7 +13,7 @@ from lightsweep.sweepfile.base import nearest
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lightsweep.plan.plan import Plan
+    from lightsweep.planning.plan import Plan
     from lightsweep.runfolder.folder import RunFolder
     from lightsweep.sweepfile.sweep import Sweep
 
@@ -72,7 +72,7 @@ def plan_file(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Pl
 
 def plan_of(run: "RunFolder", data_dir: Path) -> "Plan":
     """Plan a run's trials by its sweep.yaml; a search's are those that it had."""
-    from lightsweep.plan.plan import with_trials
+    from lightsweep.planning.plan import with_trials
 
     planned = plan_sweep(run.sweep(), run.folder / "sweep.yaml", data_dir)
     return with_trials(planned, run.plan.trials()) if planned.sweep.search else planned
@@ -80,16 +80,10 @@ def plan_of(run: "RunFolder", data_dir: Path) -> "Plan":
 
 def plan_sweep(sweep: "Sweep", sweep_file: Path, data_dir: Path) -> "Plan":
     """Plan a sweep's trials; what does not fit is said with the file's name."""
-    from lightsweep.data.datasets import describe
-    from lightsweep.plan.plan import plan
+    from lightsweep.front import plan
 
     try:
-        planned = plan(sweep, lambda spec: describe(spec, data_dir))
-        if sweep.search:
-            from lightsweep.search.space import survey
-
-            survey(planned)
-        return planned
+        return plan(sweep, data_dir)
     except InputError as error:
         raise InputError(f"{sweep_file}: {error}") from None
 
@@ -97,7 +91,7 @@ def plan_sweep(sweep: "Sweep", sweep_file: Path, data_dir: Path) -> "Plan":
 def foreseen(planned: "Plan", out: Path | None = None) -> Sequence[str]:
     """Say what an ablation's seeds can show; with an earlier run's records under `out` also in points."""
     from analysis.design import parse_design
-    from lightsweep.plan.design import design_tree
+    from lightsweep.planning.design import design_tree
 
     design = parse_design(design_tree(planned))
     if design is None:

@@ -27,7 +27,7 @@ from lightsweep.deliver.netfile import SUFFIXES, Agreement, compare, first_line,
 from lightsweep.errors import InputError, WriteError
 from lightsweep.hashing import canonical_json
 from lightsweep.nets.models import Net
-from lightsweep.plan.plan import Plan
+from lightsweep.planning.plan import Plan
 from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runfolder.records import Record
 from lightsweep.store.folder import stage_file

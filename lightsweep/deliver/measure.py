@@ -22,7 +22,7 @@ from torch.profiler import ProfilerActivity, profile
 from lightsweep.deliver.netfile import make_file
 from lightsweep.errors import InputError, WriteError
 from lightsweep.hashing import canonical_json
-from lightsweep.plan.plan import Plan
+from lightsweep.planning.plan import Plan
 from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runfolder.records import Record
 from lightsweep.store.stagefile import StageResult

@@ -16,7 +16,7 @@ from lightsweep.data.imagedata import Dataset
 from lightsweep.data.splits import held_out
 from lightsweep.echo import one_line
 from lightsweep.errors import InputError
-from lightsweep.plan.plan import Plan
+from lightsweep.planning.plan import Plan
 from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runfolder.records import EPOCH_COLUMNS, DataIdentity, Record, record
 from lightsweep.store.claims import NoStore

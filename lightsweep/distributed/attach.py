@@ -6,11 +6,13 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import ray
@@ -20,6 +22,7 @@ from ray.autoscaler.sdk import request_resources
 from ray.job_config import JobConfig
 
 from lightsweep.distributed.access import MODE, check_access, use_own_token
+from lightsweep.distributed.settings import apply_settings
 from lightsweep.distributed.watch import Watch
 from lightsweep.echo import one_line
 from lightsweep.errors import InputError
@@ -45,6 +48,7 @@ def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[Watc
         LostError: The cluster was gone before the body had ended.
 
     """
+    apply_settings()
     scratch.mkdir(exist_ok=True)
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong reaches the user as records
     try:
@@ -73,12 +77,9 @@ def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[Watc
         ray.shutdown()
         name = f"--address {address}: no Ray cluster answers there" if address else "Ray does not start here"
         raise InputError(f"{name} ({type(error).__name__}: {one_line(error, 200)})") from None
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # as Ctrl-C; Ray's own ends us with a stack trace
     watch = Watch(_listeners())
     try:
-        with watch.watching(), _silent_core(scratch / "stderr"):
+        with _ended_like_ctrl_c(), watch.watching(), _silent_core(scratch / "stderr"):
             yield watch
     except BaseException:
         if watch.gone is None:
@@ -89,7 +90,27 @@ def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[Watc
         with _unstoppable():  # half shut down, Ray's own threads would end this process without a word
             if watch.gone is None:  # else Ray would wait for it
                 ray.shutdown()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Take SIGTERM for Ctrl-C; Ray's own handler ends the process with a stack trace."""
+    with _handled({signal.SIGTERM: signal.default_int_handler}):
+        yield
+
+
+@contextmanager
+def _handled(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
+    """Set handlers of signals for a while; only in the main thread, to which alone Python gives signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -99,7 +120,8 @@ def _silent_core(log: Path) -> Iterator[None]:
     sys.stderr.flush()
     with log.open("wb") as file, os.fdopen(real, "w", closefd=False) as terminal:
         os.dup2(file.fileno(), 2)
-        sys.stderr = terminal
+        if _is_standard_error(before):  # in a notebook it is something else
+            sys.stderr = terminal
         try:
             yield
         finally:
@@ -107,6 +129,13 @@ def _silent_core(log: Path) -> Iterator[None]:
             os.dup2(real, 2)
             os.close(real)
             sys.stderr = before
+
+
+def _is_standard_error(stream: object) -> bool:
+    try:
+        return stream.fileno() == 2  # type: ignore[attr-defined,no-any-return]
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 class _Job(JobConfig):
@@ -194,9 +223,5 @@ def _find(address: str) -> str:
 @contextmanager
 def _unstoppable() -> Iterator[None]:
     """Pass over Ctrl-C and SIGTERM."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handled({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

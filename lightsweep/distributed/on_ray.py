@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightsweep.distributed.settings import apply_settings
 from lightsweep.runs.cluster import GoesOn, Job, Listener, TrialSource
 from lightsweep.runs.counts import Counts
 from lightsweep.runs.placement import Placement, Room
@@ -37,6 +38,7 @@ class OnRay:
     @contextmanager
     def attached(self, resources: Resources, say: Callable[[str], None]) -> Iterator[None]:
         """Start the cluster or attach to it (see `cluster.Cluster.attached`)."""
+        apply_settings()
         from lightsweep.distributed import access, attach
         from lightsweep.distributed.session import temporary_folder
 

@@ -5,6 +5,7 @@ raylet it notices call by call. Here both are asked for every second, as anybody
 connection.
 """
 
+import ctypes
 import os
 import signal
 import socket
@@ -41,6 +42,7 @@ class Watch:
         self.places = places
         self.gone: str | None = None
         """What is gone, in words."""
+        self._watched = threading.current_thread()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
@@ -50,14 +52,17 @@ class Watch:
 
         Where the main thread does not come back from Ray's own code, the process ends here.
         """
-        before = signal.signal(signal.SIGUSR2, self._raise)
+        self._watched = threading.current_thread()
+        is_main = self._watched is threading.main_thread()
+        before = signal.signal(signal.SIGUSR2, self._raise) if is_main else None
         self._thread.start()
         try:
             yield
         finally:
             self._end.set()
             self._thread.join()
-            signal.signal(signal.SIGUSR2, before)
+            if is_main:
+                signal.signal(signal.SIGUSR2, before)
 
     def error(self) -> LostError:
         """Return what a run ends with."""
@@ -78,10 +83,19 @@ class Watch:
                 vain[name] = 0 if answers(place) else vain[name] + 1
                 if vain[name] >= IN_VAIN:
                     self.gone = name
-                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
+                    self._interrupt()
                     if not self._end.wait(STUCK_SECONDS):
                         self._leave()
                     return
+
+    def _interrupt(self) -> None:
+        """Raise KeyboardInterrupt in the watched thread; only the main one gets signals."""
+        thread = self._watched.ident or 0
+        if self._watched is threading.main_thread():
+            signal.pthread_kill(thread, signal.SIGUSR2)
+        else:
+            interrupt = ctypes.py_object(KeyboardInterrupt)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), interrupt)
 
     def check(self) -> None:
         """Look now, for as long as dying may take.

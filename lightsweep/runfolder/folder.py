@@ -8,27 +8,23 @@ passed over.
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from lightsweep.errors import InputError
 from lightsweep.runfolder.environment import describe_environment
 from lightsweep.runfolder.journal import Journal, not_writable
 from lightsweep.runfolder.planfile import PLAN_FILE, PlanFile, plan_text
-from lightsweep.runfolder.records import EPOCH_COLUMNS, STAGE_COLUMNS, TRIAL_COLUMNS, Record
+from lightsweep.runfolder.records import Record
+from lightsweep.runfolder.tables import write_tables
 from lightsweep.sweepfile.reading import dump_sweep, load_sweep
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.system.files import (
     open_plain,
-    refuse_link,
     write_together,
-    write_whole,
 )
 from lightsweep.system.locks import posix_locks
 from lightsweep.trials.trial import Trial
@@ -122,33 +118,6 @@ class RunFolder:
         except OSError as error:
             raise not_writable(self.folder, error) from None
 
-    def keep_sources(self, sources: Mapping[str, str], fingerprint: str) -> None:
-        """Keep the code that the run trains by: `code/<fingerprint>.zip`, which holds `<module>.py`.
-
-        Args:
-            sources: Texts by the modules' names (`sources.training_sources`).
-            fingerprint: What stages that are trained by it name it as (`sources.source_fingerprint`).
-
-        Raises:
-            WriteError: The folder cannot be written.
-
-        """
-        path = self.folder / "code" / f"{fingerprint}.zip"
-
-        def write(draft: Path) -> None:
-            with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
-                for module, text in sources.items():
-                    archive.writestr(f"{module}.py", text)
-
-        if path.is_file() and not path.is_symlink():
-            return
-        try:
-            refuse_link(path.parent)
-            path.parent.mkdir(exist_ok=True)
-            write_whole(path, write)
-        except OSError as error:
-            raise not_writable(self.folder, error) from None
-
     def _remove_drafts(self) -> None:
         """Remove drafts of processes that were killed while writing, NAME.PID.tmp."""
         for draft in (*self.folder.glob("*.tmp"), *self.folder.glob("code/*.tmp")):
@@ -188,19 +157,8 @@ class RunFolder:
         journalled = self.journal.records()
         ids = [trial["trial_id"] for trial in self.plan.trials()]
         kept = {trial_id: journalled[trial_id] for trial_id in ids if trial_id in journalled}
-        tables = {
-            "trials": ([record.trial for record in kept.values()], TRIAL_COLUMNS),
-            "stages": ([row for record in kept.values() for row in record.stages], STAGE_COLUMNS),
-            "epochs": ([row for record in kept.values() for row in record.epochs], EPOCH_COLUMNS),
-        }
-        frames = {name: _table(rows, columns) for name, (rows, columns) in tables.items()}
         try:
-            write_together(
-                {
-                    self.folder / f"{name}.parquet": partial(table.to_parquet, index=False)
-                    for name, table in frames.items()
-                }
-            )
+            write_tables(self.folder, kept.values())
         except OSError as error:
             raise not_writable(self.folder, error) from None
         return kept
@@ -218,19 +176,3 @@ def _is_alive(process: int) -> bool:
     except (PermissionError, OverflowError):  # another's, or no process number
         return True
     return True
-
-
-def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
-    """Return rows as a table: the given columns with their types, then config.* columns as they come."""
-    extra = dict.fromkeys(key for row in rows for key in row if key not in columns)
-    frame = pd.DataFrame(rows, columns=[*columns, *extra], dtype=object)
-    frame = frame.astype(columns)
-    for key in extra:
-        kinds = {type(value) for value in frame[key] if not pd.isna(value)}
-        if not kinds:
-            frame[key] = frame[key].astype("str")
-        elif kinds <= {int, float}:
-            frame[key] = frame[key].astype("float64" if float in kinds else "Int64")
-        else:
-            frame[key] = frame[key].astype("boolean" if kinds == {bool} else "str")
-    return frame

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from lightsweep.plan.design import dataset_labels
-from lightsweep.plan.plan import Plan, plan_keys
+from lightsweep.planning.design import dataset_labels
+from lightsweep.planning.plan import Plan, plan_keys
 from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runfolder.records import DataIdentity, SearchPart
 from lightsweep.runs.cluster import Job

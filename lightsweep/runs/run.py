@@ -13,8 +13,9 @@ from lightsweep.data import datasets
 from lightsweep.data.imagedata import Dataset
 from lightsweep.data.splits import validates_itself
 from lightsweep.errors import InputError, LostError, WriteError
-from lightsweep.plan.design import dataset_labels, design_tree
-from lightsweep.plan.plan import Plan, check_splits, with_trials
+from lightsweep.planning.design import dataset_labels, design_tree
+from lightsweep.planning.plan import Plan, check_splits, with_trials
+from lightsweep.runfolder.code import keep_sources
 from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runfolder.planfile import PlannedTrial
 from lightsweep.runfolder.records import Record, outcome_of
@@ -108,7 +109,7 @@ def run_sweep(
         job = Job(loaded, out / STORE, data_dir, planned.sweep.resources, fresh, attempt)
         trials = PlannedTrials(planned, job, run)
         run.describe(planned.sweep, design_tree(planned, trials.fingerprints), trials.trials, trials.keys)
-        run.keep_sources(training_sources(), source_fingerprint())
+        keep_sources(run.folder, training_sources(), source_fingerprint())
         store.remove_leftovers()
         done = set() if fresh else trials.done(planned.trials)
         left = [trial for trial in planned.trials if trial.trial_id not in done]

@@ -11,7 +11,7 @@ from lightsweep.data.imagedata import DatasetInfo
 from lightsweep.hashing import content_hash
 from lightsweep.nets.blocks import compressed
 from lightsweep.nets.cost import Cost, cost, latency_ms
-from lightsweep.plan.arms import apply_changes
+from lightsweep.planning.arms import apply_changes
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.search import ACCURACY, Search
 from lightsweep.sweepfile.sweep import Sweep

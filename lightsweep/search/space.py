@@ -18,7 +18,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from lightsweep.errors import InputError
 from lightsweep.hashing import canonical_json, plain_text
 from lightsweep.nets.cost import Cost
-from lightsweep.plan.plan import Plan
+from lightsweep.planning.plan import Plan
 from lightsweep.search.draws import configure, search_of
 from lightsweep.seeding import derive
 from lightsweep.sweepfile.base import nearest

@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 
 from lightsweep.errors import InputError
 from lightsweep.nets.cost import Cost
-from lightsweep.plan.plan import Plan
+from lightsweep.planning.plan import Plan
 from lightsweep.search.budget import Budget
 from lightsweep.search.confirm import choose_to_confirm
 from lightsweep.search.database import ENDED, STUDY_FILE, StudyDatabase, Teller

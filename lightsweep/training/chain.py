@@ -17,27 +17,24 @@ from torch import Tensor
 
 from lightsweep.data.imagedata import Dataset, Images, as_tensor
 from lightsweep.data.splits import split
-from lightsweep.errors import WriteError
 from lightsweep.nets.blocks import network_of
 from lightsweep.nets.compress import prune_weights, quantise
 from lightsweep.nets.models import Net, build
 from lightsweep.seeding import derive
-from lightsweep.store.claims import ClaimReply, StageStore
-from lightsweep.store.folder import CHECKPOINT, RESULT
+from lightsweep.store.claims import StageStore
 from lightsweep.store.stagefile import Checkpoint, StageResult
 from lightsweep.sweepfile.augmentation import transforms
 from lightsweep.sweepfile.stages import PruneStage, QuantiseStage, StageSpec
 from lightsweep.system.machine import allow_tf32, describe_machine
 from lightsweep.training.batches import EVALUATION_BATCH, Source, Split, channel_statistics
 from lightsweep.training.loop import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
-from lightsweep.training.stagecheck import fault_of
+from lightsweep.training.stagecheck import claim
 from lightsweep.training.stagenets import final_net, go_on, model_of, moved, weights_of
 from lightsweep.trials.keys import stage_keys
 from lightsweep.trials.sources import source_fingerprint
 from lightsweep.trials.trial import Trial
 
 CALIBRATION_IMAGES = 1024
-MOST_DISCARDED = 4  # of one stage, in a row: a result and a checkpoint, and what others put there meanwhile
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ def trial_steps(
     results: list[StageResult] = []
     entries: list[StageEntry] = []
     for index, key in enumerate(keys):
-        answer = chain.claim(index, store)
+        answer = claim(trial, index, key, dataset.info, store)
         result, trained = answer.result, 0
         for known in (answer.result, answer.checkpoint):
             yield from map(EpochRecord.from_plain, known.epochs if known else ())
@@ -144,26 +141,6 @@ class _Chain:
     def __init__(self, trial: Trial, dataset: Dataset, device: torch.device, keys: tuple[str, ...]) -> None:
         self.trial, self.dataset, self.device, self.keys = trial, dataset, device, keys
         self._splits: tuple[Split, Split] | None = None
-
-    def claim(self, index: int, store: StageStore) -> ClaimReply:
-        """Claim a stage, or the assessment; what is stored for it and cannot be of it is discarded.
-
-        Raises:
-            WriteError: It cannot be discarded.
-
-        """
-        key, warnings = self.keys[index], list[str]()
-        for _ in range(MOST_DISCARDED):
-            answer = store.claim(key)
-            warnings += [answer.warning] if answer.warning else []
-            kind = RESULT if answer.result is not None else CHECKPOINT
-            fault = fault_of(answer, self.trial, index, self.dataset.info, store.gives_weights)
-            if fault is None:
-                return replace(answer, warning="; ".join(warnings) or None)
-            store.discard(key, kind, fault)
-            if kind == CHECKPOINT:
-                store.release(key)
-        raise WriteError(f"stage {key}: what is stored for it is of no use and cannot be removed ({fault})")
 
     def splits(self) -> tuple[Split, Split]:
         """Return the training and the validation split."""

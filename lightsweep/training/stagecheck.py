@@ -6,7 +6,7 @@ was made by a damaged program, or by hand. Nothing that does not fit reaches a n
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -14,8 +14,10 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from lightsweep.data.imagedata import DatasetInfo
+from lightsweep.errors import WriteError
 from lightsweep.nets.blocks import network_of
-from lightsweep.store.claims import ClaimReply
+from lightsweep.store.claims import ClaimReply, StageStore
+from lightsweep.store.folder import CHECKPOINT, RESULT
 from lightsweep.store.stagefile import Checkpoint, StageResult
 from lightsweep.sweepfile.stages import QuantiseStage, StageSpec
 from lightsweep.training.loop import EpochRecord, StageState
@@ -25,6 +27,37 @@ from lightsweep.trials.trial import Trial
 _EPOCHS = TypeAdapter(list[EpochRecord])
 _EPOCH_FIELDS = {field.name for field in fields(EpochRecord)}
 _PROVENANCE = ("host", "device", "hardware", "torch", "source", "started_at")
+
+
+MOST_DISCARDED = 4  # of one stage, in a row: a result and a checkpoint, and what others put there meanwhile
+
+
+def claim(trial: Trial, index: int, key: str, info: DatasetInfo, store: StageStore) -> ClaimReply:
+    """Claim a stage, or the assessment; what is stored for it and cannot be of it is discarded.
+
+    Args:
+        trial: The trial.
+        index: Of the stage; the assessment comes after the last one.
+        key: Of the stage.
+        info: Of the data set.
+        store: Where it is claimed.
+
+    Raises:
+        WriteError: It cannot be discarded.
+
+    """
+    warnings = list[str]()
+    for _ in range(MOST_DISCARDED):
+        answer = store.claim(key)
+        warnings += [answer.warning] if answer.warning else []
+        kind = RESULT if answer.result is not None else CHECKPOINT
+        fault = fault_of(answer, trial, index, info, store.gives_weights)
+        if fault is None:
+            return replace(answer, warning="; ".join(warnings) or None)
+        store.discard(key, kind, fault)
+        if kind == CHECKPOINT:
+            store.release(key)
+    raise WriteError(f"stage {key}: what is stored for it is of no use and cannot be removed ({fault})")
 
 
 def fault_of(

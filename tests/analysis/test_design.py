@@ -8,8 +8,8 @@ from imitation_ablation import Tree, design_tree, imitate
 from analysis import RunError, load_run
 from analysis.design import parse_design
 from lightsweep.data.imagedata import DatasetInfo
-from lightsweep.plan.design import design_tree as written_tree
-from lightsweep.plan.plan import plan
+from lightsweep.planning.design import design_tree as written_tree
+from lightsweep.planning.plan import plan
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep
 

@@ -11,7 +11,7 @@ import pytest
 
 from lightsweep.cli.main import cli
 from lightsweep.data.datasets import describe
-from lightsweep.plan.plan import plan
+from lightsweep.planning.plan import plan
 from lightsweep.sweepfile.reading import load_sweep
 
 ROOT = Path(__file__).parents[2]

@@ -25,8 +25,8 @@ from lightsweep.deliver import netfile
 from lightsweep.deliver.export import Exported, choose, export, find_completed, some_images
 from lightsweep.deliver.netfile import METADATA_FILE, ExportError, compare, make_file
 from lightsweep.errors import InputError, WriteError
-from lightsweep.plan.design import design_tree
-from lightsweep.plan.plan import Plan, plan
+from lightsweep.planning.design import design_tree
+from lightsweep.planning.plan import Plan, plan
 from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runfolder.records import DataIdentity, Record, record
 from lightsweep.store.claims import LocalStore

@@ -27,8 +27,8 @@ from lightsweep.deliver.measure import (
 )
 from lightsweep.deliver.netfile import make_file
 from lightsweep.errors import InputError, WriteError
-from lightsweep.plan.design import design_tree
-from lightsweep.plan.plan import Plan, plan
+from lightsweep.planning.design import design_tree
+from lightsweep.planning.plan import Plan, plan
 from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runfolder.records import DataIdentity, Record, SearchPart, record
 from lightsweep.sweepfile.sweep import Sweep

@@ -12,7 +12,7 @@ import torch
 from lightsweep.data.datasets import describe, load
 from lightsweep.deliver.verify import Verification, verify
 from lightsweep.errors import InputError
-from lightsweep.plan.plan import Plan, plan
+from lightsweep.planning.plan import Plan, plan
 from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runfolder.records import DataIdentity, record
 from lightsweep.store.claims import LocalStore

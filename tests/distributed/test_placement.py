@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightsweep.data import datasets
-from lightsweep.plan.plan import plan
+from lightsweep.planning.plan import plan
 from lightsweep.runs.placement import CUDA_BYTES, FIRST_SHARE, MARGIN, Placement, Room, slots
 from lightsweep.sweepfile.sweep import Resources, Sweep
 from lightsweep.trials.trial import Trial

@@ -14,7 +14,7 @@ from small_images import SPEC, write_images
 from lightsweep.data.datasets import describe, load
 from lightsweep.data.imagedata import Dataset
 from lightsweep.errors import WriteError
-from lightsweep.plan.plan import plan
+from lightsweep.planning.plan import plan
 from lightsweep.store.claims import LocalStore, LookUps, NotStoredError
 from lightsweep.store.folder import CHECKPOINT, FolderStore
 from lightsweep.store.stagefile import Checkpoint, StageResult

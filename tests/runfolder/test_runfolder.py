@@ -15,7 +15,8 @@ from waiting import HANGS_SECONDS
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError, WriteError
 from lightsweep.nets.cost import Cost
-from lightsweep.plan.plan import plan
+from lightsweep.planning.plan import plan
+from lightsweep.runfolder.code import keep_sources
 from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runfolder.records import EPOCH_COLUMNS, STAGE_COLUMNS, TRIAL_COLUMNS, DataIdentity, record
 from lightsweep.runs.counts import Counts
@@ -219,7 +220,7 @@ def test_nothing_is_written_through_a_link(tmp_path, outcome, name):
     (run.folder / name).symlink_to(mine)
     sweep = Sweep.model_validate({**SWEEP.model_dump(), "search": SEARCH}) if name == "study.db" else SWEEP
     with suppress(UnreadableError):
-        run.keep_sources({}, "0" * 64)
+        keep_sources(run.folder, {}, "0" * 64)
         run.journal.append(record(TRIALS[0], COST, outcome, "", DIGITS))
         run.plan.add(TRIALS[:1], KEYS)
         with Progress(Counts(), run.folder / "log.txt", Console(file=io.StringIO())) as progress:

@@ -4,6 +4,7 @@ import json
 import zipfile
 from dataclasses import replace
 
+from lightsweep.runfolder.code import keep_sources
 from lightsweep.runfolder.folder import RunFolder
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
@@ -52,8 +53,8 @@ def test_a_line_that_a_killed_search_cut_and_one_that_the_plan_has_are_passed_ov
 def test_the_code_that_trains_is_kept_by_its_hash(tmp_path):
     """So that what a stage names as its source can be read years later."""
     run = RunFolder.create(tmp_path, SWEEP)
-    run.keep_sources(training_sources(), source_fingerprint())
-    run.keep_sources({}, source_fingerprint())  # it is there
+    keep_sources(run.folder, training_sources(), source_fingerprint())
+    keep_sources(run.folder, {}, source_fingerprint())  # it is there
     (path,) = (run.folder / "code").iterdir()
     with zipfile.ZipFile(path) as archive:
         texts = {name.removesuffix(".py"): archive.read(name).decode() for name in archive.namelist()}

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
-from lightsweep.plan.plan import Plan, plan
+from lightsweep.planning.plan import Plan, plan
 from lightsweep.search.draws import Draw
 from lightsweep.search.space import survey
 from lightsweep.search.study import Study

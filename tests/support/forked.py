@@ -185,7 +185,7 @@ def _train(overrides: tuple[str, ...], setting: Setting) -> None:
 
     from lightsweep.data.datasets import describe
     from lightsweep.distributed.on_ray import OnRay
-    from lightsweep.plan.plan import plan
+    from lightsweep.planning.plan import plan
     from lightsweep.runs.run import run_sweep
     from lightsweep.sweepfile.reading import load_sweep
     from lightsweep.training.attempt import attempt

@@ -27,7 +27,7 @@ def design_tree(
 ) -> Tree:
     """Return the content of `design.json`; options: order, free (arms), datasets, seeds, folds, and margins.
 
-    Arms have the names and the order that `lightsweep.plan.arms` gives them.
+    Arms have the names and the order that `lightsweep.planning.arms` gives them.
     """
     order = options.get("order", components)
     named = [(name, True, [f"without {name}"]) for name in components]

@@ -18,7 +18,7 @@ from optuna.distributions import (
 
 from lightsweep.errors import InputError
 from lightsweep.hashing import canonical_json
-from lightsweep.plan.arms import apply_changes
+from lightsweep.planning.arms import apply_changes
 from lightsweep.search.space import choose, parameters_of
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.search import Axis

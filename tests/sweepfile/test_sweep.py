@@ -10,7 +10,7 @@ from sweep_texts import load
 
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
-from lightsweep.plan.plan import plan
+from lightsweep.planning.plan import plan
 from lightsweep.sweepfile.reading import dump_sweep, load_sweep
 from lightsweep.sweepfile.sweep import Ablation, Sweep
 

@@ -9,7 +9,7 @@ from sweep_texts import load
 
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
-from lightsweep.plan.plan import plan
+from lightsweep.planning.plan import plan
 from lightsweep.search.space import survey
 from lightsweep.sweepfile.reading import assign, dump_sweep, load_sweep
 from lightsweep.sweepfile.stages import PresetEpochs, StagePreset

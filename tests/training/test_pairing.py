@@ -11,7 +11,7 @@ from lightsweep.data.datasets import describe, load
 from lightsweep.data.imagedata import Dataset
 from lightsweep.data.splits import split
 from lightsweep.nets.models import build
-from lightsweep.plan.plan import plan
+from lightsweep.planning.plan import plan
 from lightsweep.store.claims import LocalStore, NoStore
 from lightsweep.store.folder import FolderStore
 from lightsweep.sweepfile.sweep import Sweep

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from small_images import write_images
 
 from lightsweep.data.datasets import describe, load
-from lightsweep.plan.plan import plan
+from lightsweep.planning.plan import plan
 from lightsweep.store.claims import NoStore
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.augmentation import TransformSpec

@@ -17,6 +17,7 @@ KEPT_APART = {
     "lightsweep.echo": "says it",
     "lightsweep.errors": "says what is wrong",
     "lightsweep.system.files": "reads what is checked afterwards",
+    "lightsweep.system.locks": "keeps others out",
     "lightsweep.trials.sources": "makes the fingerprint",
     "lightsweep.training.stagecheck": "refuses what is stored, and makes nothing",
     "lightsweep.store.stagefile": "has a version of its own in each file",

@@ -12,9 +12,9 @@ from rich.tree import Tree
 
 from lightsweep.data.imagedata import DatasetInfo
 from lightsweep.errors import InputError
-from lightsweep.plan.design import dataset_labels, design_tree
-from lightsweep.plan.plan import Plan, check_splits, plan_keys
-from lightsweep.plan.stagetree import StageNode, count_stages, stage_tree
+from lightsweep.planning.design import dataset_labels, design_tree
+from lightsweep.planning.plan import Plan, check_splits, plan_keys
+from lightsweep.planning.stagetree import StageNode, count_stages, stage_tree
 from lightsweep.runs.planned import likely_device
 from lightsweep.runs.run import STORE, data_notes, load_all
 from lightsweep.store.folder import stage_file

@@ -15,8 +15,8 @@ from rich.table import Table
 
 from lightsweep.errors import InputError
 from lightsweep.hashing import canonical_json
-from lightsweep.plan.design import design_tree
-from lightsweep.plan.plan import Plan
+from lightsweep.planning.design import design_tree
+from lightsweep.planning.plan import Plan
 from lightsweep.runfolder.records import Record
 from lightsweep.search.database import STUDY_FILE, copy_study
 from lightsweep.search.space import Survey, survey

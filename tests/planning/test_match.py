@@ -14,9 +14,9 @@ from lightsweep.errors import InputError
 from lightsweep.nets.blocks import block_names, network_of
 from lightsweep.nets.cost import cost
 from lightsweep.nets.models import build
-from lightsweep.plan.arms import Arm
-from lightsweep.plan.match import Task, matched, task_of
-from lightsweep.plan.plan import Plan, plan
+from lightsweep.planning.arms import Arm
+from lightsweep.planning.match import Task, matched, task_of
+from lightsweep.planning.plan import Plan, plan
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.net import ModelSpec, ReferenceSpec

@@ -10,8 +10,8 @@ from lightsweep.data.splits import Integers, held_out, split, validates_itself
 from lightsweep.errors import InputError
 from lightsweep.hashing import canonical_json
 from lightsweep.nets.cost import Cost, cost
-from lightsweep.plan.arms import BASE, Arm, apply_changes, arms
-from lightsweep.plan.match import matched, task_of
+from lightsweep.planning.arms import BASE, Arm, apply_changes, arms
+from lightsweep.planning.match import matched, task_of
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trials.keys import stage_keys

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any
 
-from lightsweep.plan.arms import BASE, PLACEBO, SEED_OFFSET, factors, path_order
-from lightsweep.plan.plan import Plan
+from lightsweep.planning.arms import BASE, PLACEBO, SEED_OFFSET, factors, path_order
+from lightsweep.planning.plan import Plan
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.search import Search
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
 from lightsweep.nets.cost import cost
-from lightsweep.plan.arms import arms
-from lightsweep.plan.plan import Plan, plan, plan_keys
-from lightsweep.plan.stagetree import StageCount, count_stages, stage_tree
+from lightsweep.planning.arms import arms
+from lightsweep.planning.plan import Plan, plan, plan_keys
+from lightsweep.planning.stagetree import StageCount, count_stages, stage_tree
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trials.keys import stage_keys

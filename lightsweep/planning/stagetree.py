@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lightsweep.plan.plan import Plan
+from lightsweep.planning.plan import Plan
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.trials.trial import Trial
 

@@ -11,7 +11,7 @@ from lightsweep.data.imagedata import DatasetInfo
 from lightsweep.data.splits import held_out
 from lightsweep.errors import InputError
 from lightsweep.nets.cost import cost
-from lightsweep.plan.arms import Arm
+from lightsweep.planning.arms import Arm
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.net import ModelSpec, ReferenceSpec

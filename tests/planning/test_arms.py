@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
-from lightsweep.plan.arms import BASE, Arm, arms
-from lightsweep.plan.design import design_tree
-from lightsweep.plan.plan import Plan, plan
+from lightsweep.planning.arms import BASE, Arm, arms
+from lightsweep.planning.design import design_tree
+from lightsweep.planning.plan import Plan, plan
 from lightsweep.sweepfile.sweep import Sweep
 
 TABLE = [

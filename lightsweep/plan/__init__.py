@@ -1,1 +1,0 @@
-"""From a sweep to its trials: arms, matching of costs, seeds and folds."""
