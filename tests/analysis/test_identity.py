@@ -8,8 +8,7 @@ import pytest
 
 from analysis import load_run, mark_front, summarise_arms
 from analysis.design import DataIdentity
-from analysis.identity import label_data
-from analysis.tables import load_runs
+from analysis.tables import label_data, load_runs
 
 
 def trials_of(*rows: tuple[str, str | None, str | None]) -> pd.DataFrame:
