@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lightsweep.errors import InputError, LostError
-from lightsweep.sweepfile.base import nearest
+from lightsweep.sweepfile.settings import nearest
 
 if TYPE_CHECKING:
     from rich.console import Console

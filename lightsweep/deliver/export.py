@@ -32,7 +32,7 @@ from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runfolder.records import Record
 from lightsweep.store.folder import stage_file
 from lightsweep.store.stagefile import DamagedResultError, StageResult
-from lightsweep.sweepfile.base import nearest
+from lightsweep.sweepfile.settings import nearest
 from lightsweep.system.files import UnreadableError, read_bytes, write_whole
 from lightsweep.training.stagenets import final_net
 from lightsweep.trials.keys import stage_keys

@@ -4,8 +4,8 @@ import fnmatch
 from collections.abc import Sequence
 
 from lightsweep.errors import InputError
-from lightsweep.sweepfile.base import nearest
 from lightsweep.sweepfile.net import ModelSpec, NetSpec, Network
+from lightsweep.sweepfile.settings import nearest
 from lightsweep.sweepfile.stages import Compression, StageSpec
 
 

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from lightsweep.errors import InputError
 from lightsweep.hashing import canonical_json
 from lightsweep.sweepfile.arm import ArmSpec
-from lightsweep.sweepfile.base import nearest
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.reading import assign, describe_validation
+from lightsweep.sweepfile.settings import nearest
 from lightsweep.sweepfile.sweep import Ablation, Sweep
 
 BASE = "base"

@@ -21,8 +21,8 @@ from lightsweep.nets.cost import Cost
 from lightsweep.planning.plan import Plan
 from lightsweep.search.draws import configure, search_of
 from lightsweep.seeding import derive
-from lightsweep.sweepfile.base import nearest
 from lightsweep.sweepfile.search import Axis, identity
+from lightsweep.sweepfile.settings import nearest
 
 Suggest = Callable[[str, BaseDistribution], Any]
 """Name of a parameter and its distribution -> its value."""

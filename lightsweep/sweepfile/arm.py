@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Field, Tag, field_validator
 
 from lightsweep.sweepfile.augmentation import Augmentation
-from lightsweep.sweepfile.base import Count, Spec, complain
 from lightsweep.sweepfile.net import ModelSpec, ReferenceSpec, kind_of_net
+from lightsweep.sweepfile.settings import Count, Spec, complain
 from lightsweep.sweepfile.stages import Compression, StagePreset, Stages
 
 

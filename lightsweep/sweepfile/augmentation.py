@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Tag, model_validator
 
-from lightsweep.sweepfile.base import Fraction, Number, Spec, complain, kind_of_setting
+from lightsweep.sweepfile.settings import Fraction, Number, Spec, complain, kind_of_setting
 
 TransformName = Literal[
     "rotate", "shift", "scale", "shear", "crop", "flip", "erase", "noise", "brightness", "contrast"

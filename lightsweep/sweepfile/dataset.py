@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lightsweep.sweepfile.base import Count, Spec, complain
+from lightsweep.sweepfile.settings import Count, Spec, complain
 
 DatasetName = Literal[
     "digits",

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from lightsweep.sweepfile.base import BelowOne, Number, Spec, Width, complain
+from lightsweep.sweepfile.settings import BelowOne, Number, Spec, Width, complain
 
 
 class ModelSpec(Spec):

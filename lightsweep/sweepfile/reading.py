@@ -16,7 +16,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from lightsweep.echo import masked
 from lightsweep.errors import InputError
-from lightsweep.sweepfile.base import nearest
+from lightsweep.sweepfile.settings import nearest
 from lightsweep.sweepfile.sweep import Sweep
 
 MOST_BYTES = 16 * 2**20

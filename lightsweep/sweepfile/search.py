@@ -18,7 +18,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from lightsweep.hashing import canonical_json
-from lightsweep.sweepfile.base import BelowOne, Count, Number, Spec, check_plain, complain, nearest
+from lightsweep.sweepfile.settings import BelowOne, Count, Number, Spec, check_plain, complain, nearest
 
 Objective = Literal["val_accuracy", "parameters", "macs", "weight_bytes", "latency_ms"]
 Direction = Literal["minimise", "maximise"]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from lightsweep.sweepfile.base import (
+from lightsweep.sweepfile.settings import (
     BelowOne,
     Count,
     Named,

@@ -8,7 +8,9 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from lightsweep.hashing import plain_text
 from lightsweep.sweepfile.arm import ArmSpec
-from lightsweep.sweepfile.base import (
+from lightsweep.sweepfile.dataset import DatasetName, DatasetSpec
+from lightsweep.sweepfile.search import Search
+from lightsweep.sweepfile.settings import (
     Count,
     Fraction,
     Named,
@@ -19,8 +21,6 @@ from lightsweep.sweepfile.base import (
     complain,
     nearest,
 )
-from lightsweep.sweepfile.dataset import DatasetName, DatasetSpec
-from lightsweep.sweepfile.search import Search
 
 TrackerName = Literal["tensorboard", "mlflow"]
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.augmentation import TRANSFORM_RANGES, TransformSpec
-from lightsweep.sweepfile.base import MOST_SEED
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.net import ModelSpec
+from lightsweep.sweepfile.settings import MOST_SEED
 from lightsweep.sweepfile.stages import PresetEpochs, StagePreset, StageSpec
 from lightsweep.sweepfile.sweep import Resources, Sweep
 

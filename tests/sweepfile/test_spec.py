@@ -14,9 +14,9 @@ from lightsweep.hashing import canonical_json, content_hash
 from lightsweep.sweepfile import arm, augmentation, dataset, net, stages, sweep
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.augmentation import TRANSFORM_RANGES, TransformSpec
-from lightsweep.sweepfile.base import Spec, nearest
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.net import Architecture, ModelSpec, ReferenceSpec
+from lightsweep.sweepfile.settings import Spec, nearest
 from lightsweep.sweepfile.stages import Compression, PresetEpochs, StagePreset, StageSpec
 from lightsweep.sweepfile.sweep import Resources, Sweep
 

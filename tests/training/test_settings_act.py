@@ -18,10 +18,10 @@ from lightsweep.planning.plan import plan
 from lightsweep.store.claims import NoStore
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.augmentation import TransformSpec
-from lightsweep.sweepfile.base import Spec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.net import ModelSpec, ReferenceSpec
 from lightsweep.sweepfile.reading import load_sweep
+from lightsweep.sweepfile.settings import Spec
 from lightsweep.sweepfile.stages import Compression, PresetEpochs, StagePreset, StageSpec
 from lightsweep.training.chain import TrialResult, run_trial
 from lightsweep.trials.trial import Trial

@@ -8,10 +8,10 @@ import pytest
 from lightsweep.nets.models import build
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.augmentation import TransformSpec
-from lightsweep.sweepfile.base import Spec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.net import Architecture, ModelSpec, ReferenceSpec
 from lightsweep.sweepfile.search import Axis, Budget, Confirmation, EarlyStopping, Search
+from lightsweep.sweepfile.settings import Spec
 from lightsweep.sweepfile.stages import Compression, PresetEpochs, StagePreset, StageSpec
 from lightsweep.sweepfile.sweep import Ablation, Resources, Sweep
 from lightsweep.trials import keys as module
