@@ -55,7 +55,7 @@ _HOMES = {
     "Evidence": "ablation.result",
     "Findings": "page.findings",
     "Run": "tables",
-    "RunError": "tables",
+    "RunError": "reading",
     "best_per_budget": "front.result",
     "compare_alternatives": "alternatives.result",
     "compare_compressed": "compression.result",
@@ -64,7 +64,7 @@ _HOMES = {
     "hypervolume": "front.result",
     "hypervolume_course": "search.course",
     "learning_curves": "course.curves",
-    "learning_curves_figure": "style",
+    "learning_curves_figure": "course.figure",
     "load_run": "tables",
     "mark_front": "front.result",
     "mark_membership": "front.result",
@@ -73,8 +73,8 @@ _HOMES = {
     "pareto_front": "front.result",
     "read_published": "front.published",
     "render_report": "page.report",
-    "summarise_arms": "tables",
-    "trial_figure": "style",
+    "summarise_arms": "arms",
+    "trial_figure": "course.figure",
     "write_report": "page.report",
 }
 

@@ -209,7 +209,10 @@ def test_the_package_needs_neither_torch_nor_ray_and_is_cheap_to_import():
     assert not {"pandas", "plotly"} & set(light)
     assert not {"torch", "ray"} & set(full)
     ours = {name for name in full if name.partition(".")[0] == "lightsweep"}
-    assert ours == {"lightsweep", *(f"lightsweep.{name}" for name in ("echo", "errors", "files"))}
+    assert ours == {
+        "lightsweep",
+        *(f"lightsweep.{name}" for name in ("echo", "errors", "system", "system.files")),
+    }
 
 
 def test_an_unknown_name_of_the_package_is_an_attribute_error():

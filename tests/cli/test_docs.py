@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import subprocess
 import tomllib
 from pathlib import Path
 
@@ -60,15 +59,17 @@ def test_every_shipped_ablation_has_a_full_form_that_can_be_planned():
             assert plan(load_sweep(file, form), lambda spec: describe(spec, Path("nowhere"))).trials
 
 
-def test_what_the_readmes_tree_names_is_there_and_no_folder_is_missing():
-    block = README.split("```text\n", 1)[1].split("```", 1)[0]
-    named = [line.split()[0] for line in block.splitlines() if line.strip()]
-    top = {name.strip("/") for name in named if name.endswith("/") and (ROOT / name).is_dir()}
-    for name in named:
-        assert any((ROOT / folder / name).exists() for folder in ("", *top)), name
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    files = [Path(line) for line in listed.splitlines()]
-    assert top == {f.parts[0] for f in files if len(f.parts) > 1 and not f.parts[0].startswith(".")}
+@pytest.mark.parametrize("package", ["lightsweep", "analysis"])
+def test_the_map_names_every_room_and_each_says_its_job(package):
+    text = (
+        (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Rooms", 1)[1].split("## House", 1)[0]
+    )
+    named = {name for line in text.splitlines() for name in re.findall(r"`(\w+)`", line.split(" | ")[0])}
+    rooms = [path.parent for path in sorted((ROOT / package).glob("*/__init__.py"))]
+    assert len(rooms) >= 10
+    for room in rooms:
+        assert room.name in named, f"CONTRIBUTING's map lacks {package}/{room.name}"
+        assert re.match('"""[A-Z].{20,}', (room / "__init__.py").read_text(encoding="utf-8")), room
 
 
 def test_every_dependency_has_its_reason():

@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from forked import lightsweep as lightsweep_command
 from waiting import HANGS_SECONDS
 
+import analysis
 import lightsweep
 
 SWEEP = """
@@ -55,9 +57,13 @@ assert before == (dict(os.environ), [signal.getsignal(number) for number in sign
     python(code, tmp_path)
 
 
-def test_every_public_name_is_there_and_no_other() -> None:
-    for name in lightsweep.__all__:
-        assert getattr(lightsweep, name) is not None
+@pytest.mark.parametrize("package", [lightsweep, analysis])
+def test_every_public_name_is_there(package: ModuleType) -> None:
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+
+
+def test_no_other_name_is_there() -> None:
     with pytest.raises(AttributeError, match="module 'lightsweep' has no attribute 'nothing'"):
         lightsweep.nothing  # noqa: B018
 

@@ -199,7 +199,7 @@ def test_a_part_of_ray_that_is_gone_is_one_line_and_the_same_command_goes_on(
 
 OTHER_CODE = {
     "changed": pytest.param(
-        "pipeline.py", "metrics: dict[str, Any] = {", "metrics: dict[str, Any] = {'x': 0.123, "
+        "training/chain.py", "metrics: dict[str, Any] = {", "metrics: dict[str, Any] = {'x': 0.123, "
     ),
     "broken": pytest.param("__init__.py", None, "raise RuntimeError('broken')", marks=pytest.mark.slow),
 }

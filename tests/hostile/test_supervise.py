@@ -12,7 +12,7 @@ from waiting import HANGS_SECONDS, wait_until
 
 START = """
 import os, signal, sys, time
-from lightsweep import supervise
+from lightsweep.system import supervise
 def work():
 {work}
 status = supervise.supervised(work)
