@@ -1,1 +1,1 @@
-"""From image files to arrays in memory: named sets, folders, npz files, and their splits."""
+"""Data sets: read named sets, folders and npz files into arrays, and split them."""

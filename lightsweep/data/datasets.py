@@ -1,4 +1,4 @@
-"""Named data sets as uint8 arrays in memory."""
+"""Load and describe data sets as uint8 arrays in memory."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -18,12 +18,12 @@ from lightsweep.sweepfile.dataset import DatasetSpec
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a named data set is here."""
+    """Whether a named data set is available locally."""
 
     info: DatasetInfo
     here: bool
     where: str
-    """Where it was found, or what is missing where, in one line."""
+    """Where it is, or which files are missing where, in one line."""
 
 
 _DIGITS = tuple("0123456789")
@@ -58,10 +58,10 @@ _NAMED = {
 
 
 def describe(spec: DatasetSpec, data_dir: Path) -> DatasetInfo:
-    """Describe a data set without loading its pixels; the named ones need not even be here.
+    """Describe a data set without loading its pixels; a named one need not be downloaded yet.
 
     Raises:
-        InputError: An npz file or image folder is not there, damaged, or not in the form that `load` needs.
+        InputError: An npz file or image folder is missing, damaged, or not in the format that `load` needs.
 
     """
     if spec.name == "npz":
@@ -76,16 +76,16 @@ def describe(spec: DatasetSpec, data_dir: Path) -> DatasetInfo:
 
 
 def load(spec: DatasetSpec, data_dir: Path, download: bool) -> Dataset:
-    """Load a data set, resized to spec.image_size where that is set.
+    """Load a data set, resized to spec.image_size if that is set.
 
     Args:
-        spec: The data set; its fields on splitting play no part.
+        spec: Settings of the data set; those of the split are ignored.
         data_dir: Folder with the named data sets' files.
-        download: Whether a named data set that is not there may be downloaded into data_dir.
+        download: Whether a missing named data set may be downloaded into data_dir.
 
     Raises:
-        InputError: Files are missing (and could not be downloaded) or damaged, or an npz file or image
-            folder is not in the form that is needed.
+        InputError: Files are missing (and cannot be downloaded) or damaged, or an npz file or image folder
+            has the wrong format.
 
     """
     notes: list[str] = []
@@ -93,7 +93,7 @@ def load(spec: DatasetSpec, data_dir: Path, download: bool) -> Dataset:
     if spec.name == "npz":
         path = _find_path(spec, data_dir)
         info, parts = describe_npz(path), read_npz(path)
-        notes += [f"passed over: the array {name}" for name in passed_over(path)]
+        notes += [f"skipped: the array {name}" for name in passed_over(path)]
     elif spec.name == "imagefolder":
         folder = scan_folder(_find_path(spec, data_dir))
         info, notes = folder.describe(spec.image_size), folder.notes()
@@ -118,7 +118,7 @@ def load(spec: DatasetSpec, data_dir: Path, download: bool) -> Dataset:
 
 
 def available(data_dir: Path) -> list[Availability]:
-    """Say for each named data set whether its files are below a folder; reads none of them."""
+    """Return for each named data set whether its files are in a folder, without reading them."""
     found = []
     for name, info in _NAMED.items():
         if name == "digits":
@@ -137,7 +137,7 @@ def _resized(info: DatasetInfo, size: int | None) -> DatasetInfo:
 
 
 def _check_shape(info: DatasetInfo, images: Images, count: int) -> None:
-    """Refuse images that are not what the data set's description says, such as a part of a named one."""
+    """Reject images that do not match the data set's description, such as an incomplete named data set."""
     expected = (count, info.height, info.width, info.channels)
     lowest, highest = images.labels.min(initial=0), images.labels.max(initial=0)
     if images.pixels.shape != expected or len(images.labels) != count:
@@ -147,8 +147,8 @@ def _check_shape(info: DatasetInfo, images: Images, count: int) -> None:
     else:
         return
     raise InputError(
-        f"data set {info.name}: found {found}; its files are damaged or others: delete them and fetch them "
-        f"again, or read images of your own as data set npz"
+        f"data set {info.name}: found {found}; its files are damaged or of another data set: delete and "
+        f"download them again, or load your own images as data set npz"
     )
 
 
@@ -162,7 +162,7 @@ def _fingerprint(*parts: Images) -> str:
 
 
 def _find_path(spec: DatasetSpec, data_dir: Path) -> Path:
-    """Find spec.path below the current directory, else below the data folder."""
+    """Return spec.path below the current directory, else below the data folder."""
     path = Path(spec.path or "").expanduser()
     for candidate in (path, data_dir / path):
         if candidate.is_dir() if spec.name == "imagefolder" else candidate.is_file():
@@ -170,19 +170,19 @@ def _find_path(spec: DatasetSpec, data_dir: Path) -> Path:
     kind = "folder" if spec.name == "imagefolder" else "file"
     looked = dict.fromkeys(str(folder / path) for folder in (Path.cwd(), data_dir))
     raise InputError(
-        f"dataset.path: no {kind} {path}; looked for {' and '.join(looked)}; correct the path, or name the "
-        f"folder that it is in with --data-dir"
+        f"dataset.path: no {kind} {path}; looked for {' and '.join(looked)}; correct the path, or set its "
+        f"parent folder with --data-dir"
     )
 
 
 def _missing(name: str, missing: list[str], data_dir: Path) -> str:
     files = " or cifar10.npz" if name == "cifar10" else ""
-    more = f" (nor {len(missing) - 1} more)" if len(missing) > 1 else ""
+    more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
     return f"no {missing[0]}{more}{files} below {data_dir}"
 
 
 def _read_named(spec: DatasetSpec, data_dir: Path, download: bool) -> tuple[Images, Images]:
-    """Read a named data set, downloading it first if need be and allowed."""
+    """Read a named data set; download it first if it is missing and that is allowed."""
     name = spec.name
     if name == "digits":
         return _read_digits(spec.image_size or 28)
@@ -193,12 +193,12 @@ def _read_named(spec: DatasetSpec, data_dir: Path, download: bool) -> tuple[Imag
         reason = download_files(name, data_dir)
         missing = missing_files(name, data_dir)
     if missing:
-        remedy = f"where there is a network, lightsweep datasets --download {name} fetches it"
+        remedy = f"with a network connection, lightsweep datasets --download {name} fetches it"
         if reason is not None:
             remedy = f"its download failed ({reason})"
         raise InputError(
             f"data set {name} is not here: {_missing(name, missing, data_dir)}; "
-            f"{remedy}; else put its unpacked files there, or name another folder with --data-dir"
+            f"{remedy}; or put its unpacked files there, or set another folder with --data-dir"
         )
     if name == "tiny-imagenet":
         return read_tiny_imagenet(data_dir / "tiny-imagenet-200")
@@ -207,7 +207,7 @@ def _read_named(spec: DatasetSpec, data_dir: Path, download: bool) -> tuple[Imag
 
 
 def _read_digits(size: int) -> tuple[Images, Images]:
-    """Read scikit-learn's digits, 8×8 with values 0 to 16; a fixed fifth of them are the test images."""
+    """Read scikit-learn's digits (8×8, values 0 to 16); a fixed fifth of them is the test set."""
     from sklearn.datasets import load_digits  # takes a second to import
 
     digits = load_digits()

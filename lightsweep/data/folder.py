@@ -1,6 +1,6 @@
-"""A folder of pictures as people have it: a folder per class, with or without splits above them.
+"""Read a folder of pictures: one folder per class, with or without split folders above them.
 
-What is not read is counted, and said by who reads it.
+Skipped files are counted, and reported in the data set's notes.
 """
 
 import os
@@ -19,36 +19,36 @@ from lightsweep.errors import InputError
 
 Split = Literal["train", "test", "validation"]
 Files = list[tuple[Path, int]]
-"""Pictures, each with its label."""
+"""Image files, each with its label."""
 
 SPLITS: dict[str, Split] = {
     "train": "train", "training": "train",
     "test": "test", "testing": "test",
     "val": "validation", "valid": "validation", "validation": "validation",
 }  # fmt: skip
-"""Names of folders that are splits, in small or capital letters."""
+"""Folder names that mean a split, in lower case; matching ignores case."""
 _SYSTEMS = {"__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information", "__pycache__"}
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """What a folder of pictures holds."""
+    """Contents of a folder of pictures."""
 
     path: Path
     classes: tuple[str, ...]
     files: dict[Split, Files]
-    """`validation` only if the folder has such images of its own."""
+    """Image files of each split; `validation` is there only if the folder has validation images."""
     looks: Looks
     passed_over: Counter[str]
-    """What was not read, in words, and how often."""
+    """Descriptions of skipped files and folders, with their counts."""
     has_test: bool
-    """Whether the test images are those of a folder; else a fixed fifth of all."""
+    """Whether a folder holds the test images; else they are a fixed fifth of all images."""
 
     def describe(self, size: int | None) -> DatasetInfo:
-        """Return the data set's description, its images resized to size×size if that is given.
+        """Return the data set's description, with images resized to size×size if a size is given.
 
         Raises:
-            InputError: The images have several sizes, and none is given.
+            InputError: The images have several sizes, and `size` is None.
 
         """
         sizes = self.looks.sizes
@@ -60,26 +60,26 @@ class ImageFolder:
         return DatasetInfo("imagefolder", height, width, self.looks.channels, self.classes, *counts)
 
     def notes(self) -> list[str]:
-        """Say what a reader should know: what was passed over, and what was done to the pictures."""
+        """Return notes for the user: what was skipped, and what was changed in the pictures."""
         looks = self.looks
-        found = [f"passed over: {count} {what}" for what, count in sorted(self.passed_over.items())]
+        found = [f"skipped: {count} {what}" for what, count in sorted(self.passed_over.items())]
         if looks.turned:
-            found.append(f"{looks.turned} pictures are turned upright, as their EXIF says")
+            found.append(f"{looks.turned} pictures are turned upright, according to their EXIF data")
         if looks.animated:
-            found.append(f"of {looks.animated} animated pictures the first frame is read")
+            found.append(f"{looks.animated} pictures are animated; only the first frame is read")
         if looks.transparent:
             total = looks.modes.total()
             found.append(
-                f"{looks.transparent} of {total} pictures are transparent somewhere, so all have 4 channels"
+                f"{looks.transparent} of {total} pictures have transparent pixels, so all have 4 channels"
             )
         return found
 
 
 def scan_folder(path: Path) -> ImageFolder:
-    """List a folder of pictures and look at their headers.
+    """List the pictures of a folder and inspect their headers.
 
     Raises:
-        InputError: Its folders are no classes, or a picture is damaged.
+        InputError: Its folders are not classes, or a picture is damaged.
 
     """
     passed_over: Counter[str] = Counter()
@@ -97,7 +97,7 @@ def scan_folder(path: Path) -> ImageFolder:
 
 
 def _splits(path: Path, passed_over: Counter[str]) -> dict[Split, Path]:
-    """Find the folders that are splits."""
+    """Return the folders that are splits; none if the folder holds the classes themselves."""
     found: dict[Split, Path] = {}
     others, hidden = [], Counter[str]()
     for entry in _folders(path, hidden):
@@ -119,8 +119,8 @@ def _splits(path: Path, passed_over: Counter[str]) -> dict[Split, Path]:
             named = " and ".join(_shown(folder.name) for folder in found.values())
             raise InputError(
                 f"{path} has {named} but no folder {split}; there must be both train and test (or training "
-                "and testing), or the classes' folders directly below it (then a fifth of the images are for "
-                "testing); val, valid or validation is optional"
+                "and testing), or the class folders directly below it (then a fifth of the images is the "
+                "test set); val, valid or validation is optional"
             )
     if others:
         passed_over["folders beside the splits"] += len(others)
@@ -138,27 +138,27 @@ def _read_splits(
         if unknown := [name for name in found if name not in by_class]:
             raise InputError(f"{folder / unknown[0]}: no such class in {splits['train']}; add or delete it")
         if not found:
-            raise InputError(f"{folder}: no folders of classes; add them, with images")
+            raise InputError(f"{folder}: no class folders; add them, with images")
         files[split] = [(file, classes.index(name)) for name, listed in found.items() for file in listed]
     return classes, files
 
 
 def _two_or_more(folder: Path, by_class: dict[str, list[Path]]) -> list[str]:
     if len(by_class) < 2:
-        raise InputError(f"{folder} has {len(by_class)} folders of classes; give each of two or more its own")
+        raise InputError(f"{folder} has {len(by_class)} class folders; it needs two or more")
     return list(by_class)
 
 
 def _list_classes(folder: Path, passed_over: Counter[str], is_split: bool) -> dict[str, list[Path]]:
-    """Map the names of the folders in a folder to the pictures below each, both sorted."""
+    """Map the names of a folder's subfolders to the pictures below each, both sorted."""
     found = {}
     for below in _folders(folder, passed_over):
         files = sorted(_pictures(below, passed_over))
         direct = any(file.parent == below for file in files)
         if files and not direct and not is_split:
             raise InputError(
-                f"{below}: holds only folders, so it is no class; name the folder that the classes' folders "
-                "are in, or call it train, test or val"
+                f"{below}: holds only folders, so it is not a class; set the path to the parent of the class "
+                "folders, or rename this one to train, test or val"
             )
         if not files:
             raise InputError(f"{below}: no images ({', '.join(sorted(SUFFIXES))}); add some or delete it")
@@ -178,7 +178,7 @@ def _folders(folder: Path, passed_over: Counter[str]) -> list[Path]:
 
 
 def _pictures(folder: Path, passed_over: Counter[str]) -> list[Path]:
-    """List the pictures below a folder; hidden folders at any depth and links to folders are not entered."""
+    """List the pictures below a folder at any depth; hidden folders and links to folders are skipped."""
     found: list[Path] = []
     for place, folders, files in os.walk(folder):
         for name in list(folders):
@@ -195,9 +195,9 @@ def _pictures(folder: Path, passed_over: Counter[str]) -> list[Path]:
                 passed_over["hidden files"] += 1
             elif path.suffix.lower() not in SUFFIXES:
                 suffix = _shown(path.suffix.lower()) or "no suffix"
-                passed_over[f"files that are no pictures ({suffix})"] += 1
+                passed_over[f"files that are not pictures ({suffix})"] += 1
             elif not path.is_file():
-                passed_over["pictures that are links to nothing, or no files"] += 1
+                passed_over["pictures that are broken links or special files"] += 1
             else:
                 found.append(path)
     return found
@@ -208,5 +208,5 @@ def _is_hidden(name: str) -> bool:
 
 
 def _shown(name: str) -> str:
-    """Return a file's name as text, also where it is no UTF-8 or holds controls."""
+    """Return a file name as printable text, even if it is not UTF-8 or has control characters."""
     return one_line(os.fsencode(name).decode("utf-8", "backslashreplace"))

@@ -1,4 +1,4 @@
-"""A data set in memory, wherever it was read from.
+"""A data set in memory, independent of its source.
 
 Pixels are [n, height, width, channels], so that `permute(0, 3, 1, 2)` gives channels_last tensors
 without a copy.
@@ -20,7 +20,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images and their classes."""
+    """Images and their labels."""
 
     pixels: Pixels
     """uint8 [n, height, width, channels], C-contiguous."""
@@ -30,34 +30,34 @@ class Images:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known of a data set without its pixels; lengths in pixels, after any resizing."""
+    """Description of a data set without its pixels; lengths are in pixels, after any resizing."""
 
     name: str
     height: int
     width: int
     channels: int
     classes: tuple[str, ...]
-    """Names of the classes, in the order of the labels."""
+    """Class names, in label order."""
     train_count: int
     test_count: int
     validation_count: int = 0
-    """Validation images that the data set brings along, beside its training images."""
+    """Number of the data set's own validation images, in addition to its training images."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of one image: channels, height, width."""
+        """Shape of one image: channels, height, width."""
         return self.channels, self.height, self.width
 
     @property
     def size_text(self) -> str:
-        """The images' size in words: 20×28 pixels, 1 channel."""
+        """Image size in words: 20×28 pixels, 1 channel."""
         return f"{self.width}×{self.height} pixels, {self.channels} channel{'s' if self.channels > 1 else ''}"
 
 
 def as_tensor(array: npt.NDArray[np.generic]) -> torch.Tensor:
-    """Return a tensor on the memory of an array, which may be read-only, as in Ray's object store.
+    """Return a tensor that shares an array's memory, which may be read-only, as in Ray's object store.
 
-    Nobody may write into the tensor if the array is read-only.
+    The tensor must not be written to if the array is read-only.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
@@ -72,14 +72,14 @@ class Dataset:
     train: Images
     test: Images
     fingerprint: str
-    """SHA-256 over shapes, pixels and labels as loaded, after any resizing; 64 hexadecimal digits."""
+    """SHA-256 of shapes, pixels and labels as loaded, after any resizing; 64 hexadecimal digits."""
     validation: Images | None = None
-    """Validation images of the data set's own."""
+    """The data set's own validation images, or None."""
     notes: tuple[str, ...] = ()
-    """What was passed over or changed when it was read, a line each."""
+    """What was skipped or changed while reading, one line each."""
 
     def shared_with_test(self) -> int:
-        """Count the test images that are among the training or validation images, pixel for pixel."""
+        """Count the test images that are also training or validation images, pixel for pixel."""
         parts = [self.train] if self.validation is None else [self.train, self.validation]
         seen = {digest for part in parts for digest in _digests(part)}
         return sum(digest in seen for digest in _digests(self.test))

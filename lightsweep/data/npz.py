@@ -1,4 +1,4 @@
-"""npz files of the users' own, and MedMNIST's (https://medmnist.com): arrays of images and of labels."""
+"""Read npz files with arrays of images and labels, such as those of MedMNIST (https://medmnist.com)."""
 
 import zipfile
 from pathlib import Path
@@ -13,7 +13,7 @@ from lightsweep.errors import InputError
 
 PARTS = ("train", "test")
 VALIDATION = "val"
-MOST_BYTES = 64 * 2**30  # of an array's pixels, whatever its header says
+MOST_BYTES = 64 * 2**30  # limit on an array's pixels; a larger header means a damaged file
 _CHANNELS = (1, 3, 4)
 
 _Header = tuple[tuple[int, ...], np.dtype[np.generic]]
@@ -23,7 +23,7 @@ def describe_npz(path: Path) -> DatasetInfo:
     """Check the headers and the labels of an npz file.
 
     Raises:
-        InputError: It is damaged, or not in the form that is needed; the message says what it looks like.
+        InputError: The file is damaged or has the wrong format; the message describes what it has.
 
     """
     headers = _headers(path)
@@ -35,8 +35,8 @@ def describe_npz(path: Path) -> DatasetInfo:
         other = headers[f"{part}_images"][0][1:]
         if other != shape:
             raise InputError(
-                f"{path}: training images are {shape} and {part} images {other}; they must have one shape; "
-                "resize or convert them"
+                f"{path}: training images are {shape} and {part} images {other}; they must have "
+                "the same shape; resize or convert them"
             )
     labels = _labels(path, parts)
     count = _check_labels(path, labels)
@@ -46,10 +46,10 @@ def describe_npz(path: Path) -> DatasetInfo:
 
 
 def read_npz(path: Path) -> tuple[Images, Images, Images | None]:
-    """Read the training, the test and, where it has any, the validation images of an npz file.
+    """Read the training, test and (if present) validation images of an npz file.
 
     Raises:
-        InputError: It is not as needed.
+        InputError: The file is damaged or has the wrong format.
 
     """
     info = describe_npz(path)
@@ -68,7 +68,7 @@ def read_npz(path: Path) -> tuple[Images, Images, Images | None]:
 
 
 def passed_over(path: Path) -> list[str]:
-    """Name the arrays of an npz file that are not read."""
+    """Return the names of the arrays in an npz file that are not read."""
     headers = _headers(path)
     read = {f"{part}_{kind}" for part in _parts(headers) for kind in ("images", "labels")}
     return sorted(headers.keys() - read)
@@ -80,7 +80,7 @@ def _parts(headers: dict[str, _Header]) -> tuple[str, ...]:
 
 
 def _headers(path: Path) -> dict[str, _Header]:
-    """Read the arrays' shapes and types, without the arrays."""
+    """Read the shapes and types of the arrays, without their data."""
     headers: dict[str, _Header] = {}
     needed = [f"{part}_{kind}" for part in PARTS for kind in ("images", "labels")]
     try:
@@ -107,7 +107,7 @@ def _check_images(path: Path, part: str, headers: dict[str, _Header]) -> None:
     needs = "it must be uint8 [n, height, width] or [n, height, width, channels]"
     found = f"{path}: {name} is {dtype} {shape}"
     if len(shape) == 5 or (len(shape) == 4 and len(set(shape[1:])) == 1 and shape[1] > max(_CHANNELS)):
-        raise InputError(f"{found}: these look like volumes, and {needs}; take slices of them as images")
+        raise InputError(f"{found}: these look like volumes, and {needs}; save slices of them as images")
     if len(shape) == 4 and shape[1] in _CHANNELS and shape[2] > 4 and shape[3] > 4:
         raise InputError(
             f"{found}: this looks like [n, channels, height, width], and {needs}: "
@@ -116,12 +116,12 @@ def _check_images(path: Path, part: str, headers: dict[str, _Header]) -> None:
     if dtype != np.uint8 or len(shape) not in (3, 4) or 0 in shape:
         raise InputError(f"{found}; {needs}; convert it")
     if np.prod(shape, dtype=object) > MOST_BYTES:
-        raise InputError(f"{found}; that is more than fits in any memory: the file is damaged")
+        raise InputError(f"{found}; that is more than fits in memory: the file is damaged")
     label_shape, label_dtype = headers[f"{part}_labels"]
     if label_dtype.kind not in "iu" or label_shape not in ((shape[0],), (shape[0], 1)):
         raise InputError(
             f"{path}: {part}_labels is {label_dtype} {label_shape}; it must be integers [{shape[0]}] or "
-            f"[{shape[0]}, 1], a class for each image; convert it"
+            f"[{shape[0]}, 1], one class per image; convert it"
         )
 
 
@@ -134,7 +134,7 @@ def _labels(path: Path, parts: tuple[str, ...]) -> dict[str, Integers]:
 
 
 def _check_labels(path: Path, labels: dict[str, Integers]) -> int:
-    """Return the number of classes."""
+    """Check the labels and return the number of classes."""
     train, others = labels["train"], [part for part in labels if part != "train"]
     present = np.unique(train)
     count = len(present)
@@ -143,7 +143,7 @@ def _check_labels(path: Path, labels: dict[str, Integers]) -> int:
         ranges = ", ".join(f"{part} labels {labels[part].min()} to {labels[part].max()}" for part in others)
         raise InputError(
             f"{path}: training labels {present[0]} to {present[-1]} ({count} classes), {ranges}; labels must "
-            f"be 0, 1, … and every class needs training images; number the classes anew"
+            f"be 0, 1, … and every class needs training images; renumber the classes"
         )
     if count < 2:
         raise InputError(f"{path}: all training images are of one class; there must be two or more")

@@ -1,4 +1,4 @@
-"""Pictures in files: reading them into arrays, Tiny ImageNet's among them; resizing.
+"""Read image files into arrays (also Tiny ImageNet's), and resize them.
 
 Pixels are [n, height, width, channels], so that `permute(0, 3, 1, 2)` gives channels_last tensors
 without a copy.
@@ -25,7 +25,7 @@ SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".tif",
      ".tiff", ".webp", ".gif")
 )  # fmt: skip
-"""Names of files that are read as pictures end so, in small or capital letters."""
+"""Suffixes of files that are read as pictures; case is ignored."""
 DAMAGE = (
     OSError,
     ValueError,
@@ -40,8 +40,8 @@ DAMAGE = (
     zlib.error,
     Image.DecompressionBombError,
 )
-"""What libraries raise for files that are not as they should be."""
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: those that are a quarter turned
+"""Exceptions that libraries raise for damaged files."""
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF tag, and its values for a quarter turn
 
 
 def resize(pixels: Pixels, size: int, chunk: int = 4096) -> Pixels:
@@ -68,37 +68,39 @@ def _opened(file: Path) -> Iterator[Image.Image]:
 
 @dataclass
 class Looks:
-    """What pictures look like, by their headers."""
+    """Summary of the headers of pictures."""
 
     sizes: Counter[tuple[int, int]]
-    """How many have which width and height in pixels, upright."""
+    """Number of pictures of each (width, height) in pixels, when upright."""
     modes: Counter[str]
-    """How many have which mode of Pillow's."""
+    """Number of pictures of each Pillow mode."""
     turned: int
-    """How many EXIF says are to be turned or mirrored, and are."""
+    """Number of pictures that are rotated or mirrored according to EXIF."""
     animated: int
-    """Of how many there are several frames, the first of which is read."""
+    """Number of pictures with several frames, of which only the first is read."""
     transparent: int
-    """How many are transparent anywhere."""
+    """Number of pictures with a transparent pixel."""
 
     @property
     def channels(self) -> int:
-        """Channels that can hold them all: 1 (grey), 3 (RGB), or 4 (RGBA) where any is transparent."""
+        """Channels that all pictures fit in: 1 (grey), 3 (RGB), or 4 (RGBA) if any is transparent."""
         return 4 if self.transparent else 1 if self.modes.keys() <= {"1", "L", "LA"} else 3
 
 
 def look_at(files: list[Path]) -> Looks:
-    """Look at the headers of pictures, and at the pixels of those that may be transparent.
+    """Inspect the headers of pictures, and the pixels of those that may be transparent.
 
     Raises:
-        InputError: One is damaged, or has more than 8 bits a channel.
+        InputError: A picture is damaged, or has more than 8 bits per channel.
 
     """
     looks = Looks(Counter(), Counter(), 0, 0, 0)
     for file in files:
         with _opened(file) as image:
             if image.mode[0] in "IF":
-                raise InputError(f"{file}: mode {image.mode}; images must have 8 bits a channel; convert it")
+                raise InputError(
+                    f"{file}: mode {image.mode}; images must have 8 bits per channel; convert it"
+                )
             orientation = image.getexif().get(_ORIENTATION, 1)
             width, height = image.size
             looks.sizes[(height, width) if orientation in _TURNED else (width, height)] += 1
@@ -110,14 +112,14 @@ def look_at(files: list[Path]) -> Looks:
 
 
 def _is_transparent(image: Image.Image) -> bool:
-    """Whether any pixel is: alpha that is opaque everywhere says nothing."""
+    """Return whether any pixel is transparent; an alpha channel may be opaque everywhere."""
     if not image.has_transparency_data:
         return False
     return bool(np.asarray(image.convert("RGBA"))[..., 3].min() < 255)
 
 
 def read_images(files: list[tuple[Path, int]], channels: int, size: int | None) -> Images:
-    """Read image files into one array, upright, each resized to size×size if that is given."""
+    """Read image files upright into one array, each resized to size×size if a size is given."""
     pixels = np.empty(0, np.uint8)
     for index, (file, _) in enumerate(files):
         with _opened(file) as image:
@@ -134,7 +136,7 @@ def read_images(files: list[tuple[Path, int]], channels: int, size: int | None) 
 
 
 def tiny_imagenet_classes(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return WordNet's ids of the classes, in the order of the labels, and their English names."""
+    """Return the classes' WordNet ids, in label order, and their English names."""
     try:
         ids = tuple((folder / "wnids.txt").read_text().split())
         lines = (folder / "words.txt").read_text().splitlines()
@@ -145,7 +147,7 @@ def tiny_imagenet_classes(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...
 
 
 def read_tiny_imagenet(folder: Path) -> tuple[Images, Images]:
-    """Read Tiny ImageNet; its validation images are the test images, whose own labels are not public."""
+    """Read Tiny ImageNet; its validation set is used as test set, since the test labels are not public."""
     ids, _ = tiny_imagenet_classes(folder)
     labels = {wnid: label for label, wnid in enumerate(ids)}
     annotations = folder / "val" / "val_annotations.txt"

@@ -1,4 +1,4 @@
-"""Stratified divisions of labelled images: training and validation, folds, nested limits."""
+"""Stratified splits of labelled images: training and validation, folds, nested limits."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,23 +9,23 @@ from lightsweep.sweepfile.dataset import DatasetSpec
 
 Integers = npt.NDArray[np.int64]
 DEFAULT_VALIDATION = 0.1
-"""Of the training images, where neither the sweep file nor the data says otherwise."""
-_TEST_SHARE = 5  # one image of so many is a test image, where a data set has no test images of its own
+"""Fraction of the training images for validation if neither the sweep file nor the data set it."""
+_TEST_SHARE = 5  # one image in 5 is a test image if a data set has no test set
 
 
 def validates_itself(spec: DatasetSpec, own_count: int, folds: int | None) -> bool:
-    """Whether the validation images that the data brings along are used, so that all others train."""
+    """Return whether the data set's own validation images are used, so that all training images train."""
     return bool(own_count) and spec.validation is None and folds is None
 
 
 def held_out(spec: DatasetSpec, train_count: int, own_count: int, folds: int | None) -> int:
-    """Return how many of the training images are validation images.
+    """Return the number of training images that are held out for validation.
 
     Args:
-        spec: How to split.
+        spec: Settings of the split.
         train_count: Number of training images.
-        own_count: Number of validation images that the data brings along.
-        folds: Number of parts, or None.
+        own_count: Number of the data set's own validation images.
+        folds: Number of folds, or None without cross-validation.
 
     """
     if folds is not None:
@@ -41,21 +41,21 @@ def split(
 ) -> tuple[Integers, Integers]:
     """Split the training images, stratified, into training and validation images.
 
-    Validation images are spec.validation of them or, with folds, the fold-th (from 0) of so many parts; none
-    where the data brings validation images along and spec.validation is null.
-    Then at most spec.train_limit training images are kept; a smaller limit's are among a larger one's.
-    A class's share of each part is within one image of its share of all images.
+    The validation images are spec.validation of them or, with folds, fold number `fold`; there are none if
+    the data set has its own validation images and spec.validation is null. Then at most spec.train_limit
+    training images are kept; a smaller limit keeps a subset of a larger one. The share of each class in each
+    part is within one image of its share of all images.
 
     Args:
-        labels: int64 [n], the training images' classes.
-        spec: How to split.
-        seed: Any integer from 0; the same arguments give the same split.
-        fold: Which part validates, or None without folds.
-        folds: Number of parts, or None.
-        own_count: Number of validation images that the data brings along.
+        labels: Labels of the training images, int64 [n].
+        spec: Settings of the split.
+        seed: Any integer of 0 or more; the same arguments give the same split.
+        fold: Index of the validation fold, from 0, or None without cross-validation.
+        folds: Number of folds, or None without cross-validation.
+        own_count: Number of the data set's own validation images.
 
     Returns:
-        Indices of the training and of the validation images, int64, sorted.
+        Sorted indices of the training and of the validation images, int64.
 
     Raises:
         InputError: There are too few images for the split.
@@ -71,7 +71,7 @@ def split(
         smallest = int(np.unique(labels, return_counts=True)[1].min())
         if smallest < folds:
             raise InputError(
-                f"folds: {folds} folds need as many training images of each class, and one class has "
+                f"folds: {folds} folds need at least as many training images per class, and one class has "
                 f"{smallest}; set folds to at most {smallest}, or give that class more images"
             )
         from sklearn.model_selection import StratifiedKFold  # takes a second to import
@@ -84,23 +84,23 @@ def split(
 
 
 def hold_out_test(labels: Integers, key: str) -> tuple[Integers, Integers]:
-    """Divide images without a test set of their own, the same way for every seed."""
+    """Split off a test set for a data set without one, the same for every seed."""
     return _hold_out(labels, round(len(labels) / _TEST_SHARE), derive(0, "test"), key)
 
 
 def _hold_out(labels: Integers, count: int, seed: int, key: str) -> tuple[Integers, Integers]:
-    """Divide images, stratified, into all but count of them and count of them."""
+    """Split images, stratified, into the remaining ones and `count` held-out ones."""
     total = len(labels)
     classes, sizes = np.unique(labels, return_counts=True)
     if sizes.min() < 2:
         raise InputError(
-            f"{key}: class {classes[sizes.argmin()]} has only 1 image; to divide images, stratified, each "
-            f"class needs 2 or more: add images or leave the class out"
+            f"{key}: class {classes[sizes.argmin()]} has only 1 image; a stratified split needs 2 or more "
+            f"per class: add images or leave the class out"
         )
     if not len(classes) <= count <= total - len(classes):
         raise InputError(
-            f"{key}: holding out {count} of {total} images; held out and left must each have at least "
-            f"one image for each of {len(classes)} classes: set {len(classes)} to {total - len(classes)}"
+            f"{key}: holding out {count} of {total} images; the held-out and the remaining images must "
+            f"each include all {len(classes)} classes: set {len(classes)} to {total - len(classes)}"
         )
     from sklearn.model_selection import StratifiedShuffleSplit  # takes a second to import
 
@@ -110,20 +110,20 @@ def _hold_out(labels: Integers, count: int, seed: int, key: str) -> tuple[Intege
 
 
 def _nested_subset(labels: Integers, limit: int, seed: int) -> Integers:
-    """Choose images, stratified: the first `limit` of an order of which every beginning is stratified.
+    """Return the first `limit` images of an order in which every prefix is stratified.
 
-    Class after class is chosen so that after m images each has had its share of m to within one: of the
-    classes that are not ahead of their share, the one that will first fall behind (earliest deadline
-    first; R. Tijdeman, The chairman assignment problem, 1980).
+    After m images, each class has its share of m to within one image: the next image comes from the class
+    with the earliest deadline among those not ahead of their share (R. Tijdeman, The chairman assignment
+    problem, 1980).
     """
     draws = np.random.default_rng(seed)
     classes, sizes = np.unique(labels, return_counts=True)
     if limit < len(classes):
         raise InputError(
-            f"dataset.train_limit: {limit} images cannot have one of each of {len(classes)} classes; "
+            f"dataset.train_limit: {limit} images are too few for {len(classes)} classes; "
             f"set it to {len(classes)} or more"
         )
-    order = draws.permutation(len(classes))  # who wins a tie
+    order = draws.permutation(len(classes))  # breaks ties
     members = [draws.permutation(np.flatnonzero(labels == classes[index])) for index in order]
     sizes, total = sizes[order], len(labels)
     taken = np.zeros(len(classes), np.int64)

@@ -1,9 +1,9 @@
-"""torchvision: its import, and the public data sets that it reads and downloads.
+"""Import torchvision, and read and download public data sets with it.
 
 The registry's torchvision wheel cannot load its C++ operators on a CPU-only torch; its import then
 fails with "operator torchvision::nms does not exist", because it registers shape functions for two
-operators that nobody declared. Declaring those two schemas first cures the import. The operators
-themselves (non-maximum suppression) stay missing, which matters to object detection only.
+operators that are not declared. Declaring their schemas first fixes the import. The operators
+themselves (non-maximum suppression) stay missing, which matters for object detection only.
 """
 
 import http.client
@@ -57,15 +57,15 @@ FILES: dict[str, tuple[str, ...]] = {
         for file in ("wnids.txt", "words.txt", "train", "val/images", "val/val_annotations.txt")
     ),
 }
-"""Name of a data set -> the files (or folders) below the data folder that it consists of."""
+"""Files (or folders) of each data set, relative to the data folder."""
 _TINY_IMAGENET = ("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de")
 
 
 def import_torchvision() -> ModuleType:
-    """Import torchvision, even where its C++ operators do not load; return the module.
+    """Import and return torchvision, even if its C++ operators do not load.
 
     Raises:
-        RuntimeError, ImportError: Any failure of the import but the one described above.
+        RuntimeError, ImportError: The import fails for another reason than missing operators.
     """
     try:
         return importlib.import_module("torchvision")
@@ -73,19 +73,19 @@ def import_torchvision() -> ModuleType:
         if _MISSING_OPERATOR not in str(error):
             raise
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        del sys.modules[name]  # half imported
+        del sys.modules[name]  # partially imported
     for operator in ("nms", "qnms"):
         torch.library.define(f"torchvision::{operator}", _SCHEMA)
     return importlib.import_module("torchvision")
 
 
 def missing_files(name: str, data_dir: Path) -> list[str]:
-    """List those of a data set's `FILES` that are not below a folder."""
+    """Return those of a data set's `FILES` that are missing in the data folder."""
     return [file for file in FILES[name] if not (data_dir / file).exists()]
 
 
 def download_files(name: str, data_dir: Path) -> str | None:
-    """Download and unpack a data set's files; return None, or in a few words why it failed."""
+    """Download and unpack a data set's files; return None, or a short reason for the failure."""
     datasets = importlib.import_module(f"{import_torchvision().__name__}.datasets")
     try:
         if name == "tiny-imagenet":
@@ -105,18 +105,18 @@ def download_files(name: str, data_dir: Path) -> str | None:
         zipfile.BadZipFile,
     ) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        return lines[-1][:200]  # a failure at several mirrors has several lines
+        return lines[-1][:200]  # one line per failed mirror
     return None
 
 
 def read_files(name: str, data_dir: Path) -> tuple[Arrays, Arrays]:
-    """Read the training and the test images of a data set whose files are all there.
+    """Read the training and test images of a data set whose files are all present.
 
     Returns:
-        Twice (pixels uint8 [n, height, width, channels], labels int64 [n]).
+        The training and the test set, each as pixels and labels (see `Arrays`).
 
     Raises:
-        InputError: A file is damaged; it is named.
+        InputError: A file is damaged; the message names it.
     """
     datasets = importlib.import_module(f"{import_torchvision().__name__}.datasets")
     if name in ("mnist", "fashion-mnist", "kmnist"):
@@ -143,7 +143,7 @@ def read_files(name: str, data_dir: Path) -> tuple[Arrays, Arrays]:
 
 
 def damaged(file: Path, reason: object) -> InputError:
-    """Make the error for a file that cannot be read."""
+    """Return the error for a damaged file."""
     words = " ".join(str(reason).split())[:200] or type(reason).__name__
     return InputError(f"{file} is damaged ({words}); delete it and fetch it again")
 
@@ -156,13 +156,13 @@ def _read_idx(mnist: ModuleType, file: Path) -> npt.NDArray[Any]:
     read = mnist.read_image_file if "images" in file.name else mnist.read_label_file
     try:
         array: npt.NDArray[Any] = read(str(file)).numpy()
-    except Exception as error:  # torchvision parses by trust: assertions, keys, shapes, buffers
+    except Exception as error:  # torchvision does not validate: assertions, keys, shapes, buffers
         raise damaged(file, error) from error
     return array
 
 
 def _checksums(kind: Any) -> dict[str, str]:
-    """Map a torchvision class's files, relative to the data folder, to their MD5."""
+    """Return the MD5 of each file of a torchvision class, by path relative to the data folder."""
     if hasattr(kind, "split_list"):
         return {kind.split_list[part][1]: kind.split_list[part][2] for part in ("train", "test")}
     listed = [*kind.train_list, *kind.test_list]

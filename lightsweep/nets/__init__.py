@@ -1,1 +1,1 @@
-"""What a net is: its modules, its blocks and what trains of them, its costs, its compression."""
+"""Nets: modules, blocks and which of them train, costs, and compression."""

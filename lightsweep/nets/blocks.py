@@ -1,4 +1,4 @@
-"""A net's blocks by name, which of them a stage trains, and the net that compression leaves."""
+"""Names of a net's blocks, the blocks that a stage trains, and a net's settings after compression."""
 
 import fnmatch
 from collections.abc import Sequence
@@ -10,37 +10,37 @@ from lightsweep.sweepfile.stages import Compression, StageSpec
 
 
 def slim(model: ModelSpec, amount: float) -> ModelSpec:
-    """Return a net's settings after a share of each convolution's filters was removed; one always stays."""
+    """Return a net's settings after removing a fraction of each convolution's filters, but never all."""
     filters = tuple(max(1, round(count * (1 - amount))) for count in model.filters)
     return model.model_copy(update={"filters": filters})
 
 
 def compressed(model: NetSpec, compression: Compression | None) -> NetSpec:
-    """Return the settings of the net that compression leaves: narrower where filters were pruned.
+    """Return a net's settings after compression; pruning filters makes it narrower.
 
     Raises:
-        InputError: Filters of this net cannot be pruned, or none would go.
+        InputError: This net's filters cannot be pruned, or no filter would be removed.
 
     """
     if compression is None or compression.prune != "filters":
         return model
     if not isinstance(model, ModelSpec):
         raise InputError(
-            "compression.prune = 'filters': is for nets of submodels; a reference net is made narrower by "
-            "model.width, and its weights can be pruned (prune: weights)"
+            "compression.prune = 'filters': applies to nets of submodels only; make a reference net narrower "
+            "with model.width; its weights can be pruned (prune: weights)"
         )
     slimmer = slim(model, compression.amount)
     if slimmer == model:
         raise InputError(
-            f"compression.amount = {compression.amount:g}: removes no filter of {list(model.filters)}, of "
-            f"which one stays in each convolution; above {0.5 / max(model.filters):.2g} of "
-            f"{max(model.filters)} one goes"
+            f"compression.amount = {compression.amount:g}: removes no filter from {list(model.filters)} "
+            f"(each convolution keeps at least one); above {0.5 / max(model.filters):.2g} it removes one of "
+            f"{max(model.filters)}"
         )
     return slimmer
 
 
 def network_of(stage: StageSpec) -> Network:
-    """Return which form of the net a stage trains: submodels with heads, or fused."""
+    """Return the form of the net that a stage trains: submodels with heads, or fused."""
     return "fused" if stage.loss == "fused" else "heads"
 
 
@@ -55,11 +55,11 @@ def block_names(model: NetSpec, network: Network) -> tuple[str, ...]:
 def trainable_blocks(stage: StageSpec, model: NetSpec, place: str = "train") -> frozenset[str]:
     """Return the full names of the blocks that a stage trains.
 
-    A pattern is `all`, `last-N` (the N levels nearest the output, in both submodels), a level (conv2), a
-    full name (a.conv2), or either with wildcards (b.*).
+    A pattern is `all`, `last-N` (the N levels nearest to the output, in both submodels), a level (conv2), a
+    full name (a.conv2), or a level or name with wildcards (b.*).
 
     Raises:
-        InputError: A pattern matches no block, or nothing would train; the message begins with `place`.
+        InputError: A pattern matches no block, or nothing would train; the message starts with `place`.
 
     """
     network = network_of(stage)
@@ -92,5 +92,5 @@ def trainable_blocks(stage: StageSpec, model: NetSpec, place: str = "train") -> 
     if stage.loss in ("head-a", "head-b"):
         chosen = {name for name in chosen if name.startswith(stage.loss[-1] + ".")}
         if not chosen:
-            raise InputError(f"{place} = {stage.train!r}: nothing that loss {stage.loss} reaches would train")
+            raise InputError(f"{place} = {stage.train!r}: freezes every block that loss {stage.loss} uses")
     return frozenset(chosen)

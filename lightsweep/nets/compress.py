@@ -1,4 +1,4 @@
-"""Making a trained net small: pruning of weights or filters, and rounding to int8."""
+"""Compress a trained net: prune weights or filters, and quantise to int8."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +11,7 @@ from lightsweep.nets.blocks import slim
 from lightsweep.nets.models import Net, PointwiseHead
 from lightsweep.sweepfile.net import ModelSpec
 
-LARGEST = 127  # of an int8 weight's magnitude: −127 … 127, so that zero is exact and the range symmetric
+LARGEST = 127  # largest magnitude of an int8 weight: symmetric around an exact zero
 _OF_OUTPUTS = ("convolution.weight", "convolution.bias", "norm.weight", "norm.bias",
                "norm.running_mean", "norm.running_var")  # fmt: skip
 
@@ -24,15 +24,16 @@ def matrix_layers(net: nn.Module) -> dict[str, Layer]:
 
 
 def pruned_count(weights: int, amount: float) -> int:
-    """Return how many of so many weights a share is."""
+    """Return the number of weights in the given fraction."""
     return round(weights * amount)
 
 
 @torch.no_grad()
 def prune_weights(net: nn.Module, amount: float) -> None:
-    """Zero a share of the weights of all convolutions and dense layers, in place: the smallest in magnitude.
+    """Set a fraction of the weights of all convolutions and dense layers to zero, smallest first, in place.
 
-    They are ranked over all layers together (Han et al. 2015, arXiv 1506.02626, at once); biases stay.
+    Weights are ranked by magnitude over all layers together (Han et al. 2015, arXiv 1506.02626, but in one
+    step); biases are kept.
     """
     weights = [layer.weight for layer in matrix_layers(net).values()]
     magnitudes = torch.cat([weight.abs().flatten() for weight in weights])
@@ -43,21 +44,21 @@ def prune_weights(net: nn.Module, amount: float) -> None:
 
 
 def prune_filters(weights: dict[str, Tensor], model: ModelSpec, amount: float) -> dict[str, Tensor]:
-    """Return a trained net's weights without the weakest filters of each convolution.
+    """Return a trained net's weights with the weakest filters of each convolution removed.
 
     A filter's strength is the sum of its weights' magnitudes (Li et al. 2017, arXiv 1608.08710, section 3.1),
-    times the scale of its batch normalisation, if any. Each submodel keeps filters of its own.
+    times the scale of its batch normalisation, if any. Filters are chosen for each submodel separately.
 
     Args:
-        weights: The net's state by name.
-        model: Its settings; what is returned fits `schedule.slim(model, amount)`.
-        amount: Share of each convolution's filters that goes.
+        weights: The net's state dict.
+        model: The net's settings; the result fits the net of `blocks.slim(model, amount)`.
+        amount: Fraction of each convolution's filters to remove.
 
     """
     pruned = dict(weights)
     last_kept = []
     for submodel in model.submodels:
-        kept: Tensor | None = None  # of the channels that come in
+        kept: Tensor | None = None  # indices of the input channels
         for index, count in enumerate(slim(model, amount).filters, 1):
             block = f"{submodel}.conv{index}."
             for name in (*(f"{block}before.{place}." for place in range(model.convolutions - 1)), block):
@@ -68,7 +69,7 @@ def prune_filters(weights: dict[str, Tensor], model: ModelSpec, amount: float) -
         for submodel, kept in zip(model.submodels, last_kept, strict=True):
             name = f"{submodel}.head.weight"
             pruned[name] = _columns(weights[name], model.filters[-1], kept)
-    else:  # the submodels' features stand side by side
+    else:  # the submodels' features are concatenated
         name = "hidden.weight" if "hidden.weight" in weights else "output.weight"
         parts = weights[name].chunk(len(last_kept), 1)
         narrowed = (
@@ -79,7 +80,7 @@ def prune_filters(weights: dict[str, Tensor], model: ModelSpec, amount: float) -
 
 
 def _narrow(weights: dict[str, Tensor], name: str, inputs: Tensor | None, count: int) -> Tensor:
-    """Keep a convolution's given input channels and its strongest filters; return their indices, in order."""
+    """Keep a convolution's given inputs and its `count` strongest filters; return their sorted indices."""
     matrix, depthwise = f"{name}convolution.weight", f"{name}depthwise.weight"
     if inputs is not None:
         weights[matrix] = weights[matrix][:, inputs]
@@ -96,17 +97,17 @@ def _narrow(weights: dict[str, Tensor], name: str, inputs: Tensor | None, count:
 
 
 def _columns(weight: Tensor, channels: int, kept: Tensor) -> Tensor:
-    """Keep what reads some of a map's channels, in a weight [outputs, channels · positions, …]."""
+    """Keep the columns for some channels in a weight [outputs, channels · positions, …]."""
     by_channel = weight.reshape(len(weight), channels, -1)[:, kept]
     return by_channel.reshape(len(weight), -1, *weight.shape[2:])
 
 
 class Quantised(nn.Module):
-    """A convolution or dense layer with int8 weights, whose input is rounded to 8 bits, too.
+    """A convolution or dense layer with int8 weights and an input rounded to 8 bits.
 
-    Weights are symmetric with a scale per output channel; the input is affine, with one scale and zero point
-    (Krishnamoorthi 2018, arXiv 1806.08342, section 3.1.2). The products are summed in float32, which for
-    integers of this size differs from an integer kernel's sums by rounding only.
+    Weights are quantised symmetrically per output channel; the input is affine, with one scale and zero point
+    (Krishnamoorthi 2018, arXiv 1806.08342, section 3.1.2). Products are summed in float32, which for integers
+    of this size differs from an integer kernel by rounding only.
     """
 
     weight: Tensor
@@ -122,10 +123,10 @@ class Quantised(nn.Module):
         weight = layer.weight.detach()
         weight = weight.flatten(1) if is_dense else weight
         scale = weight.flatten(1).abs().amax(1) / LARGEST
-        tiny = torch.finfo(scale.dtype).tiny  # what is smaller than some such steps is zero
+        tiny = torch.finfo(scale.dtype).tiny  # a scale below this would underflow
         scale = torch.where(scale >= tiny, scale, 1.0)
         scale = scale.view(-1, *[1] * (weight.dim() - 1))
-        low, high = min(low, 0.0), max(high, 0.0)  # zero, which padding adds, is exact
+        low, high = min(low, 0.0), max(high, 0.0)  # keeps zero, which padding adds, exact
         input_scale = (high - low) / 255
         input_scale = input_scale if input_scale >= tiny else 1.0
         self.register_buffer("weight", (weight / scale).round().to(torch.int8))
@@ -136,7 +137,7 @@ class Quantised(nn.Module):
         self.register_buffer("input_zero", torch.tensor(zero, dtype=torch.int32, device=weight.device))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map what the layer maps, rounded."""
+        """Apply the layer with quantised weights and input."""
         x = torch.clamp(torch.round(x / self.input_scale) + self.input_zero, 0, 255)
         x = (x - self.input_zero) * self.input_scale
         weight = self.weight.float() * self.scale
@@ -151,8 +152,8 @@ def quantise(net: Net, batches: Iterable[Tensor]) -> None:
 
     Args:
         net: The net, in evaluation mode.
-        batches: Images, float32 [batch, channels, height, width] in [0, 1]: a layer's input range is from the
-            smallest to the largest value that they bring it.
+        batches: Images, float32 [batch, channels, height, width] in [0, 1]; each layer's input range is taken
+            from the smallest and largest value on them.
 
     """
     layers = matrix_layers(net)
@@ -175,6 +176,6 @@ def quantise(net: Net, batches: Iterable[Tensor]) -> None:
 
 
 def shape_as_quantised(net: Net) -> None:
-    """Give a net the layers of a quantised one, in place, for `load_state_dict` to fill."""
+    """Replace a net's layers by empty quantised ones, in place, for `load_state_dict` to fill."""
     for name, layer in matrix_layers(net).items():
         net.set_submodule(name, Quantised(layer, 0.0, 1.0))

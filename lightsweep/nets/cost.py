@@ -1,4 +1,4 @@
-"""What a net costs, known before it is trained: parameters, multiply-accumulates, bytes."""
+"""Costs of a net, known before training: parameters, multiply-accumulates, bytes, latency."""
 
 import math
 import time
@@ -23,30 +23,30 @@ class Cost:
     """Costs of a trial's final net."""
 
     parameters: int
-    """Weights and biases that are trained: all, but those that pruning holds at zero."""
+    """Number of trained weights and biases: all except those that pruning holds at zero."""
     total_parameters: int
-    """All numbers that the net holds: weights and biases, zero or not, running statistics of batch
-    normalisation, mean and deviation of the images."""
+    """Number of all values in the net: weights and biases, zero or not, running statistics of batch
+    normalisation, and the images' mean and standard deviation."""
     macs: int
-    """Multiply-accumulates of the convolutions and dense layers for one image; zeros are multiplied, too."""
+    """Multiply-accumulates of the convolutions and dense layers for one image, including those with zeros."""
     weight_bytes: int
-    """Weights and biases as the net stores them: 4 bytes each in float32; for int8 see `int8_bytes`; where
-    weights were pruned those left and a bit for each that says which, if that is less."""
+    """Bytes of weights and biases as stored: 4 each in float32; for int8 see `int8_bytes`. With pruned
+    weights, the remaining ones plus a bitmap of all weights, if that is smaller."""
     int8_bytes: int
-    """The same after quantisation: 1 byte for a weight of a convolution or dense layer, 4 for each of its
-    outputs' scales, 5 for its input's scale and zero point, 4 for all other numbers that are trained."""
+    """Bytes of weights and biases after quantisation to int8: 1 per weight of a convolution or dense layer,
+    4 per output scale, 5 per layer for the input's scale and zero point, 4 per other parameter."""
     training_bytes: int
-    """Parameters and Nadam's two moments as float32: what arXiv 2501.15547 gives as the model's size."""
+    """Bytes of parameters and Nadam's two moments as float32; arXiv 2501.15547 reports this as model size."""
 
 
 @lru_cache(maxsize=4096)
 def cost(
     model: NetSpec, shape: tuple[int, int, int], classes: int, compression: Compression | None = None
 ) -> Cost:
-    """Count the final net for images of shape (channels, height, width), without training it.
+    """Return the costs of the final net for images of shape (channels, height, width), untrained.
 
     Raises:
-        InputError: The filters are too many for the image.
+        InputError: The net has too many blocks for the image size.
 
     """
     model = compressed(model, compression)
@@ -83,13 +83,13 @@ def latency_ms(
     classes: int,
     clock: Callable[[], float] = time.thread_time,
 ) -> float:
-    """Measure the final net on one image on one thread of this machine's processor, in milliseconds.
+    """Measure a net's latency for one image on one CPU thread of this machine, in milliseconds.
 
-    The least of `TIMED` times: others at work on the machine can only add to it. The clock tells seconds,
-    those of the thread unless another is given.
+    The result is the minimum of `TIMED` measurements, since other load can only add time. The clock returns
+    seconds; by default it is the thread's CPU time.
 
     Raises:
-        InputError: The filters are too many for the image.
+        InputError: The net has too many blocks for the image size.
 
     """
     net = build(model, shape, classes, "fused", seed=0).eval()
@@ -108,7 +108,7 @@ def latency_ms(
 
 @lru_cache(maxsize=4)
 def _untrained(model: NetSpec, shape: tuple[int, int, int], classes: int, network: Network) -> Net:
-    """Return a net to count, without making its weights; its numbers are counted, then its MACs."""
+    """Return a net on the meta device, without allocating weights; shared by `cost` and `macs_by_block`."""
     with torch.device("meta"):
         return build(model, shape, classes, network, seed=0)
 
@@ -117,7 +117,7 @@ def _untrained(model: NetSpec, shape: tuple[int, int, int], classes: int, networ
 def macs_by_block(
     model: NetSpec, shape: tuple[int, int, int], classes: int, network: Network
 ) -> dict[str, int]:
-    """Count multiply-accumulates by block: a weight is used once for each position of its layer's output."""
+    """Count multiply-accumulates per block: each weight is used once per position of its layer's output."""
     net = _untrained(model, shape, classes, network)
     if isinstance(model, ReferenceSpec):
         return _reference_macs(net, shape)
@@ -125,7 +125,7 @@ def macs_by_block(
 
 
 def _reference_macs(net: Net, shape: tuple[int, int, int]) -> dict[str, int]:
-    """Count by running the net on one image without numbers."""
+    """Count by running the net on one image of the meta device."""
     counts = {f"a.{name}": 0 for name, _ in net.a.named_children()}
 
     def count(name: str, weight: Tensor, output: Tensor) -> None:
@@ -144,9 +144,9 @@ def _reference_macs(net: Net, shape: tuple[int, int, int]) -> dict[str, int]:
 
 
 def _submodel_macs(net: Net, shape: tuple[int, int, int]) -> dict[str, int]:
-    """Count by the maps' sides.
+    """Count from the sizes of the feature maps.
 
-    torch's own counter would run the net, for which it imports its compiler, a second's work.
+    torch's own counter would run the net and import the compiler, which takes a second.
     """
     counts: dict[str, int] = {}
     for letter, submodel in (("a", net.a), ("b", net.b)):

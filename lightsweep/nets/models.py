@@ -1,7 +1,7 @@
 """The nets of arXiv 2501.15547: submodels with heads, and their fusion into one net.
 
-Images come as float32 [batch, channels, height, width] in [0, 1]; normalisation is part of the net.
-Forward passes are pure: no state changes but batch normalisation's running statistics, in training mode.
+Images are float32 [batch, channels, height, width] in [0, 1]; normalisation is part of the net. Forward
+passes are pure: the only state that changes is batch normalisation's running statistics in training mode.
 """
 
 import torch
@@ -15,10 +15,10 @@ from lightsweep.sweepfile.net import ModelSpec, NetSpec, Network, ReferenceSpec
 
 
 def feature_side(model: ModelSpec, side: int) -> int:
-    """Return the last feature map's side for images of this side, in pixels.
+    """Return the side length of the last feature map for images of side length `side`, in pixels.
 
     Raises:
-        InputError: The filters are too many for the image.
+        InputError: The net has too many blocks for the image size.
 
     """
     left = side
@@ -34,9 +34,9 @@ def feature_side(model: ModelSpec, side: int) -> int:
 
 
 def used_side(model: ModelSpec, side: int) -> int:
-    """Return how many of an image's rows (or columns) reach the output, in pixels.
+    """Return the number of rows (or columns) of an image that reach the output.
 
-    Pooling drops the last row of an odd map: of 28 pixels the paper's net uses 26, of 32 it uses 30.
+    Pooling drops the last row of an odd map: the paper's net uses 26 of 28 pixels, and 30 of 32.
     """
     used = feature_side(model, side)
     for _ in model.filters:
@@ -45,7 +45,7 @@ def used_side(model: ModelSpec, side: int) -> int:
 
 
 class Convolution(nn.Module):
-    """A convolution without padding, depthwise-separable or not, and batch normalisation or none."""
+    """A convolution without padding, optionally depthwise-separable and with batch normalisation."""
 
     def __init__(self, spec: ModelSpec, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -66,9 +66,9 @@ class Convolution(nn.Module):
 
 
 class Block(Convolution):
-    """Convolutions, each followed by ReLU and the last one by 2×2 max-pooling.
+    """Convolutions, each followed by ReLU, with 2×2 max-pooling after the last.
 
-    ReLU after pooling equals ReLU before it (both are monotone) on a quarter of the values.
+    The last ReLU comes after pooling: the result is the same (both are monotone) for a quarter of the work.
     """
 
     def __init__(self, spec: ModelSpec, inputs: int, outputs: int) -> None:
@@ -78,21 +78,21 @@ class Block(Convolution):
         self.before = nn.ModuleList(Convolution(spec, size, outputs) for size in sizes[: count - 1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [batch, inputs, h, w] to [batch, outputs, …]; c · (kernel − 1) less a side, then half."""
+        """Map [batch, inputs, h, w] to [batch, outputs, …]: a side loses c · (kernel − 1), then is halved."""
         for convolution in self.before:
             x = functional.relu(convolution(x))
         return functional.relu(_max_pool(super().forward(x)))
 
     def layers(self) -> list[Convolution]:
-        """Return the block's convolutions, from the images on."""
+        """Return the block's convolutions, from input to output."""
         return [*self.before, self]
 
 
 def _max_pool(x: Tensor) -> Tensor:
     """Pool [batch, channels, h, w] by 2×2.
 
-    Without gradients three maxima on processors: the same numbers in a third of the time that
-    max_pool2d takes, which notes where each maximum came from.
+    Without gradients, on CPUs, three elementwise maxima give the same numbers in a third of the time of
+    max_pool2d, which also records where each maximum came from.
     """
     if (x.requires_grad and torch.is_grad_enabled()) or x.device.type != "cpu":
         return functional.max_pool2d(x, 2)
@@ -104,8 +104,8 @@ def _max_pool(x: Tensor) -> Tensor:
 class PointwiseHead(nn.Conv2d):
     """A dense head as a 1×1 convolution over the flattened map, weight [classes, features, 1, 1].
 
-    It holds the same numbers and is computed as the matrix product that it is, so that it gives bit
-    for bit what the dense head gave; torch's convolution kernels sum in another order.
+    It is computed as a matrix product, so it gives bit for bit the output of the dense head; torch's
+    convolution kernels sum in another order.
     """
 
     def __init__(self, features: int, classes: int) -> None:
@@ -117,7 +117,7 @@ class PointwiseHead(nn.Conv2d):
 
 
 class Submodel(nn.Module):
-    """Convolution blocks (conv1, conv2, …) and a head over their features; no head for concatenation."""
+    """Convolution blocks (conv1, conv2, …) and a head over their features; no head if concatenated."""
 
     def __init__(self, spec: ModelSpec, shape: tuple[int, int, int], classes: int, network: Network) -> None:
         super().__init__()
@@ -137,25 +137,25 @@ class Submodel(nn.Module):
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """Map normalised images to logits [batch, classes], or features [batch, features] without a head.
 
-        With `start`, x is what so many of the first blocks have made of the images.
+        With `start`, x is the output of the first `start` blocks.
         """
         x = self.maps(x, start, len(self.blocks))
         x = x.mean((2, 3)) if self.average else x.flatten(1)
         return self.get_submodule("head")(x) if "head" in self._modules else x
 
     def maps(self, x: Tensor, start: int, stop: int) -> Tensor:
-        """Map what `start` blocks have made to what `stop` blocks make, [batch, channels, h, w]."""
+        """Map the output of the first `start` blocks to that of the first `stop`, [batch, channels, h, w]."""
         for block in self.convolutions()[start:stop]:
             x = block(x)
         return x
 
     def convolutions(self) -> list[Block]:
-        """Return the blocks, from the images on."""
+        """Return the blocks, from input to output."""
         return [self.get_submodule(name) for name in self.blocks]  # type: ignore[misc]
 
 
 class Net(nn.Module):
-    """Submodels a and b, each on its own stream of images, or a reference net, after normalisation."""
+    """Normalisation, then submodels a and b, each on its own stream of images, or a reference net."""
 
     mean: Tensor
     deviation: Tensor
@@ -178,7 +178,7 @@ class Net(nn.Module):
     def streams(
         self, original: Tensor, augmented: Tensor, starts: tuple[int, int] = (0, 0)
     ) -> tuple[Tensor, ...]:
-        """Return what each submodel makes of its images, or of what `starts` of its blocks made of them."""
+        """Return each submodel's output for its images, or for the output of its first `starts` blocks."""
         if self.b is None:
             return (self.a(self._prepare(augmented, starts[1]), starts[1]),)
         return (
@@ -187,14 +187,14 @@ class Net(nn.Module):
         )
 
     def first_maps(self, images: Tensor, submodel: str, depth: int) -> Tensor:
-        """Return what the first `depth` blocks of submodel "a" or "b" make of images."""
+        """Return the output of the first `depth` blocks of submodel "a" or "b" for images."""
         part: Submodel | Reference = self.get_submodule(submodel)  # type: ignore[assignment]
         return part.maps(self._prepare(images, 0), 0, depth)
 
     def _prepare(self, images: Tensor, start: int) -> Tensor:
-        """Normalise what are still images; in training without the last rows and columns, which nothing uses.
+        """Normalise images; in training, crop the last rows and columns if unused. Keep feature maps.
 
-        Batch normalisation would see them in its statistics, so with it nothing is left out.
+        With batch normalisation nothing is cropped, since its statistics include every pixel.
         """
         if start:
             return images
@@ -204,7 +204,7 @@ class Net(nn.Module):
 
 
 class HeadsNet(Net):
-    """The submodels, each with its own dense head (the paper's dual-input-output model); a reference net."""
+    """Submodels with their own dense heads (the paper's dual-input-output model), or a reference net."""
 
     def __init__(self, spec: NetSpec, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__(spec, shape, classes, "heads")
@@ -217,7 +217,7 @@ class HeadsNet(Net):
 
 
 class FusedNet(Net):
-    """The fused model: heads as 1×1 convolutions (or features) side by side, a hidden layer, an output."""
+    """The fused model: concatenated 1×1 convolution heads (or features), a hidden and an output layer."""
 
     def __init__(self, spec: ModelSpec, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__(spec, shape, classes, "fused")
@@ -233,12 +233,12 @@ class FusedNet(Net):
         self.dropout = spec.dropout
 
     def forward(self, original: Tensor, augmented: Tensor, starts: tuple[int, int] = (0, 0)) -> tuple[Tensor]:
-        """Return the fused logits, alone.
+        """Return the fused logits as a tuple of one.
 
         Args:
             original: Images for submodel a, float32 [batch, channels, height, width] in [0, 1].
-            augmented: Likewise, for submodel b, or for a where it is the only one.
-            starts: For each of the two, how many blocks it has behind it already, if it is no longer images.
+            augmented: Images for submodel b, or for a if it is the only one; same format.
+            starts: For each input, the number of blocks already applied to it; 0 for images.
 
         """
         parts = self.streams(original, augmented, starts)
@@ -253,17 +253,15 @@ class FusedNet(Net):
 def build(spec: NetSpec, shape: tuple[int, int, int], classes: int, network: Network, seed: int) -> Net:
     """Return a freshly initialised net for images of shape (channels, height, width).
 
-    Weights are Glorot-uniform, biases zero (Glorot & Bengio 2010, eq. 16). Each parameter has a stream
-    of its own, derived from (seed, its name), so that nets share what they have in common. A reference net
-    initialises itself as its authors do, from one stream derived from the seed.
+    Weights are Glorot-uniform, biases zero (Glorot & Bengio 2010, eq. 16). Each parameter has its
+    own random stream, derived from (seed, its name), so nets with common parameters start equal there. A
+    reference net is initialised as its authors do, from one stream derived from the seed.
 
     Raises:
-        InputError: The filters are too many for the image.
+        InputError: The net has too many blocks for the image size.
 
     """
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # torch's layers first initialise themselves from the global stream
+    with torch.random.fork_rng(devices=[]):  # torch's layers initialise themselves from the global stream
         torch.manual_seed(derive(seed, "weights"))
         if network == "heads" or isinstance(spec, ReferenceSpec) or spec.fusion == "none":
             net: Net = HeadsNet(spec, shape, classes)
@@ -285,7 +283,7 @@ def _initialise(net: Net, seed: int) -> None:
 
 
 def fuse(weights: dict[str, Tensor], fused: nn.Module, transfer_heads: bool) -> None:
-    """Carry the trained submodels' weights into a fused net, in place.
+    """Copy the trained submodels' weights into a fused net, in place.
 
     A dense head's weight [classes, features] becomes the 1×1 convolution's [classes, features, 1, 1]
     (same numbers, reshaped), unless `transfer_heads` is false (fusion: fresh).

@@ -1,13 +1,13 @@
-"""Published nets to compare with, adapted to small images: torchvision's, and floors.
+"""Reference nets adapted to small images: torchvision's, and simple baselines.
 
-Layers and initial weights are their authors' own, but for what small images and short trainings need:
+Layers and initial weights are as published, with these changes for small images and short training:
 
-- The first convolution has the images' channels; the last layer has the data's classes.
-- As many halvings of the map are left as bring it near 4 pixels a side; the first ones are taken out, as is
-  usual for CIFAR-10.
-- Batch normalisation's running statistics have torch's usual momentum, 0.1 (MNASNet's own 0.0003 needs some
-  ten thousand steps before the net can be evaluated at all).
-- Other widths than the published ones scale the channels; the last convolution of MobileNetV2 and MNASNet
+- The first convolution takes the images' channels; the last layer has one output per class.
+- Only as many downsampling steps are kept as bring the feature map to about 4 pixels a side; the first ones
+  are removed, as is usual for CIFAR-10.
+- Batch normalisation's running statistics use torch's default momentum, 0.1 (MNASNet's 0.0003 needs about
+  ten thousand steps before the net can be evaluated).
+- Widths other than the published ones scale the channels; the last convolution of MobileNetV2 and MNASNet
   shrinks with the others (in torchvision it keeps its 1,280 channels, most of a narrow net's weights).
 
 MobileNetV2: Sandler et al. 2018, arXiv 1801.04381. ShuffleNetV2: Ma et al. 2018, arXiv 1807.11164.
@@ -40,11 +40,15 @@ _SHUFFLENET_V2 = {  # published width -> channels of each stage
     1.5: (24, 176, 352, 704, 1024),
     2.0: (24, 244, 488, 976, 2048),
 }
-_LEAST_SIDES: dict[str, int] = {"lenet-5": 12, "plain-cnn": 4, "squeezenet": 3}  # of images, in pixels
+_LEAST_SIDES: dict[str, int] = {
+    "lenet-5": 12,
+    "plain-cnn": 4,
+    "squeezenet": 3,
+}  # smallest image side in pixels
 _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
 
 Parts = tuple[list[nn.Module], nn.Module]
-"""Convolution blocks, each of which halves the map at most once, or only halves it; and the head."""
+"""Convolution blocks, each of which downsamples at most once, and the head."""
 
 
 class Reference(nn.Module):
@@ -55,8 +59,8 @@ class Reference(nn.Module):
         side, least = min(shape[1:]), _LEAST_SIDES.get(spec.architecture, 1)
         if side < least:
             raise InputError(
-                f"model.architecture = {spec.architecture!r}: images of {side} pixels are too small for it; "
-                f"{least} are the least"
+                f"model.architecture = {spec.architecture!r}: images of {side} pixels are too small; "
+                f"it needs at least {least}"
             )
         blocks, head = _MAKERS[spec.architecture](spec.width, shape, classes)
         if spec.architecture not in _MADE_FOR_SMALL_IMAGES:
@@ -71,19 +75,19 @@ class Reference(nn.Module):
                 module.momentum = 0.1
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """Map normalised images, or what `start` blocks have made of them, to logits [batch, classes]."""
+        """Map normalised images, or the output of the first `start` blocks, to logits [batch, classes]."""
         logits: Tensor = self.head(self.maps(x, start, len(self.blocks)))
         return logits
 
     def maps(self, x: Tensor, start: int, stop: int) -> Tensor:
-        """Map what `start` blocks have made to what `stop` blocks make, [batch, channels, h, w]."""
+        """Map the output of the first `start` blocks to that of the first `stop`, [batch, channels, h, w]."""
         for name in self.blocks[start:stop]:
             x = self.get_submodule(name)(x)
         return x
 
 
 def _keep_halvings(blocks: list[nn.Module], wanted: int) -> None:
-    """Take out a net's first halvings of the map until so many are left, in place."""
+    """Remove a net's first downsampling steps, in place, until `wanted` are left."""
     halving = [index for index, block in enumerate(blocks) if _strided(block)]
     for index in halving[: max(0, len(halving) - wanted)]:
         if isinstance(blocks[index], nn.MaxPool2d):
@@ -100,7 +104,7 @@ def _strided(block: nn.Module) -> list[Any]:
 
 
 def _merge(blocks: list[nn.Module]) -> list[nn.Module]:
-    """Put blocks without weights behind the one before them: each block can be frozen on its own."""
+    """Append blocks without weights to the block before them, so that every block can be frozen."""
     merged: list[nn.Module] = []
     for block in blocks:
         if next(block.parameters(), None) is None:
@@ -126,7 +130,7 @@ def _convolution_block(
 
 
 def _seeing(block: Any, channels: int) -> nn.Module:
-    """Give a block that begins with a convolution so many input channels, initialised as torch does."""
+    """Set the input channels of a block that starts with a convolution, with torch's initialisation."""
     old = block[0]
     if channels != old.in_channels:
         block[0] = nn.Conv2d(channels, old.out_channels, 3, stride=2, padding=1, bias=False)
@@ -134,7 +138,7 @@ def _seeing(block: Any, channels: int) -> nn.Module:
 
 
 def _fan_out(block: nn.Module) -> nn.Module:
-    """Initialise a block's convolutions by their fan-out, as most of the nets' authors do."""
+    """Initialise a block's convolutions by fan-out, as most of the nets' authors do."""
     for module in block.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out")
@@ -144,7 +148,7 @@ def _fan_out(block: nn.Module) -> nn.Module:
 def _last(
     inputs: int, width: float, classes: int, activation: type[nn.Module]
 ) -> tuple[nn.Module, nn.Linear]:
-    """Return the last convolution of a net narrower than published, and its dense layer."""
+    """Return the last convolution and the dense layer of a net narrower than published."""
     outputs = _scaled(1280, width)
     dense = nn.Linear(outputs, classes)
     nn.init.zeros_(dense.bias)
@@ -171,7 +175,7 @@ def _mobilenet_v2(width: float, shape: tuple[int, int, int], classes: int) -> Pa
 
 def _shufflenet_v2(width: float, shape: tuple[int, int, int], classes: int) -> Parts:
     nearest = min(max(width, min(_SHUFFLENET_V2)), max(_SHUFFLENET_V2))
-    channels = [  # between published widths by interpolation, so that a wider net never costs less
+    channels = [  # interpolated between published widths, so that a wider net never costs less
         _scaled(float(np.interp(nearest, list(_SHUFFLENET_V2), counts)), width / nearest, 2)
         for counts in zip(*_SHUFFLENET_V2.values(), strict=True)
     ]
@@ -228,9 +232,9 @@ def _efficientnet_b0(width: float, shape: tuple[int, int, int], classes: int) ->
 
 
 def _lenet_5(width: float, shape: tuple[int, int, int], classes: int) -> Parts:
-    """Return LeNet-5 with every map of the second convolution seeing all of the first's, as is usual now."""
+    """Return LeNet-5; each map of the second convolution sees all maps of the first, as is usual now."""
     counts = [max(1, round(count * width)) for count in (6, 16, 120, 84)]
-    padding = 2 if min(shape[1:]) < 32 else 0  # its own images are of 28 pixels in a frame of 32
+    padding = 2 if min(shape[1:]) < 32 else 0  # the original pads images of 28 pixels to 32
     first = nn.Sequential(nn.Conv2d(shape[0], counts[0], 5, padding=padding), nn.Tanh(), nn.AvgPool2d(2))
     second = nn.Sequential(nn.Conv2d(counts[0], counts[1], 5), nn.Tanh(), nn.AvgPool2d(2))
     rows, columns = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in shape[1:])
@@ -241,7 +245,7 @@ def _lenet_5(width: float, shape: tuple[int, int, int], classes: int) -> Parts:
 
 
 def _plain_cnn(width: float, shape: tuple[int, int, int], classes: int) -> Parts:
-    """Return three padded 3×3 convolutions with batch normalisation, two poolings, mean, dense layer."""
+    """Return three padded 3×3 convolutions with batch normalisation, two poolings, mean and dense layer."""
     sizes = [shape[0], *(max(1, round(count * width)) for count in (16, 32, 64))]
     first, second, third = (_convolution_block(*pair, 3, padding=1) for pair in pairwise(sizes))
     blocks = [first, nn.MaxPool2d(2), second, nn.MaxPool2d(2), third]

@@ -1,1 +1,1 @@
-"""What a user may write: settings of an arm, data set, grid, ablation and search; reading them."""
+"""The sweep file: settings of arm, data set, grid, ablation and search, and how they are read."""

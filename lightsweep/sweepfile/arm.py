@@ -1,8 +1,8 @@
-"""What an arm is: frozen, validated specs of net, stages and augmentation; the canonical hash of content.
+"""Settings of an arm: net, stages, augmentation, batch size and compression, frozen and validated.
 
-All that decides a trial's result stands here, each key with its unit; `sweep` makes arms and trials of it.
-Accuracies and probabilities are fractions, angles degrees, lengths fractions of the image's side unless a
-field says otherwise.
+Every setting that affects a trial's result is here, each with its unit; `planning` turns arms into trials.
+Accuracies and probabilities are fractions, angles are in degrees, and lengths are fractions of the image side
+unless a field says otherwise.
 """
 
 from typing import Annotated, Any
@@ -24,16 +24,16 @@ class ArmSpec(Spec):
     ] = ModelSpec()
     """The net: submodels and their fusion, or a reference net (`architecture`)."""
     augmentation: Augmentation = "affine"
-    """What makes the augmented images."""
+    """Transforms that produce the augmented images: a recipe's name, or a list."""
     batch_size: Count = 64
     """Images per optimisation step."""
     stages: Stages = StagePreset(preset="paper")
     """The training stages: a preset's name, a preset with its epochs, or a table."""
     compression: Compression | None = None
-    """What is done to the trained net after the stages; null for nothing."""
+    """Compression of the trained net after the last stage; null for none."""
     tf32: Annotated[bool, Field(strict=True)] = False
-    """Whether a GPU may round what it multiplies to TF32 (10 bits of mantissa): faster from Ampere on, and
-    less exact. Processors never do."""
+    """Whether a GPU may round the factors of products to TF32 (10 mantissa bits): faster from Ampere on, and
+    less precise. CPUs never do."""
 
     @field_validator("stages", mode="after")
     @classmethod

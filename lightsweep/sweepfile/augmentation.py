@@ -1,4 +1,4 @@
-"""Settings of augmentation: transforms with their ranges, and named recipes of them."""
+"""Augmentation settings: random transforms with their ranges, and named recipes."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ TransformName = Literal[
 ]
 
 
-# unit and legal bounds of each transform's range
+# unit and valid bounds of each transform's range
 TRANSFORM_RANGES: dict[str, tuple[str, float, float]] = {
     "rotate": ("degrees", -180, 180),
     "shift": ("fractions of the side", -1, 1),
@@ -26,15 +26,15 @@ TRANSFORM_RANGES: dict[str, tuple[str, float, float]] = {
 
 
 class TransformSpec(Spec):
-    """One random image transform; its amount is drawn uniformly, anew for each image and epoch."""
+    """One random image transform; its amount is drawn uniformly for each image and epoch."""
 
     transform: TransformName
-    """What is done; neighbouring rotate, shift, scale, shear, crop and flip are one resampling."""
+    """Kind of transform; adjacent rotate, shift, scale, shear, crop and flip share one resampling."""
     range: tuple[Number, Number] | None = None
     """Lowest and highest amount: degrees (rotate, shear), fractions of the side (shift), pixels (crop),
     factors (scale, brightness, contrast), fractions of the area (erase), standard deviation (noise)."""
     probability: Fraction = 1.0
-    """Share of the images that it is applied to."""
+    """Probability that the transform is applied to an image."""
 
     @model_validator(mode="after")
     def _range_fits(self) -> "TransformSpec":
@@ -64,7 +64,7 @@ RecipeName = Literal[
 ]
 
 
-# A recipe's name, or the transforms themselves.
+# A recipe's name, or a list of transforms.
 Augmentation = Annotated[
     Annotated[RecipeName, Tag("name")] | Annotated[tuple[TransformSpec, ...], Tag("table")],
     Discriminator(
@@ -94,9 +94,9 @@ RECIPES: dict[RecipeName, tuple[TransformSpec, ...]] = {
     "noise": _steps(noise=(0, 0.1)),
     "photometric": _steps(brightness=(0.7, 1.3), contrast=(0.7, 1.3)),
 }
-"""The named recipes; the first transform of each is done first."""
+"""Named recipes; their transforms are applied in order."""
 
 
 def transforms(augmentation: Augmentation) -> tuple[TransformSpec, ...]:
-    """Return the transforms of a recipe's name; transforms themselves are returned as they are."""
+    """Return the transforms of a named recipe; a list of transforms is returned unchanged."""
     return RECIPES[augmentation] if isinstance(augmentation, str) else augmentation

@@ -1,4 +1,4 @@
-"""Which images a sweep trains on, as the sweep file names them."""
+"""Settings of the data set that a sweep trains on."""
 
 from typing import Annotated, Literal
 
@@ -22,21 +22,21 @@ DatasetName = Literal[
 
 
 class DatasetSpec(Spec):
-    """Which images, and how the training images are split into training and validation."""
+    """The data set, and how its training images are split into training and validation."""
 
     name: DatasetName
-    """The data set; `lightsweep datasets` lists them and says which are here."""
+    """Name of the data set; `lightsweep datasets` lists them and shows which are available."""
     path: str | None = None
-    """The file (npz) or folder (imagefolder); other data sets have a place of their own."""
+    """Path of the file (npz) or folder (imagefolder); the named data sets are below --data-dir."""
     validation: (
         Annotated[int, Field(strict=True, ge=1)] | Annotated[float, Field(strict=True, gt=0, lt=1)] | None
     ) = None
-    """Training images held out for validation, stratified: a number of images, or a fraction; null: the
-    validation images that the data brings along (val/, val_images), else a tenth."""
+    """Training images held out for validation, stratified: a number of images, or a fraction. Null: the data
+    set's own validation images (val/, val_images) if it has any, else a tenth."""
     image_size: Annotated[int, Field(strict=True, ge=4, le=512)] | None = None
-    """Side in pixels that images are resized to; null keeps their own size."""
+    """Side length in pixels that images are resized to; null keeps their size."""
     train_limit: Count | None = None
-    """At most so many training images, stratified, after the validation images are held out."""
+    """Maximum number of training images, stratified, after holding out validation images; null for all."""
 
     @model_validator(mode="after")
     def _path_where_needed(self) -> "DatasetSpec":

@@ -8,30 +8,30 @@ from lightsweep.sweepfile.settings import BelowOne, Number, Spec, Width, complai
 
 
 class ModelSpec(Spec):
-    """The net: one or two submodels of convolution blocks, each with a head, and how they are fused."""
+    """A net of one or two submodels (convolution blocks with a head), and how they are fused."""
 
     inputs: Literal["single", "dual"] = "dual"
-    """One submodel on augmented images, or two: A on original and B on augmented images."""
+    """single: one submodel on augmented images. dual: A on original and B on augmented images."""
     filters: Annotated[tuple[Width, ...], Field(min_length=1)] = (10, 20)
     """Output channels of each convolution block; a block is convolution, 2×2 max-pooling, ReLU."""
     convolutions: Annotated[int, Field(strict=True, ge=1, le=8)] = 1
-    """Convolutions of each block before its pooling, with ReLU between them."""
+    """Number of convolutions in each block before its pooling, with ReLU between them."""
     kernel: Annotated[int, Field(strict=True, ge=1, le=11)] = 3
-    """Side of the convolutions' kernels in pixels; no padding."""
+    """Side length of the convolution kernels in pixels; no padding."""
     batch_norm: Annotated[bool, Field(strict=True)] = False
     """Whether batch normalisation follows each convolution."""
     separable: Annotated[bool, Field(strict=True)] = False
     """Whether convolutions are depthwise-separable."""
     head: Literal["flatten", "average"] = "flatten"
-    """What the dense head sees of the last feature map: all of it, or its average over the positions."""
+    """Input of the dense head: the whole last feature map, or its average over all positions."""
     fusion: Literal["conv1x1", "concatenate", "average", "fresh", "none"] = "conv1x1"
-    """How the submodels become one net: their heads as 1×1 convolutions with transferred weights
-    (conv1x1) or fresh ones (fresh), their features side by side (concatenate), the mean of their
-    logits (average), or not at all (none, for a single submodel)."""
+    """How the submodels become one net: heads as 1×1 convolutions with transferred weights (conv1x1) or
+    newly initialised ones (fresh), concatenated features (concatenate), the mean of their logits (average),
+    or no fusion (none, for a single submodel)."""
     hidden: Width | None = 32
-    """Units of the dense layer after fusion; null for none. Unused with average and none."""
+    """Units of the dense layer after fusion; null for no such layer. Unused with average and none."""
     dropout: BelowOne = 0.2
-    """Share of the hidden units dropped in training."""
+    """Fraction of the hidden units dropped during training."""
 
     @model_validator(mode="after")
     def _fusion_fits(self) -> "ModelSpec":
@@ -48,21 +48,21 @@ class ModelSpec(Spec):
 
     @property
     def depth(self) -> int:
-        """Number of a submodel's convolution blocks."""
+        """Number of convolution blocks of a submodel."""
         return len(self.filters)
 
     @property
     def is_of_torchvision(self) -> bool:
-        """Whether torchvision's code is part of the net: no."""
+        """Whether the net uses torchvision's code; always False here."""
         return False
 
     @property
     def has_trunk(self) -> bool:
-        """Whether fusion adds layers of its own (hidden, output)."""
+        """Whether fusion adds layers (hidden, output)."""
         return self.fusion in ("conv1x1", "concatenate", "fresh")
 
     def levels(self, network: "Network") -> tuple[str, ...]:
-        """Names of the blocks from input to output, for freezing: conv1, …, head, hidden, output."""
+        """Return the names of the blocks from input to output: conv1, …, head, hidden, output."""
         names = [f"conv{index}" for index in range(1, len(self.filters) + 1)]
         if network == "heads" or self.fusion != "concatenate":
             names.append("head")
@@ -83,7 +83,7 @@ Architecture = Literal[
 ]
 
 
-# number of each one's convolution blocks, all of which can be frozen on their own
+# number of convolution blocks of each net; each can be frozen on its own
 _DEPTHS: dict[str, int] = {
     "mobilenet-v2": 19,
     "shufflenet-v2": 18,
@@ -100,13 +100,16 @@ _OF_TORCHVISION = frozenset(("mobilenet-v2", "shufflenet-v2", "squeezenet", "mna
 
 
 class ReferenceSpec(Spec):
-    """A published net to compare with, adapted to the images (`references`): one net, on augmented images."""
+    """A published net for comparison, adapted to the image size; it trains on augmented images.
+
+    `nets.references` builds it.
+    """
 
     architecture: Architecture
-    """Which net: torchvision's MobileNetV2, ShuffleNetV2, SqueezeNet 1.1, MNASNet or EfficientNet-B0, or a
-    floor: LeNet-5, a plain small CNN, logistic regression."""
+    """The net: torchvision's MobileNetV2, ShuffleNetV2, SqueezeNet 1.1, MNASNet or EfficientNet-B0, or a
+    simple baseline: LeNet-5, a plain small CNN, logistic regression."""
     width: Annotated[Number, Field(gt=0, le=8)] = 1.0
-    """Factor on the numbers of channels; 1 as published."""
+    """Factor on the channel counts; 1 is the published net."""
 
     @model_validator(mode="before")
     @classmethod
@@ -114,7 +117,7 @@ class ReferenceSpec(Spec):
         others = [key for key in data if key in ModelSpec.model_fields] if isinstance(data, dict) else []
         if others:
             raise complain(
-                f"a reference net takes architecture and width, no {', '.join(others)}; replace the whole "
+                f"a reference net takes architecture and width, not {', '.join(others)}; replace the whole "
                 f"net: model: {{architecture: {data.get('architecture')}}}"
             )
         return data
@@ -127,36 +130,36 @@ class ReferenceSpec(Spec):
 
     @property
     def inputs(self) -> Literal["single"]:
-        """One net."""
+        """Input streams of a reference net: always single."""
         return "single"
 
     @property
     def fusion(self) -> Literal["none"]:
-        """There is nothing to fuse."""
+        """Fusion of a reference net: always none."""
         return "none"
 
     @property
     def is_of_torchvision(self) -> bool:
-        """Whether torchvision's code is part of the net."""
+        """Whether the net uses torchvision's code."""
         return self.architecture in _OF_TORCHVISION
 
     @property
     def has_trunk(self) -> bool:
-        """Fusion adds no layers."""
+        """Whether fusion adds layers; always False here."""
         return False
 
     @property
     def submodels(self) -> tuple[str, ...]:
-        """Name of the one net."""
+        """Names of the submodels: always a."""
         return ("a",)
 
     @property
     def depth(self) -> int:
-        """Number of its convolution blocks."""
+        """Number of convolution blocks."""
         return _DEPTHS[self.architecture]
 
     def levels(self, network: "Network") -> tuple[str, ...]:
-        """Names of its blocks from input to output: conv1, …, head."""
+        """Return the names of the blocks from input to output: conv1, …, head."""
         return (*(f"conv{index}" for index in range(1, self.depth + 1)), "head")
 
 
@@ -164,7 +167,7 @@ NetSpec = ModelSpec | ReferenceSpec
 
 
 def kind_of_net(value: Any) -> str:
-    """Return reference or submodels, from settings or a spec."""
+    """Return "reference" or "submodels" for the settings of a net, validated or not."""
     is_reference = "architecture" in value if isinstance(value, dict) else isinstance(value, ReferenceSpec)
     return "reference" if is_reference else "submodels"
 

@@ -1,4 +1,4 @@
-"""Reading a sweep file: YAML with places, `--set` changes, and errors of one line each."""
+"""Read a sweep file: YAML with line numbers, `--set` overrides, and one-line error messages."""
 
 import copy
 import difflib
@@ -24,11 +24,11 @@ _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
-    """Read a sweep file and apply `KEY=VALUE` changes to it, in order.
+    """Read a sweep file and apply `KEY=VALUE` overrides to it, in order.
 
     Raises:
-        InputError: The file cannot be read or parsed, or a key or value is wrong; the message is one
-            line with file and line number (or the `--set`), key, value, rule and nearest valid choice.
+        InputError: The file cannot be read or parsed, or a key or value is invalid; the message is one
+            line with file and line number (or the `--set`), key, value, rule and closest valid choice.
 
     """
     text = _read(path)
@@ -47,7 +47,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
 
 
 def dump_sweep(sweep: Sweep) -> str:
-    """Return a sweep as YAML text, every default written out; `load_sweep` reads it back as equal."""
+    """Return a sweep as YAML with all defaults written out; `load_sweep` reads back an equal sweep."""
     stream = StringIO()
     yaml = YAML()
     yaml.default_flow_style = None
@@ -57,7 +57,7 @@ def dump_sweep(sweep: Sweep) -> str:
 
 
 def _quoted(node: Any) -> Any:
-    """Return a tree whose texts are quoted unless they are plain words, which YAML cannot mistake."""
+    """Return a tree with its strings quoted, except plain words, which YAML cannot misread."""
     if isinstance(node, dict):
         return {_quoted(key): _quoted(value) for key, value in node.items()}
     if isinstance(node, list):
@@ -68,12 +68,12 @@ def _quoted(node: Any) -> Any:
 
 
 def assign(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Set a dotted key of a nested tree in place; list elements go by index, by `name`, or `*` for all.
+    """Set a dotted key of a nested tree in place; address list elements by index, `name`, or `*` for all.
 
-    Only what is there can be set, so that a misspelt key is an error and not a new setting.
+    Only existing keys can be set, so a misspelt key is an error and not a new setting.
 
     Raises:
-        InputError: Some part of the key is not there; names the nearest that is.
+        InputError: A part of the key does not exist; the message names the closest one that does.
 
     """
     *parents, last = key.split(".")
@@ -90,7 +90,7 @@ def assign(tree: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _steps(place: str, node: Any, part: str) -> list[Any]:
-    """Return the keys or indices of a node that one part of a dotted key means."""
+    """Return the keys or indices of a node that one part of a dotted key addresses."""
     where = place or "the top level"
     if isinstance(node, dict):
         if part in node:
@@ -114,7 +114,7 @@ def _override(sweep: Sweep, override: str) -> Sweep:
     key = key.strip()
     if not equals or not key:
         raise InputError(f"--set {override}: write KEY=VALUE, such as base.batch_size=128")
-    if "://" in text:  # a database's address may hold a password
+    if "://" in text:  # a database URL may contain a password
         override = f"{key}=…"
     value = _parse(text, f"--set {override}")
     tree = sweep.model_dump(mode="json")
@@ -131,12 +131,12 @@ def _override(sweep: Sweep, override: str) -> Sweep:
 
 
 def describe_validation(error: ValidationError, tree: Any) -> str:
-    """Return the most telling of a validation's errors as one line: key, value, rule, nearest choice."""
+    """Return the most informative validation error as one line: key, value, rule, closest choice."""
     return _describe(error, tree, None)
 
 
 class _Places:
-    """Line numbers of a YAML text's keys, looked up only once there is an error to place."""
+    """Line numbers of the keys in a YAML text, parsed only when there is an error to report."""
 
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
@@ -151,7 +151,7 @@ class _Places:
                 line = (node.lc.key(part) if is_mapping else node.lc.item(part))[0] + 1
                 node = node[part]
             except (AttributeError, KeyError, IndexError, TypeError):
-                break  # a missing key is placed at its parent
+                break  # a missing key gets its parent's line
         return line
 
 
@@ -160,10 +160,10 @@ def _describe(error: ValidationError, tree: Any, places: _Places | None) -> str:
     key, value = _locate(first, tree)
     deeper = [other for other in others if len(_locate(other, tree)[0]) > len(key)]
     if first["type"].endswith("_type") and deeper and _locate(deeper[0], tree)[0][: len(key)] == key:
-        first = deeper[0]  # of a union's branches, the one that came into a list or mapping tells more
+        first = deeper[0]  # the union branch that got further into a list or mapping tells more
         key, value = _locate(first, tree)
         others = [other for other in others if other is not first]
-    if first["type"].endswith("_type"):  # likewise the one whose type fitted
+    if first["type"].endswith("_type"):  # likewise the branch whose type matches
         branches = (other for other in others if _locate(other, tree)[0] == key)
         first = next((other for other in branches if not other["type"].endswith("_type")), first)
     rule = _rule(first)
@@ -174,7 +174,7 @@ def _describe(error: ValidationError, tree: Any, places: _Places | None) -> str:
 
 
 def _locate(error: ErrorDetails, tree: Any) -> tuple[list[Any], Any]:
-    """Return an error's key in the tree (without the names of a union's branches) and the value there."""
+    """Return an error's key in the tree (without union branch names) and the value there."""
     key: list[Any] = []
     node = tree
     for part in error["loc"]:
@@ -209,17 +209,17 @@ def _rule(error: ErrorDetails) -> str:
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:  # which may be a pipe: run <(generate)
+        with path.open("rb") as file:  # may be a pipe: run <(generate)
             data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
-            raise InputError(f"{path}: is larger than {MOST_BYTES / 2**20:g} MiB, which no sweep file is")
+            raise InputError(f"{path}: is larger than {MOST_BYTES / 2**20:g} MiB, too large for a sweep file")
         return data.decode()
     except FileNotFoundError:
         choices = [str(p) for p in _sweep_files(path.parent)] or [
             str(p) for p in _sweep_files(Path("sweeps"))
         ]
         hint = f"; {nearest(path, choices)}" if choices else ""
-        raise InputError(f"{path}: there is no such sweep file{hint}") from None
+        raise InputError(f"{path}: no such sweep file{hint}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file in UTF-8") from None
     except OSError as error:

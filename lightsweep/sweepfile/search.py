@@ -1,4 +1,4 @@
-"""What `search:` in a sweep file is: the space, the objectives, the sampler, and how long to search."""
+"""Settings of `search:` in a sweep file: space, objectives, sampler, and budget."""
 
 import re
 from collections.abc import Hashable
@@ -31,36 +31,38 @@ Plain = Annotated[Any, AfterValidator(check_plain)]
 
 
 def identity(value: Any) -> Hashable:
-    """Return what plain values have in common that are one setting: 1 is 1.0, but not true."""
+    """Return a key that is equal for plain values that are the same setting: 1 equals 1.0, but not true."""
     return (isinstance(value, bool), value) if isinstance(value, int | float) else canonical_json(value)
 
 
 class Axis(Spec):
-    """What a search may choose for one key: one of some values, or a number of a range."""
+    """What a search may choose for one key: one of a list of values, or a number in a range."""
 
     choices: Annotated[list[Plain], Field(min_length=1)] | None = None
-    """The values, in any order. A list in place of a mapping is short for this."""
+    """Values to choose from, in any order. A list in place of the mapping is shorthand for this."""
     low: int | float | None = None
-    """Least value; whole numbers if both bounds are whole."""
+    """Lowest value; if both bounds are integers, so are all values."""
     high: int | float | None = None
-    """Greatest value."""
+    """Highest value."""
     log: Annotated[bool, Field(strict=True)] = False
-    """Whether the range is searched by ratios (learning rates, filter counts) and not by differences."""
+    """Whether the range is searched on a logarithmic scale (learning rates, filter counts)."""
     step: int | float | None = None
-    """Distance of neighbouring values, from low on."""
+    """Distance between adjacent values, starting at low."""
     length: (
         Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=64)], ...], Field(max_length=2)] | None
     ) = None
-    """Least and greatest length, where the key's value is a list: its elements are chosen each by itself."""
+    """Shortest and longest length, where the key's value is a list; each element is chosen independently."""
     when: (
         Annotated[
             dict[str, Annotated[list[Plain], Field(min_length=1)]],
             Field(min_length=1),
-            WithJsonSchema({"type": "object", "minProperties": 1}),  # a single value stands for a list of it
+            WithJsonSchema(
+                {"type": "object", "minProperties": 1}
+            ),  # a single value is shorthand for a list of one
         ]
         | None
     ) = None
-    """Keys and the values that they must have for this one to be chosen; else it keeps base's value."""
+    """Other keys and the values that they must have for this one to be chosen; else it keeps base's value."""
 
     @model_validator(mode="before")
     @classmethod
@@ -83,7 +85,7 @@ class Axis(Spec):
     @field_validator("low", "high", "step", mode="before")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
-        if isinstance(value, str):  # YAML 1.1 readers, and ours, take 1e-3 for a text
+        if isinstance(value, str):  # YAML 1.1 parsers, and ours, read 1e-3 as a string
             with suppress(ValueError):
                 value = float(value)
         if isinstance(value, bool) or not isinstance(value, int | float | None):
@@ -91,7 +93,7 @@ class Axis(Spec):
         if isinstance(value, float) and not abs(value) < float("inf"):
             raise complain("must be finite")
         if isinstance(value, int) and abs(value) > MOST_WHOLE:
-            raise complain("must be at most 2^53, up to which databases keep whole numbers exactly")
+            raise complain("must be at most 2^53; databases store larger integers inexactly")
         return value
 
     @field_validator("length", mode="before")
@@ -108,7 +110,7 @@ class Axis(Spec):
             if given or self.log:
                 raise complain(f"has choices, so it takes no {(given or ['log'])[0]}")
             if len(set(map(identity, self.choices))) < len(self.choices):
-                raise complain("a choice stands there twice; drop one")
+                raise complain("a choice is listed twice; drop one")
         elif self.low is None or self.high is None:
             raise complain("needs choices, or low and high")
         elif self.low > self.high:
@@ -127,17 +129,17 @@ class Axis(Spec):
 
     @property
     def is_whole(self) -> bool:
-        """Whether the range is of whole numbers."""
+        """Whether the range is of integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
 class Budget(Spec):
-    """How long to search, in place of a number of trials."""
+    """How long to search, instead of a number of trials."""
 
     epochs: Count | None = None
-    """Epochs of all trials' results together, whether trained now or looked up."""
+    """Total epochs of all trials, whether trained now or read from the store."""
     minutes: Bound | None = None
-    """Minutes of searching, over all times that the search was continued."""
+    """Minutes of searching, summed over all resumptions of the search."""
 
     @model_validator(mode="after")
     def _is_one(self) -> "Budget":
@@ -147,42 +149,42 @@ class Budget(Spec):
 
 
 class EarlyStopping(Spec):
-    """Asynchronous successive halving (Li et al. 2020, MLSys, "ASHA") for a front."""
+    """Asynchronous successive halving (Li et al. 2020, MLSys, "ASHA") for a Pareto front."""
 
     first: Count = 2
-    """Epochs of a trial, over all its stages, at the first rung."""
+    """Epochs of a trial, summed over its stages, at the first rung."""
     factor: Annotated[Number, Field(ge=1.1, le=100)] = 3
-    """Each rung is so many times later than the one before, and at each one of so many trials goes on."""
+    """Spacing of the rungs; also the reduction factor: at each rung, one in `factor` trials continues."""
     compare: Literal["rank", "accuracy"] = "rank"
-    """rank: by non-dominated rank in accuracy so far and the known costs; what nothing beats always goes
-    on (after Schmucker et al. 2021, arXiv 2106.12639). accuracy: by accuracy alone, which kills small
-    nets: for comparison."""
+    """rank: by non-dominated rank in current accuracy and known costs; a non-dominated trial always
+    continues (after Schmucker et al. 2021, arXiv 2106.12639). accuracy: by accuracy alone, which stops small
+    nets early; for comparison."""
     tell: Literal["infeasible", "failed", "partial"] = "infeasible"
-    """What the sampler is told of a stopped trial: its accuracy so far with a violated constraint, the
-    share of its epochs that it was not worth; that it failed, which samplers pass over; or its accuracy
-    so far as if it were final."""
+    """What the sampler is told about a stopped trial. infeasible: its current accuracy and a violated
+    constraint, the fraction of its epochs that were not trained. failed: that it failed, so samplers ignore
+    it. partial: its current accuracy as if it were final."""
 
 
 class Confirmation(Spec):
-    """Training the front anew with the sweep's seeds, since the best of many is lucky."""
+    """Retraining the front with the sweep's seeds, because the best of many trials is biased upwards."""
 
     margin: BelowOne = 0.002
-    """Accuracy by which a net may miss the front and yet be confirmed."""
+    """Distance in accuracy (a fraction) within which nets just below the front are confirmed too."""
     at_most: Count = 16
-    """Nets that are confirmed; of more, those nearest the front."""
+    """Maximum number of nets to confirm; the ones nearest to the front come first."""
 
 
 StartFrom = dict[str, Plain]
 
 
-PASSWORD = re.compile(r"://[^:/]*:[^@]*@|[?&](ssl)?password=", re.IGNORECASE)  # where SQLAlchemy sees one
+PASSWORD = re.compile(r"://[^:/]*:[^@]*@|[?&](ssl)?password=", re.IGNORECASE)  # where SQLAlchemy accepts one
 
 
 def _check_url(url: str) -> str:
     rule = complain("must be a PostgreSQL URL, postgresql://user@host:5432/database")
     try:
         parts = urlsplit(url)
-        _ = parts.port  # a wrong one raises
+        _ = parts.port  # an invalid port raises
     except ValueError:
         raise rule from None
     if not re.match(r"postgresql(\+psycopg)?://", url) or not parts.path.strip("/"):
@@ -191,58 +193,57 @@ def _check_url(url: str) -> str:
 
 
 def _check_condition(key: str, other: str, axis: Axis, allowed: list[Any]) -> None:
-    """Refuse a condition on an axis that is always chosen and never has the value."""
+    """Reject a condition on an axis that is always chosen and never takes the value."""
     if axis.choices is None or axis.when is not None or axis.length is not None:
         return
     for value in allowed:
         if identity(value) not in map(identity, axis.choices):
             choices = ", ".join(map(canonical_json, axis.choices))
             raise complain(
-                f"space.{key} depends on {other} = {canonical_json(value)}, which is none of {choices}"
+                f"space.{key} depends on {other} = {canonical_json(value)}, which is not one of {choices}"
             )
 
 
 class Search(Spec):
-    """A search for the front of accuracy against costs."""
+    """A search for the Pareto front of accuracy against costs."""
 
     space: Annotated[dict[str, Axis], Field(min_length=1)]
-    """A key below base (model.filters) -> what may be chosen for it."""
+    """Keys below base (such as model.filters), each with the values that may be chosen for it."""
     objectives: Annotated[dict[Objective, Direction], Field(min_length=1)] = Field(
         default={"val_accuracy": "maximise", "parameters": "minimise"}
     )
-    """What is searched for: accuracy on the validation images, and costs, which are known before training."""
+    """Objectives: accuracy on the validation images, and costs, which are known before training."""
     limits: dict[Objective, Bound] = Field(default={})
-    """Costs that no net may exceed, such as {parameters: 20000}: what does is never trained. With
-    val_accuracy an accuracy that a net must reach to be of interest: the sampler learns of it, no net below
-    it is confirmed."""
+    """Upper limits of costs, such as {parameters: 20000}; a net above one is never trained. For val_accuracy
+    it is a lower limit: the sampler treats it as a constraint, and no net below it is confirmed."""
     sampler: Literal["tpe", "nsga2", "gp", "qmc", "random"] = "tpe"
-    """Tree-structured Parzen estimator, genetic algorithm, Gaussian process, quasi-random or random."""
+    """Sampler: tree-structured Parzen estimator, NSGA-II, Gaussian process, quasi-random or random."""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 1000
-    """Of the sampler, and that nets are trained with while searching. The sweep's seeds are those of the
-    confirmation, so it must not be among them."""
+    """Seed of the sampler and of the nets trained during the search. It must not be one of the sweep's seeds,
+    which are for the confirmation."""
     trials: Count | None = None
-    """Trials of the search; a greater number later extends it. Null with a budget."""
+    """Number of trials; raising it later extends the search. Null with a budget."""
     budget: Budget | None = None
-    """Epochs or minutes in place of trials."""
+    """Epochs or minutes to search, instead of a number of trials; null with trials."""
     repeats: Literal["reuse", "new-seed"] = "reuse"
-    """A configuration that is drawn again: its result is looked up, or it is trained with the next seed."""
+    """When a configuration is drawn again: reuse its result, or train it with the next seed."""
     start_from: list[StartFrom] = Field(default=[])
-    """Known configurations to begin with, each as changes to base; {} is base itself."""
+    """Configurations to try first, each as changes to base; {} is base itself."""
     early_stopping: EarlyStopping | None = None
-    """Null trains every trial to its end."""
+    """Early stopping of unpromising trials; null trains every trial to the end."""
     confirmation: Confirmation | None = Confirmation()
-    """Null for none."""
+    """How the front is confirmed; null for no confirmation."""
     storage: Annotated[str, AfterValidator(_check_url)] | None = None
-    """A PostgreSQL database for the study, postgresql://user@host:5432/database; null for SQLite in the
+    """PostgreSQL database of the study, postgresql://user@host:5432/database; null for SQLite in the
     run folder."""
 
     @model_validator(mode="before")
     @classmethod
     def _holds_no_password(cls, data: Any) -> Any:
-        """Refuse a password here, where the message does not show the value."""
+        """Reject a password at this point, where the message does not show the value."""
         if isinstance(data, dict) and PASSWORD.search(str(data.get("storage"))):
             raise complain(
-                "storage holds a password, and reports show this file: put it into ~/.pgpass or $PGPASSWORD"
+                "storage has a password, and reports show this file; put it into ~/.pgpass or $PGPASSWORD"
             )
         return data
 
@@ -259,16 +260,16 @@ class Search(Spec):
         for key, axis in self.space.items():
             for other, allowed in (axis.when or {}).items():
                 if other in self.space and other not in before:
-                    raise complain(f"space.{key} depends on {other}, which must stand before it")
+                    raise complain(f"space.{key} depends on {other}, which must come before it")
                 if other in before:
                     _check_condition(key, other, before[other], allowed)
             before[key] = axis
             whole, _, part = key.rpartition(".")
             if whole in self.space and self.space[whole].length and re.fullmatch(r"\d+|length", part):
-                raise complain(f"space.{key} is chosen with the list {whole} already; drop one of them")
+                raise complain(f"space.{key} is already part of the list {whole}; drop one of them")
         for number, changes in enumerate(self.start_from):
             for key in changes:
                 if key not in self.space:
                     hint = nearest(key, self.space)
-                    raise complain(f"start_from.{number}: {key} is no key of the space; {hint}")
+                    raise complain(f"start_from.{number}: {key} is not a key of the space; {hint}")
         return self

@@ -1,4 +1,4 @@
-"""What all settings share: frozen, validated models, numbers with their bounds, errors that name a rule."""
+"""Shared basics of all settings: frozen models, bounded number types, and error messages."""
 
 import difflib
 import unicodedata
@@ -12,7 +12,7 @@ from lightsweep.hashing import canonical_json
 
 
 def nearest(name: object, choices: Iterable[str]) -> str:
-    """Name the choice nearest to a name, as the end of an error message; all of them if none is near.
+    """Return the closest choice to a name as the end of an error message, or all choices if none is close.
 
     >>> nearest("filtres", ["filters", "kernel"])
     'did you mean filters?'
@@ -23,7 +23,7 @@ def nearest(name: object, choices: Iterable[str]) -> str:
 
 
 class Spec(BaseModel):
-    """A frozen part of the sweep file; unknown keys are refused with the nearest known one."""
+    """A frozen part of the sweep file; an unknown key is an error that names the closest known key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -41,7 +41,7 @@ class Spec(BaseModel):
 
 
 def complain(rule: str) -> PydanticCustomError:
-    """Return the error for a validator to raise: a rule of our own that a value breaks."""
+    """Return the error for a validator to raise when a value breaks one of our own rules."""
     return PydanticCustomError("rule", "{rule}", {"rule": rule})
 
 
@@ -53,7 +53,7 @@ def _no_bool(value: Any) -> Any:
 
 def _is_seen(name: str) -> str:
     if all(unicodedata.category(character) in ("Cc", "Cf", "Zs", "Zl", "Zp") for character in name):
-        raise complain("must have a character that can be seen")
+        raise complain("must contain a visible character")
     return name
 
 
@@ -61,7 +61,7 @@ Named = AfterValidator(_is_seen)
 
 
 MOST_SEED = 2**53 - 1 - 1_000_000
-"""Seeds above it are other numbers in the page (JavaScript's are doubles); a placebo adds a million."""
+"""Largest seed that JavaScript's doubles, in the report page, hold exactly; a placebo adds a million."""
 
 
 Seed = Annotated[int, Field(strict=True, ge=0, le=MOST_SEED)]
@@ -89,7 +89,7 @@ NotNegative = Annotated[Number, Field(ge=0)]
 
 
 def kind_of_setting(value: Any) -> str | None:
-    """Return whether a setting is a name, a table (list) or a mapping; None for anything else."""
+    """Return whether a setting is a name, a table (list) or a mapping, or None for anything else."""
     if isinstance(value, str):
         return "name"
     if isinstance(value, list | tuple):
@@ -98,7 +98,7 @@ def kind_of_setting(value: Any) -> str | None:
 
 
 def check_plain(value: Any, what: str = "") -> Any:
-    """Return a value that YAML and JSON can hold; refuse any other, named by `what` in the error."""
+    """Return a value if YAML and JSON can represent it; else raise an error that begins with `what`."""
     try:
         canonical_json(value)
     except (TypeError, ValueError, RecursionError):

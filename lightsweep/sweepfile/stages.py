@@ -1,4 +1,4 @@
-"""Settings of training: stages, presets of them, and compression."""
+"""Settings of training: stages, stage presets and compression."""
 
 from typing import Annotated, Literal
 
@@ -23,38 +23,38 @@ Schedule = Literal["constant", "cosine", "linear"]
 
 
 class StageSpec(Spec):
-    """One training stage: which blocks train, on which loss, how, and for how long."""
+    """One training stage: the blocks that train, the loss, the optimiser and the number of epochs."""
 
     name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$"), Named]
-    """For tables and figures; no two stages share one."""
+    """Name in tables and figures, unique within the arm."""
     train: str | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
-    """Blocks that train; all others are frozen whole: `all`, `last-N`, or a list of names such as
+    """Blocks that train; all others are frozen: `all`, `last-N`, or a list of names such as
     conv2, hidden, a.conv1, b.*"""
     loss: Loss | None = None
-    """Sum over the submodels' own heads (heads), one of them (head-a, head-b), or the fused output
+    """Loss: summed over the submodels' heads (heads), of one head (head-a, head-b), or of the fused output
     (fused). Null: heads in the first of several stages, else fused."""
     optimizer: Literal["nadam", "adam", "sgd"] = "nadam"
-    """Nadam and Adam with their usual moments, SGD with `momentum`."""
+    """Optimiser: Nadam or Adam with their default moments, or SGD with `momentum`."""
     lr: Rate = 0.001
-    """Learning rate at its highest."""
+    """Peak learning rate."""
     momentum: BelowOne = 0.0
-    """Momentum of SGD."""
+    """Momentum; SGD only."""
     weight_decay: NotNegative = 0.0
-    """L2 penalty's coefficient."""
+    """Coefficient of the L2 penalty."""
     schedule: Schedule = "constant"
-    """How the learning rate falls over the stage's epochs, to zero for cosine and linear."""
+    """Learning rate schedule over the stage's epochs; cosine and linear decay to zero."""
     warmup_epochs: NotNegative = 0.0
-    """Epochs over which the learning rate first rises linearly from zero."""
+    """Epochs of linear warm-up, in which the learning rate rises from zero."""
     epochs: Count
-    """Passes over the training images, at most."""
+    """Maximum number of passes over the training images."""
     patience: Count | None = None
-    """Stop after so many epochs without a better validation accuracy and keep the best epoch's weights;
-    null trains all epochs and keeps the last."""
+    """Number of epochs without a better validation accuracy after which the stage stops, keeping the best
+    epoch's weights; null trains all epochs and keeps the last."""
 
     @model_validator(mode="after")
     def _optimizer_fits(self) -> "StageSpec":
         if self.momentum and self.optimizer != "sgd":
-            raise complain(f"momentum is for optimizer: sgd; {self.optimizer} has moments of its own")
+            raise complain(f"momentum is for optimizer: sgd; {self.optimizer} has its own moments")
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:
             raise complain(f"warmup_epochs ({self.warmup_epochs:g}) must be below epochs ({self.epochs})")
         return self
@@ -64,36 +64,36 @@ PresetName = Literal["paper", "gradual", "all-at-once", "frozen", "scratch"]
 
 
 class PresetEpochs(Spec):
-    """Epochs of a preset's three phases."""
+    """Number of epochs of each of a preset's three phases."""
 
     dual: Count = 50
-    """Training of the submodels with their own heads."""
+    """Epochs of training the submodels with their own heads."""
     fusion: Count = 20
-    """Training of the fused net's new layers."""
+    """Epochs of training the fused net's new layers."""
     finetune: Count = 50
-    """Fine-tuning of the fused net."""
+    """Epochs of fine-tuning the fused net."""
 
 
 class StagePreset(Spec):
-    """A named way of unfreezing, expanded to a table of stages (`schedule.expand`)."""
+    """A named unfreezing strategy, expanded to a table of stages by `trials.stages.expand`."""
 
     preset: PresetName
-    """paper: submodels, then the new layers alone, then everything. gradual: then a block more per stage
-    from the top. all-at-once: nothing is ever frozen. frozen: the submodels stay as first trained.
-    scratch: the fused net from its start, for as many epochs."""
+    """paper: train the submodels, then only the new layers, then everything. gradual: as paper, but the last
+    phase unfreezes one more level per stage, starting at the output. all-at-once: nothing is frozen. frozen:
+    the submodels stay frozen after the first phase. scratch: train the fused net from the start."""
     epochs: PresetEpochs = PresetEpochs()
-    """Epochs of the three phases; every preset trains as many in total."""
+    """Epochs of the three phases; their total is the same for every preset."""
     patience: Count | None = 5
-    """Patience of the first and the last phase in epochs; null for no early stopping."""
+    """Patience of the first and last phase in epochs; null for no early stopping."""
     lr: Rate = 0.001
     """Learning rate of Nadam in the first two phases."""
     finetune_lr: Rate = 0.001
     """Learning rate of SGD (momentum 0.9) in the last phase."""
     schedule: Schedule = "constant"
-    """How the learning rate falls over each stage's epochs, to zero for cosine and linear."""
+    """Learning rate schedule within each stage; cosine and linear decay to zero."""
 
 
-# A preset's name, a preset with its epochs, or the stages themselves.
+# A preset's name, a preset with its epochs, or a list of stages.
 Stages = Annotated[
     Annotated[PresetName, Tag("name")]
     | Annotated[StagePreset, Tag("mapping")]
@@ -107,44 +107,44 @@ Stages = Annotated[
 
 
 class PruneStage(StageSpec):
-    """The stage that begins by pruning the trained net and fine-tunes what is left (`Compression`)."""
+    """The stage that prunes the trained net, then fine-tunes it (see `Compression`)."""
 
     prune: Literal["weights", "filters"]
-    """What is removed: single weights, or whole filters."""
+    """Whether single weights or whole filters are removed."""
     amount: Annotated[Number, Field(gt=0, lt=1)]
-    """Share of them."""
+    """Fraction of the weights, or of each convolution's filters, to remove."""
 
 
 class QuantiseStage(StageSpec):
-    """The stage that rounds the trained net to int8 and trains nothing (`Compression`)."""
+    """The stage that rounds the trained net to int8, without training (see `Compression`)."""
 
     quantise: Literal["int8"]
-    """The type of weights and of what enters each layer."""
+    """Data type of the weights and of each layer's input."""
     epochs: Annotated[int, Field(ge=0, le=0)] = 0
-    """None."""
+    """Number of epochs; always 0."""
 
 
 class Compression(Spec):
-    """What makes a trained net small: pruning with fine-tuning, then quantisation. Further stages."""
+    """Compression of a trained net: pruning with fine-tuning, then quantisation; each is a further stage."""
 
     prune: Literal["weights", "filters"] | None = None
-    """Zero the weights that are smallest in magnitude over all layers, and keep them zero (weights), or
-    remove the filters with the smallest sum of magnitudes from each convolution, which makes a narrower
-    net (filters; for nets of submodels). Null: no pruning."""
+    """weights: set the smallest weights in magnitude, over all layers, to zero and keep them there. filters:
+    remove the filters with the smallest sum of magnitudes from each convolution, which leaves a narrower net
+    (only for nets of submodels). Null: no pruning."""
     amount: Annotated[Number, Field(gt=0, lt=1)] = 0.5
-    """Share of the weights, or of each convolution's filters, that goes."""
+    """Fraction of the weights, or of each convolution's filters, to remove."""
     optimizer: Literal["nadam", "adam", "sgd"] = "sgd"
-    """Of the fine-tuning after pruning; SGD with momentum 0.9."""
+    """Optimiser of the fine-tuning after pruning; SGD has momentum 0.9."""
     lr: Rate = 0.001
-    """Its learning rate at the highest."""
+    """Peak learning rate of the fine-tuning."""
     schedule: Schedule = "constant"
-    """How its learning rate falls, to zero for cosine and linear."""
+    """Learning rate schedule of the fine-tuning; cosine and linear decay to zero."""
     epochs: Count = 10
-    """Of the fine-tuning, at most."""
+    """Maximum number of epochs of the fine-tuning."""
     patience: Count | None = 5
-    """As of any stage; null trains all epochs."""
+    """Patience of the fine-tuning in epochs; null trains all epochs."""
     quantise: Literal["int8"] | None = None
-    """int8: weights per output channel and what enters each layer per tensor, ranges from 1,024 training
+    """int8: quantise weights per output channel and layer inputs per tensor, with ranges from 1,024 training
     images; no training. Null: the net stays in float32."""
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""What a sweep file is: base settings and seeds, and the arms to make of them by grid, ablation or search."""
+"""The sweep file: base settings, seeds, and the grid, ablation or search that makes arms from them."""
 
 import math
 import re
@@ -26,27 +26,27 @@ TrackerName = Literal["tensorboard", "mlflow"]
 
 
 class Resources(Spec):
-    """What one trial takes of a machine."""
+    """Resources that one trial uses."""
 
     cpus: Count = 1
-    """Processor cores that a trial reserves. It trains on one thread whatever this is, so that its
-    result does not depend on it."""
+    """CPU cores that a trial reserves. It always trains on one thread, so its result does not depend on
+    this."""
     gpus: Fraction | Literal["measured"] = "measured"
-    """Share of a GPU, where the cluster has any; else trials train on the processor. 0 for never. measured:
-    a quarter, until the first trial on a data set has ended; from then on what its memory allows."""
+    """Fraction of a GPU per trial, if the cluster has any; else trials train on the CPU. 0: never use a GPU.
+    measured: a quarter until the first trial on a data set ends, then as its measured memory use allows."""
     device: Literal["auto", "gpu", "any"] = "auto"
-    """auto: on GPUs where the cluster has any when the run starts; gpu: on GPUs, waiting for one; any: on
-    GPUs and on the processors of nodes without one alike, which train to slightly different numbers."""
+    """auto: train on GPUs if the cluster has any when the run starts. gpu: train on GPUs, and wait for one.
+    any: train on GPUs and on the CPUs of nodes without one, which give slightly different results."""
     retries: Annotated[int, Field(ge=0, le=1_000)] = 3
-    """How often a trial whose worker or node was lost is tried again before it counts as failed."""
+    """How often a trial is retried after its worker or node is lost, before it counts as failed."""
     checkpoint_seconds: Annotated[float, Field(ge=0, le=86_400)] = 10.0
-    """Seconds of training after which a stage under way hands over its state, at the end of an epoch: what
-    a killed worker can lose at most."""
+    """Seconds of training between checkpoints of a running stage, taken at the end of an epoch; a killed
+    worker loses at most this much work."""
 
     @model_validator(mode="after")
     def _check_device(self) -> "Resources":
         if self.device == "gpu" and not self.gpus:
-            raise complain("device = gpu: gpus is 0, so no trial takes a share of one; say gpus = 0.25 or so")
+            raise complain("device = gpu: gpus is 0, so no trial gets a GPU; set gpus, for example to 0.25")
         return self
 
 
@@ -55,15 +55,15 @@ MOST_COMBINATIONS = 4096
 
 
 def _check_changes(changes: dict[str, Any]) -> dict[str, Any]:
-    """Refuse changes that change nothing, and a wrong `match` or `within` among them."""
+    """Reject changes that change nothing, or that have an invalid `match` or `within`."""
     if not set(changes) - {"match", "within"}:
-        raise complain("must change something: keys below base (model.hidden) with their values")
+        raise complain("must change something: keys below base, such as model.hidden, with their values")
     check_plain(changes, "values of changes ")
     if "match" in changes and changes["match"] not in MATCHES:
         raise complain(f"match = {plain_text(changes['match'])}: {nearest(changes['match'], MATCHES)}")
     within = changes.get("within", 0)
     if "within" in changes and "match" not in changes:
-        raise complain("within says how near a match must come, and there is no match here")
+        raise complain("within is the tolerance of a match, and there is no match here")
     if isinstance(within, bool) or not isinstance(within, (int, float)) or not 0 <= within < 1:
         raise complain(f"within = {plain_text(within)}: must be a fraction, such as 0.01 for one percent")
     return changes
@@ -71,37 +71,37 @@ def _check_changes(changes: dict[str, Any]) -> dict[str, Any]:
 
 ArmName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,80}$"), Named]
 Values = Annotated[list[Any], Field(min_length=1)]
-# A key below base (or of the data set) -> its value. `match: parameters`, `macs` or `compute` among them
-# makes filters (for compute: epochs) grow or shrink until the arm costs what base costs, `within` a share.
+# Keys below base (or of the data set) with their values. `match: parameters`, `macs` or `compute` scales the
+# filters (for compute: the epochs) until the arm costs as much as base, to `within` a relative tolerance.
 Changes = Annotated[dict[str, Any], AfterValidator(_check_changes)]
 
 
 class Ablation(Spec):
-    """Arms as changes to base, and what is asked of their comparison with it."""
+    """Arms as changes to base, and how they are compared with it."""
 
     design: Literal["leave-one-out", "one-at-a-time", "factorial", "path"] | None = None
-    """leave-one-out: base without each component. one-at-a-time: base with each alternative. factorial:
-    every combination of components and alternatives. path: from base without any component to base, a
-    component more at each step. All arms are trained anew. Null: `arms` alone."""
+    """leave-one-out: base without one component at a time. one-at-a-time: base with one alternative at a
+    time. factorial: every combination of components and alternatives. path: from base without any component
+    to base, adding one component per step. Every arm is trained from scratch. Null: only `arms`."""
     components: Annotated[dict[ArmName, Changes], Field(min_length=1)] | None = None
-    """Name of a component -> the changes to base that take it out. Where two that are out change the same
-    key, the later one's value holds."""
+    """Components by name, each with the changes to base that remove it. If two removed components change the
+    same key, the later one wins."""
     alternatives: Annotated[dict[str, Values], Field(min_length=1)] | None = None
-    """A key below base -> values to try in place of base's."""
+    """Keys below base, each with the values to try instead of base's."""
     order: Literal["all"] | tuple[ArmName, ...] | None = None
-    """Of a path: the components in the order in which they come in; null for that of `components`; all:
-    every order, averaged as Shapley values, which trains every combination."""
+    """Order in which a path adds the components. Null: the order of `components`. all: every order, averaged
+    as Shapley values, which trains every combination."""
     arms: dict[ArmName, Changes] = Field(default={})
-    """Further arms: a name -> changes to base."""
+    """Further arms by name, each with its changes to base."""
     datasets: Annotated[dict[DatasetName, dict[str, Any]], Field(min_length=1)] | None = None
-    """Data sets that all arms are trained on, each with changes to base for it ({} for none); null for
-    `dataset` alone."""
+    """Data sets that all arms are trained on, each with its own changes to base ({} for none); null for
+    `dataset` only."""
     significance: Annotated[Number, Field(gt=0, lt=1)] = 0.05
-    """Share of families of comparisons that may claim a difference where there is none."""
+    """Family-wise error rate: probability that a family of comparisons claims any false difference."""
     equivalence: Annotated[Number, Field(gt=0, lt=1)] = 0.005
-    """Difference of accuracies (a fraction) that does not matter: within it, arms are equivalent."""
+    """Equivalence margin: difference in accuracy (a fraction) that is too small to matter."""
     placebo: Annotated[bool, Field(strict=True)] = False
-    """Whether base is trained once more with other seeds, as an arm whose difference is noise alone."""
+    """Whether to train base again with other seeds, as an arm that differs from base by noise only."""
 
     @model_validator(mode="after")
     def _design_is_whole(self) -> "Ablation":
@@ -138,7 +138,7 @@ class Ablation(Spec):
         for key, values in (alternatives or {}).items():
             if key in ("match", "within"):
                 raise complain(
-                    f"{key} is no key below base; it stands among the changes of a component or an arm"
+                    f"{key} is not a key below base; it belongs to the changes of a component or an arm"
                 )
             check_plain(values, f"values of {key} ")
         return alternatives
@@ -148,34 +148,34 @@ RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Sweep(Spec):
-    """A whole sweep file."""
+    """All settings of a sweep file."""
 
     name: str
     """Name of the run and of its folder."""
     dataset: DatasetSpec
-    """The images."""
+    """The data set and how it is split."""
     seeds: (
         Annotated[int, Field(strict=True, ge=1, le=10_000)] | Annotated[tuple[Seed, ...], Field(min_length=1)]
     ) = 3
-    """Number of seeds (0, 1, …), or the seeds themselves. Seeds are paired over the arms. With a search they
-    are what its front is confirmed with."""
+    """Number of seeds (0, 1, …), or a list of seeds. All arms use the same seeds, so comparisons are paired.
+    In a search they are used to confirm the front."""
     folds: Annotated[int, Field(strict=True, ge=2, le=100)] | None = None
-    """k: each arm and seed is trained k times, each with another k-th of the training images (stratified)
-    as validation images in place of `dataset.validation`. Null for one split."""
+    """Number of folds k of stratified cross-validation: each arm and seed is trained k times, each time with
+    another fold as validation images instead of `dataset.validation`. Null for one split."""
     base: ArmSpec = ArmSpec()
-    """The settings that every arm starts from."""
+    """Settings that every arm starts from."""
     grid: Annotated[dict[str, Values], Field(min_length=1)] | None = None
-    """Axes: a key below `base` (model.filters) or of the data set (dataset.name) -> its values. Every
-    combination is an arm."""
+    """Grid axes: keys below `base` (model.filters) or of the data set (dataset.name), each with its values.
+    Every combination is an arm."""
     ablation: Ablation | None = None
-    """Arms as changes to base, compared with it."""
+    """Arms defined as changes to base and compared with it."""
     search: Search | None = None
-    """Arms chosen by a sampler, one after the other. A sweep has at most one of grid, ablation and search."""
+    """Arms chosen one by one by a sampler. A sweep has at most one of grid, ablation and search."""
     resources: Resources = Resources()
-    """What one trial takes of a machine."""
+    """Resources that one trial uses."""
     tracking: tuple[TrackerName, ...] = ()
-    """Where trials are shown, too, as they end: tensorboard (RUN/tensorboard), mlflow (the server of
-    MLFLOW_TRACKING_URI, else RUN/mlflow.db)."""
+    """Trackers that also receive each trial when it ends: tensorboard (RUN/tensorboard), mlflow (the server
+    of MLFLOW_TRACKING_URI, else RUN/mlflow.db)."""
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> "Sweep":
@@ -186,8 +186,8 @@ class Sweep(Spec):
             raise complain("a search trains on one split; folds are for a grid or an ablation")
         if self.search and self.search.seed in self.seed_list:
             raise complain(
-                f"search.seed = {self.search.seed}: is among the seeds, which are the confirmation's and "
-                "must be fresh"
+                f"search.seed = {self.search.seed}: is one of the seeds, which confirm the front and "
+                "must be new to the search"
             )
         return self
 
@@ -196,7 +196,7 @@ class Sweep(Spec):
     def _name_is_a_folder(cls, name: str) -> str:
         if not RUN_NAME.fullmatch(name):
             raise complain(
-                "a run's name is letters, digits, '.', '_' and '-', no path; --out says where runs go"
+                "a run's name has letters, digits, '.', '_' and '-' only; --out sets the folder of runs"
             )
         return name
 
@@ -216,5 +216,5 @@ class Sweep(Spec):
 
     @property
     def seed_list(self) -> tuple[int, ...]:
-        """The seeds themselves."""
+        """List of the seeds, also where the sweep file gives their number."""
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds

@@ -1,1 +1,1 @@
-"""What a trial is before it is trained: its settings, its table of stages, and their content keys."""
+"""Trials before training: their settings, their table of stages, and content keys."""

@@ -1,4 +1,4 @@
-"""What it costs to train a trial."""
+"""Cost of training a trial."""
 
 from lightsweep.nets.blocks import block_names, compressed, network_of, trainable_blocks
 from lightsweep.nets.cost import macs_by_block
@@ -8,14 +8,14 @@ from lightsweep.trials.stages import stage_table
 
 
 def training_macs(spec: ArmSpec, shape: tuple[int, int, int], classes: int) -> int:
-    """Count multiply-accumulates of training on one image in all epochs of all stages, at the most.
+    """Return the maximum multiply-accumulates of training on one image, over all epochs of all stages.
 
-    Forward each block once; backward once for the weights of a block that trains, and once for its
-    input where a block before it trains. Evaluation is not counted, nor is it taken off that a frozen
-    block's maps are kept or that a stage stops early.
+    The forward pass counts each block once; the backward pass counts a trainable block once for its weights,
+    and a block once for its input if a block before it trains. Evaluation is not counted; savings from cached
+    outputs of frozen blocks and from early stopping are not subtracted.
 
     Raises:
-        InputError: The filters are too many for the image, or a stage trains nothing.
+        InputError: The net has too many blocks for the image size, or a stage trains nothing.
 
     """
     total = 0
@@ -27,7 +27,7 @@ def training_macs(spec: ArmSpec, shape: tuple[int, int, int], classes: int) -> i
         names, trainable = block_names(model, network), trainable_blocks(stage, model)
         backward = 0
         for place, name in enumerate(names):
-            sub = name.partition(".")[0] + "."  # a., b., or the layers after fusion, which see both
+            sub = name.partition(".")[0] + "."  # a., b., or the layers after fusion, which read both
             before = [other for other in names[:place] if other.startswith(sub) or "." not in name]
             backward += macs[name] * ((name in trainable) + any(other in trainable for other in before))
         total += stage.epochs * (sum(macs.values()) + backward)

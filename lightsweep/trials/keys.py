@@ -1,4 +1,4 @@
-"""The content keys of a trial's stages: all that can change their results, hashed."""
+"""Content keys of a trial's stages: hashes of everything that can change their results."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,18 +16,18 @@ from lightsweep.trials.trial import Trial, settings_of, stage_settings
 def stage_keys(
     trial: Trial, fingerprint: str, device_type: str, code: Mapping[str, str] | None = None
 ) -> tuple[str, ...]:
-    """Return the key of each stage and, last, of the assessment: SHA-256 of all that can change its result.
+    """Return the keys of the stages and, last, of the assessment: SHA-256 of all that affects the result.
 
-    That is the data set's fingerprint and split, the seed, the training code and its libraries' versions
-    (`sources.training_code`), the type of device and its arithmetic, and for this stage and those before it
-    the settings that they use. Names, paths, worker counts and order are not in it, nor settings that a stage
-    does not use: arms that differ later share their first stages.
+    A key covers the data set's fingerprint and split, the seed, the training code and its libraries' versions
+    (`sources.training_code`), the device type and its arithmetic, and the settings used by this stage and
+    those before it. Names, paths, worker counts, order and unused settings are excluded, so arms that differ
+    only in later stages share their first ones.
 
     Args:
         trial: The trial.
-        fingerprint: Of its data set.
+        fingerprint: Fingerprint of its data set.
         device_type: cpu or cuda.
-        code: By what it is trained, if not by what is installed here.
+        code: Training code and library versions; None for those installed here.
 
     """
     code = code or training_code()
@@ -49,7 +49,9 @@ def stage_keys(
     keys = []
     model = trial.spec.model
     if model.fusion == "fresh" and all(network_of(stage) == "fused" for stage in trial.stages):
-        model = model.model_copy(update={"fusion": "conv1x1"})  # no heads whose weights would be left behind
+        model = model.model_copy(
+            update={"fusion": "conv1x1"}
+        )  # no trained heads to discard, so both are the same
     for stage in trial.stages:
         key = content_hash([key, _stage_content(trial.spec, model, stage)])
         keys.append(key)
@@ -70,7 +72,7 @@ def _stage_content(spec: ArmSpec, model: NetSpec, stage: StageSpec) -> dict[str,
 
 
 def _model_content(model: NetSpec, network: Network) -> dict[str, Any]:
-    """Return the settings that this form of the net uses."""
+    """Return the settings used by this form of the net."""
     content = settings_of(model)
     if not isinstance(model, ModelSpec):
         return content

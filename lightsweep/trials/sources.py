@@ -1,9 +1,9 @@
-"""The code that decides a stage's result: which files, what of them counts, and with which libraries.
+"""Fingerprint of the code that determines a stage's result, and versions of its libraries.
 
-That is `pipeline` and all of lightsweep that it imports, except what is named in `_DECIDES_NOTHING`. What
-counts of the files is the set of their top-level statements as syntax trees: no comments, docstrings or error
-messages, and neither the name of a file nor which file a definition is in. So moving a file, or a definition
-from one of these files to another, changes nothing.
+The code is `training.chain` and all lightsweep modules that it imports, except those in `_DECIDES_NOTHING`.
+The fingerprint covers the set of their top-level statements as syntax trees, without comments, docstrings and
+error messages, and regardless of file names. So moving a file, or moving a definition from one of these files
+to another, does not change it.
 """
 
 import ast
@@ -17,41 +17,41 @@ from typing import Any
 ROOT = "lightsweep.training.chain"
 _DECIDES_NOTHING = {
     "lightsweep.sweepfile.dataset": "the data's fingerprint and the settings of the split are in the key",
-    "lightsweep.errors": "says what is wrong",
-    "lightsweep.trials.sources": "this file: another rule gives another hash",
-    "lightsweep.training.stagecheck": "refuses what is stored, and makes nothing",
-    "lightsweep.store.stagefile": "has a version of its own in each file",
-    "lightsweep.store.claims": "keeps results as they are",
-    "lightsweep.store.folder": "keeps results as they are",
-    "lightsweep.data.torchvision_import": "brings torchvision here as it is",
+    "lightsweep.errors": "only reports errors",
+    "lightsweep.trials.sources": "this file; another rule gives another hash anyway",
+    "lightsweep.training.stagecheck": "only validates what is stored",
+    "lightsweep.store.stagefile": "each stage file has its own format version",
+    "lightsweep.store.claims": "stores results unchanged",
+    "lightsweep.store.folder": "stores results unchanged",
+    "lightsweep.data.torchvision_import": "only imports torchvision",
 }
 PACKAGE = ROOT.partition(".")[0]
 PACKAGE_FOLDER = Path(__file__).parents[2]
-"""In which `import lightsweep` found this one."""
+"""Folder from which this lightsweep package is imported."""
 WORKER = "lightsweep.distributed.worker"
 
 
 @cache
 def training_sources() -> dict[str, str]:
-    """Return the text of each file that decides results here, by its module's name."""
+    """Return the source of each module here that determines results, by module name."""
     return read_sources(Path(__file__).parents[1])
 
 
 @cache
 def source_fingerprint() -> str:
-    """Return what `fingerprint_of` says of the files that decide results here."""
+    """Return `fingerprint_of` the modules here that determine results."""
     return fingerprint_of(training_sources().values())
 
 
 def read_sources(
     package: Path, root: str = ROOT, without: Collection[str] = _DECIDES_NOTHING
 ) -> dict[str, str]:
-    """Return the text of each file of a package that decides results, by its module's name, in order.
+    """Return the source of each module of a package that determines results, sorted by module name.
 
     Args:
-        package: The folder `lightsweep`, here or anywhere else.
-        root: The module that counts, with all that it imports.
-        without: Modules that do not count.
+        package: Folder of a lightsweep package, not necessarily this one.
+        root: Module to start from; all its imports are included.
+        without: Modules to exclude, with what only they import.
 
     """
     found: dict[str, str] = {}
@@ -66,7 +66,7 @@ def read_sources(
 
 
 def fingerprint_of(texts: Iterable[str]) -> str:
-    """Return the SHA-256 of what counts of files, whatever they are called: 64 hexadecimal digits."""
+    """Return the SHA-256 of the statements in source files, regardless of file names, as 64 hex digits."""
     statements = {repr(_plain(part)) for text in texts for part in _statements(ast.parse(text))}
     digests = sorted(hashlib.sha256(statement.encode()).hexdigest() for statement in statements)
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
@@ -74,9 +74,9 @@ def fingerprint_of(texts: Iterable[str]) -> str:
 
 @cache
 def training_code() -> dict[str, str]:
-    """Return what decides results beside the settings: the source's fingerprint, and the libraries' versions.
+    """Return what determines results besides the settings: source fingerprint and library versions.
 
-    torchvision is not in it: `version_of` is for the nets that come from there.
+    torchvision is not included; `keys.stage_keys` adds its version for nets that use it.
     """
     packages = ("torch", "numpy", "scikit-learn")
     return {"source": source_fingerprint(), **{package: version_of(package) for package in packages}}
@@ -84,26 +84,26 @@ def training_code() -> dict[str, str]:
 
 @cache
 def worker_code() -> dict[str, str]:
-    """Return what a worker runs: `training_code`, and fingerprint and place of what its module imports."""
+    """Return what a worker runs: `training_code`, plus the worker code's fingerprint and folder."""
     texts = read_sources(Path(__file__).parents[1], WORKER, without=())
     return {**training_code(), "worker": fingerprint_of(texts.values()), "folder": str(PACKAGE_FOLDER)}
 
 
 @cache
 def version_of(package: str) -> str:
-    """Return an installed package's version, without what it was built for: a cluster's head has no CUDA."""
+    """Return an installed package's version without its build tag, since a head node may lack CUDA."""
     return version(package).partition("+")[0]
 
 
 def _file_of(module: str, package: Path) -> Path | None:
-    """Return a module's file; None for what is no module of the package."""
+    """Return a module's file, or None for a name that is not a module of the package."""
     path = package.joinpath(*module.split(".")[1:])
     candidates = (path.with_suffix(".py"), path / "__init__.py")
     return next((file for file in candidates if file.is_file()), None)
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
-    """Name what a file imports of this package, wherever in it: modules, and what is in them."""
+    """Yield the names that a file imports from this package, at any depth: modules and their members."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -115,7 +115,7 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 
 
 def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
-    """Yield the top-level statements that count; an import once for each name that it binds."""
+    """Yield the top-level statements that count; an import is yielded once per name that it binds."""
     for part in tree.body:
         if isinstance(part, ast.Import):
             yield from (ast.Import([alias]) for alias in part.names)
@@ -136,7 +136,7 @@ def _is_ours(module: str) -> bool:
 
 
 def _plain(node: Any) -> Any:
-    """Return what counts of a syntax tree as nested lists, the same for each version of Python."""
+    """Return the relevant part of a syntax tree as nested lists, equal for all Python versions."""
     if isinstance(node, list):
         return [_plain(part) for part in node if not _is_text(part)]
     if not isinstance(node, ast.AST):
@@ -151,7 +151,7 @@ def _plain(node: Any) -> Any:
 
 
 def _is_text(node: Any) -> bool:
-    """Whether a statement is a string alone: a docstring, be it of a module, class, function or field."""
+    """Return whether a statement is only a string: a docstring of a module, class, function or field."""
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)

@@ -1,6 +1,6 @@
-"""Progressive training as a table: presets, what trains in a stage, the learning rate at a step.
+"""Progressive training as a table of stages: presets are expanded, and losses and freezing checked.
 
-Pure functions of the specs; torch is not needed.
+Pure functions of the settings; torch is not needed.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from lightsweep.sweepfile.stages import PruneStage, QuantiseStage, StagePreset, 
 
 
 def stage_table(arm: ArmSpec) -> tuple[StageSpec, ...]:
-    """Return an arm's stages with presets expanded, losses filled in and freezing checked; then compression.
+    """Return an arm's stages, presets expanded and losses filled in, then those of compression.
 
     Raises:
-        InputError: A stage freezes everything or names a block that is not there; losses are in an
-            order that cannot be; the fused output would never be trained; the net cannot be compressed so.
+        InputError: A stage freezes everything or names an unknown block, the losses are in an impossible
+            order, the fused output is never trained, or this net does not support the compression.
 
     """
-    assert not isinstance(arm.stages, str)  # names were made presets when the arm was validated
+    assert not isinstance(arm.stages, str)  # validation turned names into presets
     stages = expand(arm.stages, arm.model) if isinstance(arm.stages, StagePreset) else arm.stages
     several = len(stages) > 1
     table = tuple(
@@ -39,7 +39,7 @@ def _compression_stages(arm: ArmSpec, taken: set[str]) -> tuple[StageSpec, ...]:
     compression = arm.compression
     if compression is None:
         return ()
-    compressed(arm.model, compression)  # says what cannot be pruned
+    compressed(arm.model, compression)  # raises if it cannot be pruned
     loss = "heads" if arm.model.fusion == "none" else "fused"
     stages: list[StageSpec] = []
     if compression.prune:
@@ -52,19 +52,19 @@ def _compression_stages(arm: ArmSpec, taken: set[str]) -> tuple[StageSpec, ...]:
         stages.append(QuantiseStage(name="quantise", loss=loss, quantise=compression.quantise))
     for stage in stages:
         if stage.name in taken:
-            raise InputError(f"stages: the name {stage.name} is compression's own; name that stage anew")
+            raise InputError(f"stages: the name {stage.name} is reserved for compression; rename that stage")
     return tuple(stages)
 
 
 def expand(preset: StagePreset, model: NetSpec) -> tuple[StageSpec, ...]:
-    """Return the stages that a preset stands for with this net; all presets train as many epochs.
+    """Return the stages of a preset for this net; all presets train the same number of epochs.
 
-    `paper` is arXiv 2501.15547's own; the other presets are its ablations. A net whose fusion adds no
-    layers (average, none) has nothing new to train first, so its fusion epochs go to the submodels.
+    `paper` is the schedule of arXiv 2501.15547; the other presets are its ablations. If fusion adds no layers
+    (average, none), there are no new layers to train first, so the fusion epochs go to the submodels.
     """
     levels = model.levels("fused")
     trunk = len(levels) - len(model.levels("heads")) + (model.fusion == "concatenate")
-    fresh = trunk + (model.fusion == "fresh")  # fresh 1×1 convolutions are new layers, too
+    fresh = trunk + (model.fusion == "fresh")  # fresh 1×1 convolutions are new layers too
     epochs = preset.epochs
 
     def nadam(name: str, count: int, train: str, loss: str, patience: int | None = None) -> StageSpec:
@@ -116,8 +116,8 @@ def expand(preset: StagePreset, model: NetSpec) -> tuple[StageSpec, ...]:
 
 
 def _gradual(sgd, epochs: int, start: int, stop: int) -> tuple[StageSpec, ...]:  # type: ignore[no-untyped-def]
-    """Return fine-tuning stages that thaw `start`, then one more, up to `stop` levels from the top."""
-    depths = list(range(start, stop + 1))[-epochs:]  # no stage without an epoch
+    """Return fine-tuning stages that unfreeze `start` to `stop` levels from the output, one more each."""
+    depths = list(range(start, stop + 1))[-epochs:]  # each stage has at least one epoch
     shares = [epochs // len(depths) + (i < epochs % len(depths)) for i in range(len(depths))]
     return tuple(
         sgd(f"thaw-{depth}", share, "all" if depth == stop else f"last-{depth}")
@@ -141,7 +141,7 @@ def _check_order(table: Sequence[StageSpec], model: NetSpec) -> None:
             raise InputError(f"{place} = 'head-b': model.inputs is single, so there is only head-a")
         if networks[index] == "heads" and "fused" in networks[:index]:
             raise InputError(
-                f"{place} = {stage.loss!r}: the submodels were fused before, their heads are gone"
+                f"{place} = {stage.loss!r}: the submodels are already fused, so their heads are gone"
             )
     if model.has_trunk and "fused" not in networks:
         raise InputError(

@@ -1,4 +1,4 @@
-"""One trial: an arm's settings with a seed and a fold, and the content keys of its stages."""
+"""One trial: an arm's settings with a seed and a fold."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +15,7 @@ from lightsweep.trials.stages import stage_table
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What one trial trains."""
+    """One arm with one seed and fold."""
 
     arm: str
     """Name of the arm, shared by its seeds and folds."""
@@ -23,44 +23,47 @@ class Trial:
     spec: ArmSpec
     seed: int
     fold: int | None = None
-    """From 0, of `folds`; None without cross-validation."""
+    """Index of the validation fold, from 0; None without cross-validation."""
     folds: int | None = None
+    """Number of folds; None without cross-validation."""
     changes: dict[str, Any] = field(default_factory=dict)
-    """The grid's keys and values that make the arm."""
+    """The grid's keys and values that define the arm."""
 
     @cached_property
     def stages(self) -> tuple[StageSpec, ...]:
-        """The stages, presets expanded."""
+        """Training stages, with presets expanded."""
         return stage_table(self.spec)
 
     @cached_property
     def spec_hash(self) -> str:
-        """Hash of the arm's settings: equal for its seeds and folds, whatever the arm is called."""
+        """Hash of the arm's settings, equal for all its seeds and folds and independent of its name."""
         settings, images = settings_of(self.spec), settings_of(self.dataset)
         if images["validation"] is None:
-            images["validation"] = DEFAULT_VALIDATION  # what null meant before data could bring its own
+            images["validation"] = (
+                DEFAULT_VALIDATION  # what null meant before data sets had validation images
+            )
         if not self.spec.tf32:
-            del settings["tf32"]  # younger than the ids of trials that runs have recorded
+            del settings["tf32"]  # newer than the trial ids of recorded runs
         return content_hash({**images, **settings, "stages": stage_settings(self.stages)})
 
     @cached_property
     def trial_id(self) -> str:
-        """Twelve hexadecimal digits, unique within a sweep and stable from run to run."""
+        """Trial id: twelve hexadecimal digits, unique within a sweep and stable across runs."""
         return content_hash([self.arm, self.spec_hash, self.seed, self.fold, self.folds])[:12]
 
     @property
     def label(self) -> str:
-        """Arm, seed and fold in words."""
+        """Label with arm, seed and fold, for messages."""
         fold = "" if self.fold is None else f", fold {self.fold}"
         return f"{self.arm} (seed {self.seed}{fold})"
 
 
 def settings_of(spec: DatasetSpec | ArmSpec | NetSpec | Any) -> dict[str, Any]:
-    """Return a spec as plain content."""
+    """Return a spec as JSON-like data."""
     settings: dict[str, Any] = spec.model_dump(mode="json")
     return settings
 
 
 def stage_settings(stages: tuple[StageSpec, ...]) -> list[dict[str, Any]]:
-    """Return what decides the stages' results; their names do not."""
+    """Return the settings that affect the stages' results: all but their names."""
     return [stage.model_dump(mode="json", exclude={"name"}) for stage in stages]

@@ -202,7 +202,7 @@ WRONG = {
     ),
     "missing data": (
         ["run", "small.yaml", "--set", "dataset.name=mnist", "--offline", "--data-dir", "nodata"],
-        "error: data set mnist is not here: no MNIST/raw/train-images-idx3-ubyte (nor 3 more) below nodata",
+        "error: data set mnist is not here: no MNIST/raw/train-images-idx3-ubyte (and 3 more) below nodata",
     ),
     "missing file": (
         ["run", "small.yaml", "--set", "dataset={name: npz, path: none.npz}"],

@@ -1,4 +1,4 @@
-"""Folders and npz files as people have them: what is read, what is passed over, and what is said of it."""
+"""Folders and npz files as people have them: what is read, what is skipped, and what is said of it."""
 
 import os
 from pathlib import Path
@@ -55,7 +55,7 @@ class TestHidden:
             picture(pictures / place / name / f"{index}.png", index)
         dataset = loaded(tmp_path)
         assert len(dataset.train.labels) + len(dataset.test.labels) == 30
-        assert "passed over: 1 hidden folders" in dataset.notes
+        assert "skipped: 1 hidden folders" in dataset.notes
         assert dataset.shared_with_test() == 0
 
     def test_files_are_passed_over_and_counted_by_kind(self, tmp_path: Path) -> None:
@@ -68,12 +68,12 @@ class TestHidden:
         (pictures / "c/gone.png").symlink_to("nowhere")
         dataset = loaded(tmp_path)
         assert set(dataset.notes) == {
-            "passed over: 1 hidden files",
-            "passed over: 1 files that are no pictures (.txt)",
-            "passed over: 1 files that are no pictures (.db)",
-            "passed over: 1 files that are no pictures (.heic)",
-            "passed over: 1 links to folders",
-            "passed over: 1 pictures that are links to nothing, or no files",
+            "skipped: 1 hidden files",
+            "skipped: 1 files that are not pictures (.txt)",
+            "skipped: 1 files that are not pictures (.db)",
+            "skipped: 1 files that are not pictures (.heic)",
+            "skipped: 1 links to folders",
+            "skipped: 1 pictures that are broken links or special files",
         }
         assert dataset.info.train_count + dataset.info.test_count == 30
 
@@ -130,18 +130,18 @@ class TestSplits:
         for name in ("first", "second"):
             classes(tmp_path / "pictures" / name)
         with pytest.raises(
-            InputError, match=r"first: holds only folders, so it is no class; name the folder"
+            InputError, match=r"first: holds only folders, so it is not a class; set the path"
         ):
             describe(FOLDER, tmp_path)
 
     def test_folders_beside_the_splits_are_passed_over_and_said(self, tmp_path: Path) -> None:
         for name in ("train", "test", "unlabelled"):
             classes(tmp_path / "pictures" / name)
-        assert "passed over: 1 folders beside the splits" in loaded(tmp_path).notes
+        assert "skipped: 1 folders beside the splits" in loaded(tmp_path).notes
 
     def test_one_class_is_refused(self, tmp_path: Path) -> None:
         classes(tmp_path / "pictures", names="a")
-        with pytest.raises(InputError, match="has 1 folders of classes; give each of two or more its own"):
+        with pytest.raises(InputError, match="has 1 class folders; it needs two or more"):
             describe(FOLDER, tmp_path)
 
 
@@ -186,7 +186,7 @@ class TestPictures:
         Image.new("RGBA", (6, 4), (1, 2, 3, 254)).save(tmp_path / "pictures/a/1.png")
         dataset = loaded(tmp_path)
         assert dataset.info.channels == 4
-        assert "1 of 10 pictures are transparent somewhere, so all have 4 channels" in dataset.notes
+        assert "1 of 10 pictures have transparent pixels, so all have 4 channels" in dataset.notes
 
     @pytest.mark.parametrize("suffix", ["gif", "jfif", "jpe", "webp", "tif", "pbm", "GIF"])
     def test_of_many_formats_are_read(self, tmp_path: Path, suffix: str) -> None:
@@ -202,7 +202,7 @@ class TestPictures:
         frames = [Image.new("L", (6, 4), value) for value in (200, 100)]
         frames[0].save(pictures / "a/x.gif", save_all=True, append_images=frames[1:])
         dataset = loaded(tmp_path)
-        assert "of 1 animated pictures the first frame is read" in dataset.notes
+        assert "1 pictures are animated; only the first frame is read" in dataset.notes
         values = {*dataset.train.pixels[:, 0, 0, 0].tolist(), *dataset.test.pixels[:, 0, 0, 0].tolist()}
         assert 200 in values
         assert 100 not in values
@@ -248,7 +248,7 @@ class TestArrays:
     @pytest.mark.parametrize("shape", [(120, 28, 28, 28), (120, 1, 28, 28, 28), (120, 8, 8, 8, 3)])
     def test_volumes_are_recognised(self, tmp_path: Path, shape: tuple[int, ...]) -> None:
         arrays(tmp_path, train_images=np.zeros(shape, np.uint8))
-        with pytest.raises(InputError, match=r"these look like volumes, and it must be .*; take slices"):
+        with pytest.raises(InputError, match=r"these look like volumes, and it must be .*; save slices"):
             describe(NPZ, tmp_path)
 
     def test_one_class_is_refused(self, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ class TestArrays:
         assert (dataset.validation.pixels == 7).all()
         assert dataset.validation.labels.tolist() == [0, 1, 2] * 3
         assert dataset.info.validation_count == 9
-        assert dataset.notes == ("passed over: the array extra",)
+        assert dataset.notes == ("skipped: the array extra",)
         other = load(
             NPZ.model_copy(update={"path": "other.npz"}), write_images(tmp_path / "other.npz").parent, False
         )
@@ -277,7 +277,7 @@ class TestArrays:
         with pytest.raises(InputError, match=r"training images are \(10, 10\) and val images \(5, 5\)"):
             describe(NPZ, tmp_path)
         arrays(tmp_path, val_images=np.zeros((9, 10, 10), np.uint8))
-        assert loaded(tmp_path, NPZ).notes == ("passed over: the array val_images",)
+        assert loaded(tmp_path, NPZ).notes == ("skipped: the array val_images",)
 
 
 class TestOwnValidation:
@@ -325,7 +325,7 @@ class TestCommands:
             "sizes: 6×4 (28)",
             "channels: 1 (L (28))",
             "validation images: a tenth of the training images by default",
-            "passed over: 1 hidden folders",
+            "skipped: 1 hidden folders",
             "warning: 4 of 4 test images are among the training or validation images, pixel for pixel: test "
             "accuracy is too high",
             "in a sweep file: dataset: {name: imagefolder, path: brain}",
@@ -351,7 +351,7 @@ class TestCommands:
         )
         done = lightsweep("run", "sweep.yaml", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        assert "npz: passed over: the array extra" in done.stdout
+        assert "npz: skipped: the array extra" in done.stdout
         import pandas as pd
 
         trials = pd.read_parquet(tmp_path / "runs/own/trials.parquet")

@@ -243,8 +243,8 @@ def test_images_that_are_too_small_are_refused_in_one_line(architecture: str, le
         with pytest.raises(InputError) as caught:
             reference(architecture, shape, 0.25)
         assert str(caught.value) == (
-            f"model.architecture = '{architecture}': images of {least - 1} pixels are too small for it; "
-            f"{least} are the least"
+            f"model.architecture = '{architecture}': images of {least - 1} pixels are too small; "
+            f"it needs at least {least}"
         )
 
 

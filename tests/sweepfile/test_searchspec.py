@@ -55,7 +55,7 @@ AXIS = "t.yaml, line 6: search.space.model.filters"
 FORMS = "must be a list of choices, or a mapping with choices or with low and high"
 PLAIN = "must be numbers, strings, true, false, null, lists or mappings; quote dates"
 PAIR = "must be [least, greatest], such as [1, 3]"
-WHOLE = "must be at most 2^53, up to which databases keep whole numbers exactly"
+WHOLE = "must be at most 2^53; databases store larger integers inexactly"
 # an axis -> the message
 WRONG_AXES: dict[str, str] = {
     # neither form, or both
@@ -75,10 +75,10 @@ WRONG_AXES: dict[str, str] = {
     "{choices: [3], log: true}": ": has choices, so it takes no log",
     "{lwo: 3, high: 4}": ".lwo: unknown key; did you mean low?",
     # choices
-    "[3, 5, 3]": " = [3, 5, 3]: a choice stands there twice; drop one",
-    "[0.5, 0, 0.0]": " = [0.5, 0, 0.0]: a choice stands there twice; drop one",
+    "[3, 5, 3]": " = [3, 5, 3]: a choice is listed twice; drop one",
+    "[0.5, 0, 0.0]": " = [0.5, 0, 0.0]: a choice is listed twice; drop one",
     "[{a: 1, b: 2}, {b: 2, a: 1}]": (
-        " = [{'a': 1, 'b': 2}, {'b': 2, 'a': 1}]: a choice stands there twice; drop one"
+        " = [{'a': 1, 'b': 2}, {'b': 2, 'a': 1}]: a choice is listed twice; drop one"
     ),
     "[2020-01-01]": f".0 = datetime.date(2020, 1, 1): {PLAIN}",
     "[3, .inf]": f".1 = inf: {PLAIN}",
@@ -141,7 +141,7 @@ def unbounded(text: str) -> str:
 KEYS = "val_accuracy, parameters, macs, weight_bytes, latency_ms"
 ACCURACY = "3: search: objectives must have val_accuracy: maximise; without it nothing need be trained"
 URL = "must be a PostgreSQL URL, postgresql://user@host:5432/database"
-FRESH = "is among the seeds, which are the confirmation's and must be fresh"
+FRESH = "is one of the seeds, which confirm the front and must be new to the search"
 DURATION = "needs trials, or a budget of epochs or minutes"
 # the file's text -> line and message
 WRONG: dict[str, str] = {
@@ -159,16 +159,16 @@ WRONG: dict[str, str] = {
         "5: search.space = ['model.kernel']: must be a mapping of keys"
     ),
     spaces("    model.kernel: {choices: [3, 5], when: {model.filters: 3}}\n    model.filters: [3]\n"): (
-        "3: search: space.model.kernel depends on model.filters, which must stand before it"
+        "3: search: space.model.kernel depends on model.filters, which must come before it"
     ),
     spaces("    model.kernel: {choices: [3, 5], when: {model.kernel: 3}}\n"): (
-        "3: search: space.model.kernel depends on model.kernel, which must stand before it"
+        "3: search: space.model.kernel depends on model.kernel, which must come before it"
     ),
     spaces("    model.kernel: [3, 5]\n    model.hidden: {low: 2, high: 9, when: {model.kernel: [3, 4]}}\n"): (
-        "3: search: space.model.hidden depends on model.kernel = 4, which is none of 3, 5"
+        "3: search: space.model.hidden depends on model.kernel = 4, which is not one of 3, 5"
     ),
     spaces("    model.filters: {low: 2, high: 9, length: [1, 3]}\n    model.filters.0: [3]\n"): (
-        "3: search: space.model.filters.0 is chosen with the list model.filters already; drop "
+        "3: search: space.model.filters.0 is already part of the list model.filters; drop "
         "one of them"
     ),
     # how long
@@ -220,10 +220,10 @@ WRONG: dict[str, str] = {
     GOOD + "  start_from: {}\n": "6: search.start_from: must be a valid list",
     GOOD + "  start_from: [3]\n": "6: search.start_from.0 = 3: must be a mapping of keys",
     GOOD + "  start_from: [{model.kernle: 3}]\n": (
-        "3: search: start_from.0: model.kernle is no key of the space; did you mean model.kernel?"
+        "3: search: start_from.0: model.kernle is not a key of the space; did you mean model.kernel?"
     ),
     GOOD + "  start_from: [{}, {batch_size: 3}]\n": (
-        "3: search: start_from.1: batch_size is no key of the space; there are model.filters, "
+        "3: search: start_from.1: batch_size is not a key of the space; there are model.filters, "
         "model.kernel"
     ),
     GOOD + "  start_from: [{model.kernel: .nan}]\n": (
@@ -303,7 +303,7 @@ def test_a_password_is_refused_and_not_shown(url: str) -> None:
     """As a text and where a text is out of place."""
     for value in (f"'{url}'", f"['{url}']", f"{{url: '{url}'}}"):
         assert refusal(GOOD + f"  storage: {value}\n") == (
-            "t.yaml, line 3: search: storage holds a password, and reports show this file: put it into "
+            "t.yaml, line 3: search: storage has a password, and reports show this file; put it into "
             "~/.pgpass or $PGPASSWORD"
         )
 

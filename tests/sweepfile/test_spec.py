@@ -123,7 +123,7 @@ def test_run_names_that_are_folders_are_accepted(name: str) -> None:
     "name", ["", ".", "..", "a/b", "a\\b", "/a", ".hidden", "-a", "a b", "a\n", "é", "x" * 101, "C:a"]
 )
 def test_run_names_that_are_no_plain_folders_are_refused(name: str) -> None:
-    with pytest.raises(ValidationError, match="no path; --out says where runs go"):
+    with pytest.raises(ValidationError, match="only; --out sets the folder of runs"):
         Sweep.model_validate({**MINIMAL, "name": name})
 
 

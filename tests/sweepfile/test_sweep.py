@@ -47,7 +47,7 @@ DATASETS = (
     "digits, mnist, fashion-mnist, kmnist, cifar10, cifar100, svhn, stl10, tiny-imagenet, npz, imagefolder"
 )
 PLAIN = "must be numbers, strings, true, false, null, lists or mappings; quote dates"
-SOMETHING = "must change something: keys below base (model.hidden) with their values"
+SOMETHING = "must change something: keys below base, such as model.hidden, with their values"
 ORDER = "t.yaml, line 3: ablation: order must name each component once: a, b"
 # the file's text -> the message
 WRONG: dict[str, str] = {
@@ -133,14 +133,14 @@ WRONG: dict[str, str] = {
         't.yaml, line 5: ablation.arms.x: match = ["macs"]: did you mean macs?'
     ),
     FREE + "{model.kernel: 2, within: 0.1}\n": (
-        "t.yaml, line 5: ablation.arms.x: within says how near a match must come, and there is no match here"
+        "t.yaml, line 5: ablation.arms.x: within is the tolerance of a match, and there is no match here"
     ),
     TRIED.replace("model.kernel", "match").replace("[2, 4]", "[macs]"): (
-        "t.yaml, line 5: ablation.alternatives: match is no key below base; it stands among the changes of a "
-        "component or an arm"
+        "t.yaml, line 5: ablation.alternatives: match is not a key below base; it belongs to the changes of "
+        "a component or an arm"
     ),
     TRIED.replace("model.kernel", "within"): (
-        "t.yaml, line 5: ablation.alternatives: within is no key below base; it stands among the changes of "
+        "t.yaml, line 5: ablation.alternatives: within is not a key below base; it belongs to the changes of "
         "a component or an arm"
     ),
     # data sets and numbers

@@ -218,8 +218,8 @@ WRONG_FILES = {
         f"t.yaml, line 2: dataset.name = 'mnits': must be one of {DATASETS}; did you mean mnist?"
     ),
     "dataset: {name: digits}\nname: runs/t\n": (
-        "t.yaml, line 2: name = 'runs/t': a run's name is letters, digits, '.', '_' and '-', no path; "
-        "--out says where runs go"
+        "t.yaml, line 2: name = 'runs/t': a run's name has letters, digits, '.', '_' and '-' only; "
+        "--out sets the folder of runs"
     ),
     # what only the plan can see
     HEAD + STAGES.replace("1}", "1, train: conv9}\n    - {name: b, epochs: 1}"): (
@@ -233,7 +233,7 @@ WRONG_FILES = {
         "base.stages: none trains loss fused, so the layers of fusion conv1x1 would stay untrained"
     ),
     HEAD + STAGES.replace("1}", "1, loss: fused}\n    - {name: b, epochs: 1, loss: heads}"): (
-        "base.stages.1.loss (stage b) = 'heads': the submodels were fused before, their heads are gone"
+        "base.stages.1.loss (stage b) = 'heads': the submodels are already fused, so their heads are gone"
     ),
     HEAD + "base: {model: {filters: [4, 4, 4, 4]}, stages: paper}\n": (
         "base.model.filters = [4, 4, 4, 4]: 4 blocks are too many for images of 28 pixels with kernel 3: "
@@ -258,13 +258,13 @@ WRONG_FILES = {
         "t.yaml, line 3: base.stages.0.train.0 = 1: must be a valid string"
     ),
     HEAD + 'ablation: {arms: {"  ": {model.hidden: 8}}}\n': (
-        "t.yaml, line 3: ablation.arms. : must have a character that can be seen"
+        "t.yaml, line 3: ablation.arms. : must contain a visible character"
     ),
     HEAD + 'ablation: {arms: {"\\u200b": {model.hidden: 8}}}\n': (
-        "t.yaml, line 3: ablation.arms.\\u200b: must have a character that can be seen"
+        "t.yaml, line 3: ablation.arms.\\u200b: must contain a visible character"
     ),
     HEAD + "search: {trials: 2, space: {model.hidden: [4]}, storage: 'mysql://me:hunter2@h/d'}\n": (
-        "t.yaml, line 3: search: storage holds a password, and reports show this file: put it into ~/.pgpass "
+        "t.yaml, line 3: search: storage has a password, and reports show this file; put it into ~/.pgpass "
         "or $PGPASSWORD"
     ),
     HEAD + "search: {trials: 2, space: {model.hidden: [4]}, storge: 'postgresql://me:hunter2@h/d'}\n": (
@@ -303,7 +303,7 @@ WRONG_FILES = {
     ),
     HEAD + "base: {model: lenet-5}\n": ("t.yaml, line 3: base.model = 'lenet-5': must be a mapping of keys"),
     "name: t\ndataset: {name: digits, image_size: 11}\nbase: {model: {architecture: lenet-5}}\n": (
-        "base.model.architecture = 'lenet-5': images of 11 pixels are too small for it; 12 are the least"
+        "base.model.architecture = 'lenet-5': images of 11 pixels are too small; it needs at least 12"
     ),
     HEAD + "base: {compression: {prune: weights, amount: 0}}\n": (
         "t.yaml, line 3: base.compression.amount = 0: must be greater than 0"
@@ -315,10 +315,10 @@ WRONG_FILES = {
         "t.yaml, line 3: base.compression.quantise = 'int4': must be one of int8; did you mean int8?"
     ),
     HEAD + "base: {stages: [{name: prune, epochs: 1}], compression: {prune: weights}}\n": (
-        "base.stages: the name prune is compression's own; name that stage anew"
+        "base.stages: the name prune is reserved for compression; rename that stage"
     ),
     HEAD + "base: {stages: [{name: quantise, epochs: 1}], compression: {quantise: int8}}\n": (
-        "base.stages: the name quantise is compression's own; name that stage anew"
+        "base.stages: the name quantise is reserved for compression; rename that stage"
     ),
     HEAD + "base: {compression: {quantise: int8}}\nablation: {arms: {a: {compression.amount: 0.3}}}\n": (
         "ablation.arms.a: changes nothing: its trials are those of base"
@@ -359,7 +359,7 @@ def test_wrong_files_are_refused_with_place_value_rule_and_remedy(text: str, mes
 # what stands in the message after the place and the (abridged) value
 RULES = {
     "base: {stages: [{name: a, epochs: 1, momentum: 0.9}]}": (
-        "momentum is for optimizer: sgd; nadam has moments of its own"
+        "momentum is for optimizer: sgd; nadam has its own moments"
     ),
     "base: {stages: [{name: a, epochs: 2, warmup_epochs: 2}]}": "warmup_epochs (2) must be below epochs (2)",
     "base: {stages: [{name: a, epochs: 1}, {name: a, epochs: 1}]}": "no two stages may share a name",
@@ -372,7 +372,7 @@ RULES = {
     ),
     "base: {augmentation: [{transform: flip, range: [1, 2]}]}": "flip takes no range, only a probability",
     "base: {model: {architecture: lenet-5, filters: [3], hidden: 3}}": (
-        "a reference net takes architecture and width, no filters, hidden; replace the whole net: model: "
+        "a reference net takes architecture and width, not filters, hidden; replace the whole net: model: "
         "{architecture: lenet-5}"
     ),
     "base: {model: {architecture: logistic-regression, width: 2}}": (
@@ -394,14 +394,14 @@ def test_combinations_that_cannot_be_are_refused_with_their_rule(text: str, rule
 
 def test_filters_of_a_reference_net_are_not_pruned() -> None:
     assert refusal(HEAD + "base: {model: {architecture: lenet-5}, compression: {prune: filters}}").startswith(
-        "base.compression.prune = 'filters': is for nets of submodels; "
+        "base.compression.prune = 'filters': applies to nets of submodels only; "
     )
 
 
 def test_pruning_that_removes_nothing_is_refused() -> None:
     assert refusal(HEAD + "base: {compression: {prune: filters, amount: 0.02}}") == (
-        "base.compression.amount = 0.02: removes no filter of [10, 20], of which one stays in each "
-        "convolution; above 0.025 of 20 one goes"
+        "base.compression.amount = 0.02: removes no filter from [10, 20] (each convolution keeps "
+        "at least one); above 0.025 it removes one of 20"
     )
 
 
@@ -419,7 +419,7 @@ WRONG_OVERRIDES = {
     "base.model.filters.7=3": "no element 7 in base.model.filters; there are 0, 1",
     "grid.model.filters=3": "grid.model.filters = 3: must be a valid list",
     "name=a/b": (
-        "name = 'a/b': a run's name is letters, digits, '.', '_' and '-', no path; --out says where runs go"
+        "name = 'a/b': a run's name has letters, digits, '.', '_' and '-' only; --out sets the folder of runs"
     ),
 }
 
@@ -438,7 +438,7 @@ def test_a_missing_file_offers_the_nearest() -> None:
     Path("quickstart.yaml").write_text("")
     with pytest.raises(InputError) as caught:
         load_sweep(Path("quikstart.yaml"))
-    assert str(caught.value) == ("quikstart.yaml: there is no such sweep file; did you mean quickstart.yaml?")
+    assert str(caught.value) == ("quikstart.yaml: no such sweep file; did you mean quickstart.yaml?")
 
 
 def test_a_missing_file_in_a_missing_folder_offers_the_shipped_sweeps() -> None:
@@ -447,7 +447,7 @@ def test_a_missing_file_in_a_missing_folder_offers_the_shipped_sweeps() -> None:
     with pytest.raises(InputError) as caught:
         load_sweep(Path("sweep/quickstart.yaml"))
     assert str(caught.value) == (
-        "sweep/quickstart.yaml: there is no such sweep file; did you mean sweeps/quickstart.yaml?"
+        "sweep/quickstart.yaml: no such sweep file; did you mean sweeps/quickstart.yaml?"
     )
 
 

@@ -174,7 +174,7 @@ def test_what_a_pattern_trains(train: Any, loss: Any, expected: set[str]) -> Non
         ("last-0", "heads", "here = 'last-0': the net has 3 levels in this stage (conv1, conv2, head): "),
         ("last-6", "fused", "here = 'last-6': the net has 5 levels in this stage "),
         ("", "heads", "here = '': matches no block of the net; "),
-        ("b.*", "head-a", "here = 'b.*': nothing that loss head-a reaches would train"),
+        ("b.*", "head-a", "here = 'b.*': freezes every block that loss head-a uses"),
     ],
 )
 def test_a_pattern_that_trains_nothing_is_refused(train: Any, loss: Any, message: str) -> None:
@@ -260,8 +260,8 @@ def test_a_stage_may_have_the_name_of_a_stage_that_compression_does_not_add() ->
 def test_filters_of_a_reference_net_are_not_pruned() -> None:
     spec = ArmSpec.model_validate({"model": {"architecture": "lenet-5"}, "compression": {"prune": "filters"}})
     assert refusal(spec) == (
-        "compression.prune = 'filters': is for nets of submodels; a reference net is made narrower by "
-        "model.width, and its weights can be pruned (prune: weights)"
+        "compression.prune = 'filters': applies to nets of submodels only; make a reference net narrower "
+        "with model.width; its weights can be pruned (prune: weights)"
     )
 
 
@@ -276,8 +276,8 @@ def test_only_pruned_filters_make_a_net_narrower() -> None:
 @pytest.mark.parametrize(
     ("model", "losses", "message"),
     [
-        (PAPER, ["fused", "heads"], "stages.1.loss (stage s1) = 'heads': the submodels were fused before"),
-        (PAPER, ["fused", "head-a"], "stages.1.loss (stage s1) = 'head-a': the submodels were fused before"),
+        (PAPER, ["fused", "heads"], "stages.1.loss (stage s1) = 'heads': the submodels are already fused"),
+        (PAPER, ["fused", "head-a"], "stages.1.loss (stage s1) = 'head-a': the submodels are already fused"),
         (PAPER, ["heads"], "stages: none trains loss fused, so the layers of fusion conv1x1"),
         (model_of("none"), ["fused"], "stages.0.loss (stage s0) = 'fused': model.fusion is none"),
         (model_of("none"), ["head-b"], "stages.0.loss (stage s0) = 'head-b': model.inputs is single"),
