@@ -1,14 +1,14 @@
 """Lightsweep: distributed hyperparameter and ablation sweeps for tiny CNNs.
 
-The method that is swept is arXiv 2501.15547, "Building Efficient Lightweight CNN Models".
+It sweeps the method of arXiv 2501.15547, "Building Efficient Lightweight CNN Models".
 
     sweep = lightsweep.load_sweep("sweeps/quickstart.yaml", ["seeds=3"])
     lightsweep.plan(sweep).trials
     summary = lightsweep.run(sweep)
     lightsweep.open_run(summary.folder).journal.records()
 
-The names below are loaded when first used, so that importing the package costs nothing. Every error of the
-user's input is an `InputError`; its subclasses say what could not be written, done by a machine, or is gone.
+The names below are loaded on first use, so importing the package is fast. Every error in the user's input is
+an `InputError`; its subclasses cover failed writes, unsuitable machines and lost resources.
 """
 
 from importlib import import_module

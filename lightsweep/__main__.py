@@ -9,7 +9,7 @@ from lightsweep.system import supervise
 
 
 def main() -> None:
-    """Run the command line and end the process at once: tidying torch away would take a second."""
+    """Run the command line and end the process at once, since torch's clean-up would take a second."""
     try:
         cli.main()
     except SystemExit as end:

@@ -1,17 +1,17 @@
-"""Text of others on its way to a terminal, a log or a page: escaped, shortened, its secrets masked.
+"""Makes untrusted text safe to show: escaped, shortened, and with secrets masked.
 
-An arm's name, a host's, a path or an error's message may hold whatever its author wanted. Printed as it is,
-an escape sequence moves the cursor, a mark of direction (Unicode's bidirectional controls) turns a line
-round, and a database's address shows its password.
+An arm's name, a host name, a path or an error message may contain anything. Printed unchanged, an escape
+sequence moves the cursor, a bidirectional control of Unicode reverses a line, and a database URL reveals its
+password.
 """
 
 import re
 
 MOST_CHARACTERS = 1_000
-"""Of a line; what is longer is cut in its middle, since both its ends say something."""
+"""Maximum length of a line; longer lines lose their middle, since both ends matter."""
 
-# C0 and C1 controls, DEL, zero-width and invisible characters, line and paragraph separators, marks of
-# direction (https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters), lone surrogates.
+# C0 and C1 controls, DEL, zero-width and invisible characters, line and paragraph separators, bidirectional
+# controls (https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters), lone surrogates.
 _CONTROLS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f\ud800-\udfff]"
@@ -24,7 +24,7 @@ _SECRET = re.compile(
 
 
 def one_line(text: object, most: int = MOST_CHARACTERS) -> str:
-    r"""Return text as one line to show: white space is single blanks, the rest as in `plain`.
+    r"""Return text as one line, with white space collapsed, controls escaped as by `plain`, and shortened.
 
     >>> one_line("a\x1b[2J\n  b")
     'a\\x1b[2J b'
@@ -33,7 +33,7 @@ def one_line(text: object, most: int = MOST_CHARACTERS) -> str:
 
 
 def plain(text: str) -> str:
-    r"""Return text with its controls written as Python does (``\x1b``), but for line breaks and tabs.
+    r"""Return text with controls escaped as in Python (`\x1b`), except for line breaks and tabs.
 
     >>> plain("left \u202e right")
     'left \\u202e right'
@@ -42,7 +42,7 @@ def plain(text: str) -> str:
 
 
 def shortened(text: str, most: int = MOST_CHARACTERS) -> str:
-    """Return text of at most so many characters, without its middle if it is longer.
+    """Return text of at most about `most` characters, without its middle if it is longer.
 
     >>> shortened("abcdefghij", 5)
     'ab … ij'
@@ -53,7 +53,7 @@ def shortened(text: str, most: int = MOST_CHARACTERS) -> str:
 
 
 def masked(text: str) -> str:
-    """Return text without passwords in addresses, and without what is called a password, secret or token.
+    """Return text with passwords in URLs, and values named password, secret or token, masked.
 
     >>> masked("postgresql://me:pass@host/db and token=abc")
     'postgresql://me:…@host/db and token=…'

@@ -1,27 +1,27 @@
-"""What a user is told in one line: every error that a command ends with, and does not trace back."""
+"""Errors that end a command with a one-line message and no traceback."""
 
 from lightsweep.echo import masked, one_line
 
 
 class InputError(Exception):
-    """The user's input is wrong; the message is one line with place, value, rule and remedy."""
+    """The user's input is invalid; the message is one line with location, value, rule and remedy."""
 
     status = 2
-    """Of the command that ends with it."""
+    """Exit status of the command."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(one_line(masked(message)))  # what comes from files may hold anything
+        super().__init__(one_line(masked(message)))  # text from files may contain anything
 
 
 class WriteError(InputError):
-    """A file cannot be written: what was written before stays."""
+    """A file cannot be written; what was written before is kept."""
 
 
 class MachineError(InputError):
-    """A machine cannot do what is asked of it, so that no trial has a chance on it."""
+    """A machine lacks what every trial needs, so no trial can succeed on it."""
 
 
 class LostError(InputError):
-    """What a run needs is gone, such as Ray, a disk or a database: the same command goes on later."""
+    """Something that a run needs is gone, such as Ray, a disk or a database; run again to continue."""
 
     status = 3

@@ -1,6 +1,6 @@
-"""The front door: what `import lightsweep` gives, beside the exceptions.
+"""The public functions of `import lightsweep`.
 
-A sweep is loaded, planned, run, and its folder opened; figures and evidence of it are `analysis`'s.
+They load, plan and run a sweep, and open its folder; figures and evidence are in package `analysis`.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> "Sweep":
     """Read a sweep file.
 
     Args:
-        path: The YAML file.
-        overrides: Changes such as `base.batch_size=32`, as `--set` takes them.
+        path: Path of the YAML file.
+        overrides: Changes such as `base.batch_size=32`, as for `--set`.
 
     Returns:
-        The sweep: a frozen pydantic model with all of its settings.
+        The sweep: a frozen pydantic model with all its settings.
 
     Raises:
-        InputError: A file, key or value is wrong; one line says which, and the rule.
+        InputError: The file, a key or a value is invalid; the one-line message says which, and the rule.
 
     """
     from lightsweep.sweepfile import reading
@@ -34,11 +34,14 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> "Sweep":
 
 
 def plan(sweep: "Sweep", data_dir: Path | str = "data") -> "Plan":
-    """Plan a sweep's trials and their costs, without training; a search's space is drawn from, as a check.
+    """Plan a sweep's trials and their costs, without training; check a search's space by random draws.
 
     Args:
         sweep: The sweep.
         data_dir: Folder of the data sets.
+
+    Returns:
+        The plan; for a search, it has no trials yet.
 
     Raises:
         InputError: Settings do not fit the images, or one another.
@@ -67,24 +70,24 @@ def run(
 ) -> "RunSummary":
     """Train a sweep's trials on Ray, record them, and write the tables; run again to continue.
 
-    The folder is `out / sweep.name`. Works from any thread, and so from a notebook. Ray ends the process that
-    uses it when its own processes are killed: the same call then goes on, as after any crash.
+    The folder is `out / sweep.name`. This works from any thread, also in a notebook. If Ray's processes are
+    killed, Ray ends this process, too; as after any crash, the same call then continues.
 
     Args:
         sweep: The sweep, or its file.
         out: Folder of run folders and of the stage store that they share.
         data_dir: Folder of the data sets.
-        address: Of a Ray cluster, or auto; None starts one on this machine.
+        address: Address of a Ray cluster, or auto; None starts one on this machine.
         insecure: Connect even if the cluster requires no authentication token.
-        fresh: Train everything anew, whatever is stored.
+        fresh: Whether to train everything again and ignore stored results.
         download: Whether missing data sets may be downloaded.
 
     Returns:
-        Where the records are, and how many trials completed and failed. After Ctrl-C, `interrupted` is true.
+        Number of trials by status, and where their records are. After Ctrl-C, `interrupted` is true.
 
     Raises:
-        InputError: The sweep, the data or a folder is wrong.
-        LostError: Ray, the disk or the database is gone; what was recorded stays.
+        InputError: The sweep, the data or a folder is invalid.
+        LostError: Ray, the disk or the database is gone; records are kept.
 
     """
     from lightsweep.distributed.on_ray import OnRay
@@ -97,10 +100,13 @@ def run(
 
 
 def open_run(folder: Path | str) -> "RunFolder":
-    """Open the folder of a run: its `sweep()`, the records of its `journal`, the trials of its `plan`.
+    """Open the folder of a run.
+
+    Returns:
+        The folder, with `sweep()`, `journal.records()` and `plan.trials()`.
 
     Raises:
-        InputError: It is not a run's folder.
+        InputError: The folder is not a run's folder.
 
     """
     from lightsweep.runfolder.folder import RunFolder

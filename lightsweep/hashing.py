@@ -1,4 +1,4 @@
-"""The one text of plain content, and its hash."""
+"""Canonical JSON of plain content, and its hash."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def canonical_json(content: Any) -> str:
-    """Return the one JSON text of plain content: keys sorted, no spaces, no NaN."""
+    """Return the canonical JSON of plain content: keys sorted, no spaces, no NaN."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -16,5 +16,5 @@ def content_hash(content: Any) -> str:
 
 
 def plain_text(content: Any) -> str:
-    """Return a string as it is, and other plain content as its canonical JSON."""
+    """Return a string unchanged, and other plain content as canonical JSON."""
     return content if isinstance(content, str) else canonical_json(content)

@@ -1,6 +1,6 @@
-"""Random streams, derived and never carried along: the same (seed, purpose, …) is the same stream.
+"""Seeds of random streams, derived statelessly: the same (seed, purpose, …) gives the same stream.
 
-So arms of a sweep are paired (same split, order, initial weights where shapes agree), an epoch can be
+So a sweep's arms are paired (same split, order, and initial weights where shapes agree), an epoch can be
 repeated exactly, and a resumed run equals an uninterrupted one.
 """
 
@@ -8,7 +8,7 @@ import hashlib
 
 
 def derive(seed: int, purpose: str, *parts: int | str) -> int:
-    """Return a stream's own seed, 0 … 2⁶³ − 1, from the trial's seed, its purpose and any further parts.
+    """Return a stream's seed, 0 … 2⁶³ − 1, from the trial's seed, the purpose and any further parts.
 
     >>> derive(0, "order", 1, 2) == derive(0, "order", 1, 2) != derive(0, "order", 12)
     True

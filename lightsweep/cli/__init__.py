@@ -1,1 +1,1 @@
-"""The commands, and what they show."""
+"""The commands of the command line, and their output."""

@@ -1,4 +1,4 @@
-"""The commands on what is on this machine: store, datasets, bench."""
+"""The commands that concern this machine: store, datasets, bench."""
 
 import itertools
 from functools import partial
@@ -12,14 +12,14 @@ from lightsweep.errors import InputError
 
 @click.command()
 @OUT
-@click.option("--prune", is_flag=True, help="Remove what no run refers to.")
+@click.option("--prune", is_flag=True, help="Remove entries to which no run refers.")
 @click.option(
     "--limit",
     metavar="SIZE",
-    help="Cut the store down to this size, now and around every run, e.g. 500MB or 1.5GiB; none: any size.",
+    help="Limit the store to this size, now and around every run, e.g. 500MB or 1.5GiB; none: no limit.",
 )
 def store(out: Path, prune: bool, limit: str | None) -> None:
-    """Show what the stage store holds and which runs refer to it; cut it down."""
+    """Show the content of the stage store and which runs refer to it; optionally shrink it."""
     from lightsweep.cli.views.store import amount_text, print_store
     from lightsweep.runfolder.references import references, refuse
     from lightsweep.runs.run import STORE
@@ -33,24 +33,26 @@ def store(out: Path, prune: bool, limit: str | None) -> None:
     certain = partial(references, out, refuse)
     if prune:
         removed = storekeeping.prune(opened, certain)
-        say(console, f"removed what no run refers to: {amount_text(removed)}")
+        say(console, f"removed entries to which no run refers: {amount_text(removed)}")
     if limit is not None:
         if limit_bytes is not None:
             removed = storekeeping.cut_to_limit(opened, certain, (), limit_bytes)
-            say(console, f"removed what was above the limit: {amount_text(removed)}")
-        opened.set_limit(limit_bytes)  # last, so that a refusal leaves all as it was
+            say(console, f"removed entries above the limit: {amount_text(removed)}")
+        opened.set_limit(limit_bytes)  # last, so that a refusal changes nothing
     print_store(storekeeping.summarise(opened, partial(references, out)), console)
 
 
 @click.command()
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @DATA_DIR
-@click.option("--download", metavar="NAME", help="Fetch a data set into the folder first.")
-@click.option("--image-size", type=click.IntRange(4, 512), help="Of PATH: side that images are resized to.")
+@click.option("--download", metavar="NAME", help="Download a data set into the folder first.")
+@click.option(
+    "--image-size", type=click.IntRange(4, 512), help="Side to which images of PATH are resized, in pixels."
+)
 def datasets(path: Path | None, data_dir: Path, download: str | None, image_size: int | None) -> None:
-    """Show which data sets are here or missing, and where they are looked for.
+    """Show which data sets are available or missing, and where they are searched for.
 
-    With PATH, a folder of pictures or an npz file: what would be read of it, and what is odd about it.
+    With PATH, a folder of pictures or an npz file: show what would be read from it, with warnings.
     """
     if path is not None:
         from lightsweep.cli.views.datasets import print_path
@@ -73,11 +75,9 @@ def datasets(path: Path | None, data_dir: Path, download: str | None, image_size
 
 
 @click.command()
-@click.option(
-    "--rounds", type=click.IntRange(2, 100), default=7, show_default=True, help="Of each way, in turn."
-)
+@click.option("--rounds", type=click.IntRange(2, 100), default=7, show_default=True, help="Number of rounds.")
 def bench(rounds: int) -> None:
-    """Measure the training loop on this machine, as ratios against the usual ways."""
+    """Measure the speed of the training loop on this machine, as ratios to common alternatives."""
     from lightsweep.deliver.bench import bench_frozen, bench_loop
 
     for line in itertools.chain(bench_loop(rounds), bench_frozen(rounds)):

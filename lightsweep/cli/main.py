@@ -1,4 +1,4 @@
-"""The commands. Heavy imports stand inside them, so that --help answers at once."""
+"""The command line. Commands import heavy packages when called, so that --help is fast."""
 
 import errno
 import math
@@ -16,7 +16,7 @@ from lightsweep.cli.shared import INPUT_IS_WRONG, INTERRUPTED, LOST
 from lightsweep.echo import masked, one_line
 from lightsweep.errors import InputError
 
-ENOUGH_MEMORY_BYTES = 8 * 2**30  # of addresses: torch, Ray and their threads
+ENOUGH_MEMORY_BYTES = 8 * 2**30  # address space for torch, Ray and their threads
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -24,8 +24,8 @@ ENOUGH_MEMORY_BYTES = 8 * 2**30  # of addresses: torch, Ray and their threads
 def cli() -> None:
     """Sweep and ablate tiny CNNs, and read the Pareto report: accuracy against parameters.
 
-    Exit status: 0 done; 1 done, but trials failed; 2 the input is wrong; 3 what a run needs is gone (Ray, a
-    disk, a database), and the same command goes on; 130 interrupted.
+    Exit status: 0 success; 1 trials failed; 2 invalid input; 3 something a run needs is gone (Ray, a disk, a
+    database), run the same command again to continue; 130 interrupted.
     """
 
 
@@ -48,12 +48,12 @@ for _command in (
 
 
 def main() -> None:
-    """Run the command line; every wrong input is one line and exit status 2."""
+    """Run the command line; invalid input gives a one-line error and exit status 2."""
     warnings.showwarning = _show_warning
     try:
         try:
             result: Any = cli(standalone_mode=False)
-        except SystemExit:  # click's own way out where nobody reads any more
+        except SystemExit:  # click exits this way when the pipe is closed
             sys.exit(LOST)
         sys.stdout.flush()
         sys.exit(result if isinstance(result, int) else 0)
@@ -65,7 +65,7 @@ def main() -> None:
     except click.ClickException as error:
         _fail(one_line(masked(error.format_message())))
     except (KeyboardInterrupt, click.Abort):
-        if _memory_limit_bytes() < ENOUGH_MEMORY_BYTES:  # OpenBLAS interrupts the process that it is in
+        if _memory_limit_bytes() < ENOUGH_MEMORY_BYTES:  # OpenBLAS out of memory raises SIGINT
             _fail(_too_little_memory(), LOST)
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
@@ -73,14 +73,14 @@ def main() -> None:
         _fail(_too_little_memory(), LOST)
     except OSError as error:
         is_lost = error.errno in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
-        if error.errno != errno.EPIPE:  # who closed the pipe knows
+        if error.errno != errno.EPIPE:  # nobody is left to read the message
             what = "standard output" if error.filename is None else os.fsdecode(error.filename)
             _fail(one_line(masked(f"{what}: {error.strerror}")), LOST if is_lost else INPUT_IS_WRONG)
         sys.exit(LOST)
 
 
 def _memory_limit_bytes() -> float:
-    """Return how much address space this process may have."""
+    """Return the limit of this process's address space, in bytes."""
     try:
         import resource
     except ImportError:  # Windows
@@ -92,8 +92,8 @@ def _memory_limit_bytes() -> float:
 def _too_little_memory() -> str:
     limit = _memory_limit_bytes()
     if limit == math.inf:
-        return "this machine has too little memory for that"
-    return f"{limit / 2**20:,.0f} MiB of memory, the limit here (ulimit -v), are too little for that"
+        return "this machine has too little memory for this command"
+    return f"the memory limit here (ulimit -v) of {limit / 2**20:,.0f} MiB is too low for this command"
 
 
 def _fail(message: str, status: int = INPUT_IS_WRONG) -> NoReturn:

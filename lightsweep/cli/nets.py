@@ -16,22 +16,22 @@ from lightsweep.errors import InputError
     "--best-under",
     type=click.IntRange(min=1),
     metavar="N",
-    help="In place of TRIAL: of the arms of at most N parameters the best by mean validation accuracy, of a "
-    "search only of what it confirmed; of it the best trial.",
+    help="Instead of TRIAL: the best trial of the arm with at most N parameters that has the highest mean "
+    "validation accuracy; for a search, among the confirmed nets only.",
 )
 @click.option(
     "-o",
     "--output",
     required=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The file: .onnx (ONNX) or .pt2 (torch.export).",
+    help="Output file: .onnx (ONNX) or .pt2 (torch.export).",
 )
 @DATA_DIR
 def export(folder: Path, trial: str | None, best_under: int | None, output: Path, data_dir: Path) -> None:
-    """Write a trial's net to a file that runs without lightsweep: TRIAL is its id or the beginning of it.
+    """Write a trial's net to a file that runs without lightsweep. TRIAL is its id or a prefix of it.
 
-    Normalisation is inside, class names and provenance are in the file's metadata, a batch may have any size.
-    The file gets its name once it predicted what PyTorch predicts for up to 1,000 test images.
+    The file includes normalisation, accepts batches of any size, and has class names and provenance in its
+    metadata. It is written only if its predictions equal PyTorch's on up to 1,000 test images.
     """
     from lightsweep.cli.views import costs as costview
     from lightsweep.deliver.export import check_output, choose, find_completed
@@ -40,7 +40,7 @@ def export(folder: Path, trial: str | None, best_under: int | None, output: Path
     from lightsweep.runs.run import STORE
 
     if (trial is None) == (best_under is None):
-        raise InputError("name either a TRIAL or --best-under N, the parameters that it may have at most")
+        raise InputError("give either a TRIAL or --best-under N, the maximum number of parameters")
     check_output(output)
     run, console = RunFolder.open(folder), open_console()
     if best_under is not None:
@@ -61,11 +61,11 @@ def export(folder: Path, trial: str | None, best_under: int | None, output: Path
 )
 @DATA_DIR
 def costs(folder: Path, everything: bool, data_dir: Path) -> None:
-    """Measure a run's nets on this machine, best when it is quiet: latency, memory, bytes of the file.
+    """Measure latency, memory and file size of a run's nets on this machine, which should be idle.
 
-    On one thread; a net is measured once, however many trials have it. The costs go to costs.json and into
-    the report. The size "with Nadam's two moments", 3 × 4 bytes a parameter, is what arXiv 2501.15547 gives
-    as its net's 0.17 MB; its weights alone are 0.057 MiB.
+    Uses one thread and measures each distinct net once. The costs go to costs.json and into the report. The
+    size "with Nadam's two moments", 3 × 4 bytes per parameter, is what arXiv 2501.15547 reports as 0.17 MB
+    for its net; its weights alone are 0.057 MiB.
     """
     from analysis.page.report import write_report
     from lightsweep.cli.views import costs as costview

@@ -1,4 +1,4 @@
-"""The commands that take a run's folder: report, status, show, verify, dashboard."""
+"""The commands on a run's folder: report, status, show, verify, dashboard."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ VERIFY_SAYS_SECONDS = 10.0
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: RUN/report.html."
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Page; default: RUN/report.html."
 )
 def report(runs: Sequence[Path], output: Path | None) -> None:
     """Write one self-contained HTML page from one or several runs."""
@@ -31,7 +31,7 @@ def report(runs: Sequence[Path], output: Path | None) -> None:
 @click.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 def status(folder: Path) -> None:
-    """Show what of a run is done, what failed and why, and what is left."""
+    """Show a run's trials: how many are done, which failed and why, and which are left."""
     from lightsweep.runfolder.folder import RunFolder
 
     console, opened = open_console(), RunFolder.open(folder)
@@ -68,7 +68,7 @@ def status(folder: Path) -> None:
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("trial")
 def show(folder: Path, trial: str) -> None:
-    """Show one trial, whole: TRIAL is its id or the beginning of it."""
+    """Show the whole record of one trial. TRIAL is its id or a prefix of it."""
     from lightsweep.cli.views.trial import print_trial
     from lightsweep.runfolder.folder import RunFolder
 
@@ -81,7 +81,7 @@ def show(folder: Path, trial: str) -> None:
 @click.argument("trial")
 @DATA_DIR
 def verify(folder: Path, trial: str, data_dir: Path) -> int:
-    """Train one trial again without the store, and compare: TRIAL is its id or the beginning of it."""
+    """Train one trial again without the store and compare. TRIAL is its id or a prefix of it."""
     import time
 
     from lightsweep.cli.views.trial import print_verification
@@ -108,10 +108,10 @@ def verify(folder: Path, trial: str, data_dir: Path) -> int:
 @click.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.option(
-    "--port", type=click.IntRange(1, 65_535), default=8080, show_default=True, help="On this machine."
+    "--port", type=click.IntRange(1, 65_535), default=8080, show_default=True, help="Port on this machine."
 )
 def dashboard(folder: Path, port: int) -> None:
-    """Open optuna-dashboard on a copy of a search's study, here, until Ctrl-C."""
+    """Serve optuna-dashboard for a copy of a search's study on this machine, until Ctrl-C."""
     from lightsweep.cli.views.search import serve_dashboard
     from lightsweep.runfolder.folder import RunFolder
 

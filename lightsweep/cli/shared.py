@@ -1,4 +1,4 @@
-"""What several commands share: options, planning, and the console."""
+"""Code shared by the commands: options, planning, and the console."""
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 TRIALS_FAILED, INPUT_IS_WRONG, LOST, INTERRUPTED = 1, InputError.status, LostError.status, 130
-"""Exit statuses beside 0, done."""
+"""Exit statuses other than 0, success."""
 
 DATA_DIR = click.option(
     "--data-dir",
@@ -45,7 +45,7 @@ SET = click.option(
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a key of the sweep file, e.g. base.stages.dual.epochs=8; * is every element of a list.",
+    help="Change a key of the sweep file, e.g. base.stages.dual.epochs=8; * means every element of a list.",
 )
 
 
@@ -57,21 +57,21 @@ def open_console() -> "Console":
 
 
 def say(console: "Console", text: str) -> None:
-    """Print a line as it is, however long."""
+    """Print a line unchanged, without wrapping."""
     from lightsweep.system import terminal
 
     terminal.say(console, text)
 
 
 def plan_file(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Plan":
-    """Read a sweep file and plan its trials; what does not fit is said with the file's name."""
+    """Read a sweep file and plan its trials; errors name the file."""
     from lightsweep.sweepfile.reading import load_sweep
 
     return plan_sweep(load_sweep(sweep_file, overrides), sweep_file, data_dir)
 
 
 def plan_of(run: "RunFolder", data_dir: Path) -> "Plan":
-    """Plan a run's trials by its sweep.yaml; a search's are those that it had."""
+    """Plan a run's trials from its sweep.yaml; a search's trials come from its plan."""
     from lightsweep.planning.plan import with_trials
 
     planned = plan_sweep(run.sweep(), run.folder / "sweep.yaml", data_dir)
@@ -79,7 +79,7 @@ def plan_of(run: "RunFolder", data_dir: Path) -> "Plan":
 
 
 def plan_sweep(sweep: "Sweep", sweep_file: Path, data_dir: Path) -> "Plan":
-    """Plan a sweep's trials; what does not fit is said with the file's name."""
+    """Plan a sweep's trials; errors name the file."""
     from lightsweep.front import plan
 
     try:
@@ -89,7 +89,7 @@ def plan_sweep(sweep: "Sweep", sweep_file: Path, data_dir: Path) -> "Plan":
 
 
 def foreseen(planned: "Plan", out: Path | None = None) -> Sequence[str]:
-    """Say what an ablation's seeds can show; with an earlier run's records under `out` also in points."""
+    """Return lines on what an ablation's seeds can show; in points, too, if `out` has an earlier run."""
     from analysis.design import parse_design
     from lightsweep.planning.design import design_tree
 
@@ -108,12 +108,17 @@ def foreseen(planned: "Plan", out: Path | None = None) -> Sequence[str]:
 
 
 def find_trial(folder: Path, trial: str, records: Collection[str]) -> str:
-    """Return the id of the one recorded trial whose id begins like this."""
+    """Return the id of the one recorded trial whose id starts with a prefix.
+
+    Raises:
+        InputError: No recorded trial or several match.
+
+    """
     matches = [trial_id for trial_id in records if trial_id.startswith(trial)]
     if len(matches) == 1:
         return matches[0]
     if matches:
-        fault = f"stands for {len(matches)} trials: {', '.join(matches[:5])}"
+        fault = f"matches {len(matches)} trials: {', '.join(matches[:5])}"
     else:
-        fault = f"has no record; {nearest(trial, records)}" if records else "has no record; none has yet"
+        fault = f"has no record; {nearest(trial, records)}" if records else "has no record; no trial has yet"
     raise InputError(f"{folder}: trial {trial} {fault}")

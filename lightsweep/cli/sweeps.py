@@ -1,4 +1,4 @@
-"""The commands that take a sweep file: run, plan; and schema."""
+"""The commands on a sweep file: run, plan, schema."""
 
 import json
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from lightsweep.cli.shared import (
 @click.option(
     "--insecure", is_flag=True, help="Connect even if the cluster requires no authentication token."
 )
-@click.option("--fresh", is_flag=True, help="Train everything anew, whatever is stored.")
+@click.option("--fresh", is_flag=True, help="Train everything again and ignore stored results.")
 @click.option("--offline", is_flag=True, help="Download no data sets.")
 def run(
     sweep_file: Path,
@@ -56,8 +56,8 @@ def run(
 
         console, planned = open_console(), plan_file(sweep_file, overrides, data_dir)
         for line in foreseen(planned):
-            if line.startswith("warning"):  # now, not after hours of training
-                with suppress(OSError):  # nobody reads it
+            if line.startswith("warning"):  # before hours of training
+                with suppress(OSError):  # the output may be closed
                     say(console, line)
         cluster = OnRay(address, insecure)
         done = run_sweep(planned, out, data_dir, cluster, fresh, not offline, console)
@@ -76,7 +76,7 @@ def run(
             row = failure.trial
             say(console, f"failed: {row['trial_id']} {row['arm']} (seed {row['seed']}): {row['error']}")
         if done.interrupted:
-            say(console, "interrupted; run the same command again to go on")
+            say(console, "interrupted; run the same command again to continue")
             return INTERRUPTED
         return TRIALS_FAILED if done.failed else 0
 
@@ -88,9 +88,9 @@ def run(
 @SET
 @OUT
 @DATA_DIR
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(sweep_file: Path, overrides: Sequence[str], out: Path, data_dir: Path, as_json: bool) -> None:
-    """Show every trial with its costs, and which stages are shared and stored, without training."""
+    """Show all trials with their costs, and which stages are shared or stored, without training."""
     planned, console = plan_file(sweep_file, overrides, data_dir), open_console()
     if planned.sweep.search:
         from lightsweep.cli.views.search import print_survey, survey_tree

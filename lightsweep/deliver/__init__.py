@@ -1,1 +1,1 @@
-"""What leaves a run, measured and checked: files of nets, latency and memory, trials trained again."""
+"""Products of a run: exported nets, measured costs, verified trials, and the speed benchmark."""

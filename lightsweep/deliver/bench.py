@@ -1,4 +1,4 @@
-"""The training loop's speed against the usual ways, as ratios measured in turn in one process."""
+"""Speed of the training loop compared with common alternatives, interleaved in one process."""
 
 import platform
 import statistics
@@ -33,9 +33,15 @@ BATCH = 64
 def bench_loop(rounds: int) -> Iterator[str]:
     """Time epochs of the paper's first stage on the digits (both streams, batch 64, one thread), three ways.
 
-    Ours; the same net fed by a DataLoader with torchvision's per-sample transforms (PIL, affine); and
-    that with the net in the usual order and layout (convolution, ReLU, pooling; contiguous), which
-    computes the same function. Yields lines of text; ratios are taken round by round.
+    The three are our loop; the same net fed by a DataLoader with torchvision's per-sample transforms (PIL,
+    affine); and the latter with the net in the usual order and layout (convolution, ReLU, pooling;
+    contiguous), which computes the same function.
+
+    Args:
+        rounds: Number of rounds, each of which times every way once; ratios are taken per round.
+
+    Yields:
+        Lines of text.
     """
     torch.set_num_threads(1)
     images = load(DatasetSpec(name="digits"), Path("data"), download=False).train
@@ -55,10 +61,10 @@ def bench_loop(rounds: int) -> Iterator[str]:
     steps = -(-len(images.labels) // BATCH)
     yield (
         f"{len(images.labels)} images of 28×28, two submodels, batch {BATCH}, one thread, "
-        f"{rounds} rounds in turn, {platform.node()}, torch {torch.__version__}"
+        f"{rounds} interleaved rounds, {platform.node()}, torch {torch.__version__}"
     )
     for name, times in seconds.items():
-        yield f"{name:22} {statistics.median(times) / steps * 1e3:6.2f} ms a step (median)"
+        yield f"{name:22} {statistics.median(times) / steps * 1e3:6.2f} ms per step (median)"
     for name in list(ways)[1:]:
         ratios = sorted(peer / ours for peer, ours in zip(seconds[name], seconds["lightsweep"], strict=True))
         yield (
@@ -70,8 +76,14 @@ def bench_loop(rounds: int) -> Iterator[str]:
 def bench_frozen(rounds: int) -> Iterator[str]:
     """Time epochs of the paper's second stage (all but the last two layers frozen) on the digits, two ways.
 
-    With the maps of frozen blocks kept, and computed each time; with and without augmentation. Yields
-    lines of text; ratios are taken round by round.
+    The two are with the feature maps of frozen blocks cached, and with them computed each time; both with
+    and without augmentation.
+
+    Args:
+        rounds: Number of rounds, each of which times every way once; ratios are taken per round.
+
+    Yields:
+        Lines of text.
     """
     torch.set_num_threads(1)
     images = load(DatasetSpec(name="digits"), Path("data"), download=False).train
@@ -92,8 +104,8 @@ def bench_frozen(rounds: int) -> Iterator[str]:
         epoch(kept)  # warm-up
         ratios = sorted(epoch(Source(split)) / epoch(kept) for _ in range(rounds))
         yield (
-            f"frozen blocks' maps kept, augmentation {recipe}: {statistics.median(ratios):.2f}× faster than "
-            f"computed (median; {ratios[0]:.2f}–{ratios[-1]:.2f} over {rounds} rounds)"
+            f"frozen blocks' maps cached, augmentation {recipe}: {statistics.median(ratios):.2f}× faster "
+            f"than recomputed (median; {ratios[0]:.2f}–{ratios[-1]:.2f} over {rounds} rounds)"
         )
 
 
@@ -111,7 +123,7 @@ def _ours(images: Images) -> Callable[[], object]:
 
 
 def _peer(images: Images, usual_net: bool) -> Callable[[], None]:
-    """Return an epoch as tutorials write it: a DataLoader, transforms image by image."""
+    """Return an epoch as in tutorials: a DataLoader with per-image transforms."""
     loader = DataLoader(_PerSample(images), batch_size=BATCH, shuffle=True)
     net = _net()
     if usual_net:
@@ -129,7 +141,7 @@ def _peer(images: Images, usual_net: bool) -> Callable[[], None]:
 
 
 class _PerSample(TorchDataset[tuple[Tensor, Tensor, int]]):
-    """Each image as it is and augmented by torchvision's transforms, like recipe affine."""
+    """Yields each image unchanged and augmented by torchvision's transforms, as in recipe affine."""
 
     def __init__(self, images: Images) -> None:
         import_torchvision()
@@ -151,7 +163,7 @@ class _PerSample(TorchDataset[tuple[Tensor, Tensor, int]]):
 
 
 def _make_usual(net: nn.Module) -> None:
-    """Put a net in the usual order and layout: ReLU before pooling, contiguous, whole images."""
+    """Convert a net to the usual order and layout: ReLU before pooling, contiguous, whole images."""
     net.used = None  # type: ignore[assignment]
     net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     for module in net.modules():

@@ -1,7 +1,7 @@
-"""A trial's final net as one file that runs without lightsweep: ONNX, or torch's own .pt2.
+"""Export of a trial's final net as a file that runs without lightsweep: ONNX, or PyTorch's .pt2.
 
-The file is a draft until it has computed what PyTorch computes on real test images; then it gets its name.
-What a file is chosen by is validation alone.
+The file remains a draft until its outputs agree with PyTorch on real test images. Trials are chosen by
+validation accuracy only.
 """
 
 import difflib
@@ -39,53 +39,64 @@ from lightsweep.trials.keys import stage_keys
 from lightsweep.trials.trial import Trial
 
 CHECKED_IMAGES = 1000
-NAMED = 5  # trials in a message, at most
+NAMED = 5  # maximum number of trials in a message
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The trial to export, where a budget was given and not a trial."""
+    """The trial to export for a parameter budget."""
 
     trial_id: str
+    """Id of the trial."""
     arm: str
+    """Arm of the trial."""
     val_mean: float
-    """Mean validation accuracy over the arm's completed trials, a fraction."""
+    """Mean validation accuracy of the arm's completed trials, a fraction."""
     trials: int
-    """How many these are."""
+    """Number of the arm's completed trials."""
     arms: int
-    """How many arms it was chosen from."""
+    """Number of arms to choose from."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was made and checked."""
+    """An exported and checked file."""
 
     path: Path
+    """Path of the file."""
     size_bytes: int
+    """Size of the file in bytes."""
     trial: Trial
+    """The exported trial."""
     record: Record
+    """The trial's record."""
     info: DatasetInfo
+    """The data set on which the trial was trained."""
     agreement: Agreement
+    """Result of the comparison with PyTorch."""
     is_current: bool
-    """Whether the trial was trained by the code, and on the images, that there are now."""
+    """Whether the trial was trained with the current code and images."""
 
 
 def export(
     run: RunFolder, planned: Plan, trial_id: str, store: Path, output: Path, data_dir: Path
 ) -> Exported:
-    """Write a completed trial's final net to a file, once that agrees with PyTorch on real test images.
+    """Write a completed trial's final net to a file, if it agrees with PyTorch on real test images.
 
     Args:
         run: The trial's run.
-        planned: Of the run's sweep.yaml.
-        trial_id: Of a trial whose record says that it was completed.
+        planned: Plan of the run's sweep.yaml.
+        trial_id: Id of a completed trial.
         store: Folder of the stage store, which is only read.
-        output: The file: .onnx or .pt2.
+        output: Path of the file, with suffix .onnx or .pt2.
         data_dir: Folder of the data sets.
 
+    Returns:
+        The file, with the result of the comparison.
+
     Raises:
-        InputError: The output cannot be, the trial is no longer planned, its weights are not stored, its
-            data is not here.
+        InputError: The output cannot be written, the trial is no longer planned, its weights are not stored,
+            or its data is missing.
         ExportError: torch cannot export the net, or the file disagrees with it. Nothing is written.
 
     """
@@ -118,28 +129,28 @@ def export(
 def _net(run: RunFolder, trial: Trial, info: DatasetInfo, last: StageResult) -> Net:
     try:
         return final_net(trial, info, last)
-    except (RuntimeError, KeyError) as error:  # torch's words for shapes and names that do not fit
+    except (RuntimeError, KeyError) as error:  # torch's errors for shapes and names that do not fit
         raise InputError(
-            f"{run.folder}: the stored weights of trial {trial.trial_id} do not fit the net that sweep.yaml, "
-            f"data and code make now ({first_line(error)}); {_train_again(run.folder)}"
+            f"{run.folder}: the stored weights of trial {trial.trial_id} do not fit the net of the current "
+            f"sweep.yaml, data and code ({first_line(error)}); {_train_again(run.folder)}"
         ) from None
 
 
 def check_output(output: Path) -> None:
-    """Refuse a file that cannot be written, before there is any work.
+    """Refuse a file that cannot be written, before any other work is done.
 
     Raises:
-        InputError: Its suffix is unknown, or its folder is not there or not to be written.
+        InputError: Its suffix is unknown, or its folder is missing or cannot be written.
 
     """
     if output.suffix not in SUFFIXES:
         raise InputError(
-            f"-o {output}: the suffix says what is written, .onnx (ONNX) or .pt2 (torch.export); "
+            f"-o {output}: the suffix selects the format, .onnx (ONNX) or .pt2 (torch.export); "
             f"{nearest(output.suffix, SUFFIXES)}"
         )
     if not output.parent.is_dir():
         raise WriteError(
-            f"{output}: there is no folder {output.parent}; make it, or name another file with -o"
+            f"{output}: there is no folder {output.parent}; create it, or name another file with -o"
         )
     if output.is_dir():
         raise WriteError(f"{output}: is a folder; name a file in it with -o")
@@ -156,10 +167,10 @@ def _not_writable(output: Path, error: OSError) -> WriteError:
 
 
 def find_completed(run: RunFolder, trial: str) -> str:
-    """Return the id of the one completed trial whose id begins like this.
+    """Return the id of the one completed trial whose id starts with a prefix.
 
     Raises:
-        InputError: There is none, there are several, or it has no final net.
+        InputError: No trial or several trials match, or the trial has no final net.
 
     """
     records = run.journal.records()
@@ -171,7 +182,7 @@ def find_completed(run: RunFolder, trial: str) -> str:
         raise InputError(f"{run.folder}: there is no trial {trial}; {_near(trial, completed)}")
     if len(matches) > 1:
         named = ", ".join(matches[:NAMED])
-        raise InputError(f"{run.folder}: trial {trial} stands for {len(matches)} trials, such as {named}")
+        raise InputError(f"{run.folder}: trial {trial} matches {len(matches)} trials, such as {named}")
     (trial_id,) = matches
     row = known[trial_id]
     status = row.get("status")
@@ -187,7 +198,7 @@ def find_completed(run: RunFolder, trial: str) -> str:
 
 
 def _near(trial: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Name the completed trial with the nearest id, else the best by validation, as the end of a message."""
+    """Return the end of a message: the completed trial with the nearest id, else the best by validation."""
     if not rows:
         return "none is completed yet"
     ids = [str(row["trial_id"]) for row in sorted(rows, key=lambda row: -row["val_accuracy"])]
@@ -196,15 +207,15 @@ def _near(trial: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def choose(run: RunFolder, most_parameters: int) -> Choice:
-    """Choose, among a run's arms of at most so many parameters, the best trial of the best arm.
+    """Choose the best trial of a run's best arm with at most `most_parameters` parameters.
 
-    The best arm has the highest mean validation accuracy over its seeds, of which those count whose every
-    fold is completed; the best trial has the highest of these. Test accuracy plays no part. Of a search
-    that has confirmed nets only these are arms, trained with fresh seeds: what was drawn is best in part by
-    luck. Of equals the smaller net is taken, then the first by name.
+    The best arm has the highest mean validation accuracy over its seeds, counting only seeds with all folds
+    completed; the best trial has the highest validation accuracy in that arm. Test accuracy is not used. If
+    a search has confirmed nets, only those count: their seeds are fresh, whereas the best draw is partly
+    lucky. Ties are broken by fewer parameters, then by name.
 
     Raises:
-        InputError: No completed arm is as small, or those that are belong to several data sets.
+        InputError: No completed arm is small enough, or the small arms belong to several data sets.
 
     """
     planned = {entry["trial_id"]: entry.get("fold") for entry in run.plan.trials()}
@@ -250,24 +261,24 @@ def _seed_of(row: dict[str, Any]) -> tuple[str, str, int]:
 
 
 def _images_of(row: dict[str, Any]) -> str:
-    """Return what tells a record's images from others; records older than fingerprints say where they lie."""
+    """Return the identity of a record's images; records older than fingerprints use their location."""
     place = [row["dataset"], *(row.get(f"config.dataset.{key}") for key in ("path", "image_size"))]
     return row.get("data_fingerprint") or canonical_json(place)
 
 
 def _rank(rows: Sequence[dict[str, Any]]) -> tuple[float, int, str]:
-    """Return what orders arms: the best first."""
+    """Return a sort key for arms, best first."""
     return -fmean(row["val_accuracy"] for row in rows), rows[0]["parameters"], rows[0]["arm"]
 
 
 def last_stage(run: RunFolder, found: Record, store: Path) -> tuple[str, StageResult]:
-    """Return the key and the result of a completed trial's last stage, by the keys of its record.
+    """Return the key and the stored result of a completed trial's last stage.
 
     Raises:
-        InputError: The store does not have it, or what it has is damaged.
+        InputError: The result is not stored, cannot be read, or is damaged.
 
     """
-    key: str | None = found.stages[-2]["key"]  # the last one is the assessment's
+    key: str | None = found.stages[-2]["key"]  # the last row is the assessment
     if key is None:
         raise InputError(f"{run.folder}: the record of trial {found.trial['trial_id']} names no weights")
     path = stage_file(store, key)
@@ -285,19 +296,19 @@ def last_stage(run: RunFolder, found: Record, store: Path) -> tuple[str, StageRe
 
 
 def _train_again(folder: Path) -> str:
-    """Name the command that fills the store: without --fresh what has a record is not trained again."""
+    """Return the command that fills the store again; without --fresh, recorded trials are not retrained."""
     out = "" if folder.parent == Path("runs") else f" --out {folder.parent}"
     return f"lightsweep run {folder / 'sweep.yaml'}{out} --fresh trains the run again"
 
 
 def describe_file(run: RunFolder, found: Record, dataset: Dataset, key: str) -> dict[str, str]:
-    """Return what a file says of itself: classes, how it is fed, and where it comes from."""
+    """Return the metadata of a file: classes, input and output format, and provenance."""
     row, stage, info = found.trial, found.stages[-2], dataset.info
     shape = f"{info.channels}, {info.height}, {info.width}"
     facts = {
         "classes": json.dumps(info.classes, ensure_ascii=False),
         "input": f"images: float32 [n, {shape}] in [0, 1] (bytes / 255); normalisation is inside",
-        "output": f"logits: float32 [n, {len(info.classes)}]; the greatest is the class that is predicted",
+        "output": f"logits: float32 [n, {len(info.classes)}]; the largest logit is the predicted class",
         "made_by": f"lightsweep {__version__}",
         "run": run.folder.resolve().name,
         **{name: row[name] for name in ("trial_id", "arm", "seed", "fold", "parameters", "spec_hash")},
@@ -317,7 +328,7 @@ def describe_file(run: RunFolder, found: Record, dataset: Dataset, key: str) -> 
 def some_images(test: Images, at_most: int = CHECKED_IMAGES) -> tuple[Tensor, Tensor]:
     """Return test images, float32 [n, channels, height, width] in [0, 1], and their labels, int64 [n].
 
-    They are taken at equal distances: an image folder's first thousand are of one class.
+    They are evenly spaced, because the first thousand of an image folder are of one class.
     """
     total = len(test.labels)
     count = min(total, at_most)

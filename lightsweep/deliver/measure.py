@@ -1,7 +1,7 @@
-"""What nets cost on this machine: latency, memory, bytes of the exported file; `costs.json` of a run.
+"""Measured costs of nets on this machine, in `costs.json` of a run: latency, memory, size of the ONNX file.
 
-Nets are measured untrained, for weights make no difference to any of these, in this process, one after the
-other, each once, however many trials trained it.
+Nets are measured untrained, because weights affect none of these costs; in this process, one after another,
+each distinct net once.
 """
 
 import copy
@@ -33,25 +33,26 @@ from lightsweep.trials.trial import Trial
 
 COSTS_FILE = "costs.json"
 NETS = 24
-"""That are measured unless all are."""
+"""Number of nets to measure by default."""
 LEAST_REPEATS = {1: 30, 256: 10}
-"""For each size of a batch."""
-MOST_REPEATS, ENOUGH_SECONDS = 300, 0.5  # of quick nets more repeats, but no more than it takes
-SIMULATED = "int8 is simulated in float32 here, so a kernel for int8 would take another time and memory"
-_UNTRAINED = StageResult(weights={}, metrics={"network": "fused"})  # no weight takes another's place
+"""Minimum number of timed repeats, by batch size."""
+MOST_REPEATS, ENOUGH_SECONDS = 300, 0.5  # limits on the additional repeats of fast nets
+SIMULATED = "int8 is simulated in float32 here; real int8 kernels would need different time and memory"
+_UNTRAINED = StageResult(weights={}, metrics={"network": "fused"})  # overrides no weights
 
 
 @dataclass(frozen=True)
 class FinalNet:
-    """A net that trials of a run end with."""
+    """A final net, shared by one or more trials of a run."""
 
     trial: Trial
-    """One of them."""
+    """One of its trials."""
     dataset: str
-    """What its data set is called in the record."""
+    """Label of its data set in the records."""
     arms: tuple[str, ...]
+    """Arms that end with this net."""
     val_accuracy: float
-    """Mean over its completed trials, a fraction."""
+    """Mean validation accuracy of its completed trials, a fraction."""
     is_confirmed: bool
     """Whether a search has confirmed it."""
 
@@ -59,16 +60,16 @@ class FinalNet:
 def measure_run(
     run: RunFolder, planned: Plan, everything: bool, on_net: Callable[[int, int, dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """Measure a run's nets, and write `costs.json`, whole or not at all.
+    """Measure a run's nets and write `costs.json`, whole or not at all.
 
     Args:
         run: The run.
-        planned: Of its sweep.yaml, with a search's trials.
-        everything: Whether to measure all nets, and not only the `NETS` best by validation.
-        on_net: Called after each net with its number from 1, how many there are, and its costs.
+        planned: Plan of the run's sweep.yaml, including a search's trials.
+        everything: Whether to measure all nets instead of the `NETS` best by validation.
+        on_net: Called after each net with its number (from 1), the number of nets, and its costs.
 
     Returns:
-        What `costs.json` holds. A cost that a net cannot have is null, and `reasons` says why.
+        Content of `costs.json`. A cost that cannot be measured is null, and `reasons` gives the reason.
 
     Raises:
         InputError: No trial is completed, or the file cannot be written.
@@ -105,9 +106,9 @@ def measure_run(
 
 
 def distinct_nets(planned: Plan, records: Mapping[str, Record]) -> list[FinalNet]:
-    """Return the different nets of a run's completed trials, the best by validation first.
+    """Return the distinct nets of a run's completed trials, best by validation first.
 
-    Those that a search has confirmed come before those that it has only drawn.
+    Nets that a search has confirmed come before those that it has only drawn.
     """
     groups: dict[str, list[tuple[Trial, dict[str, Any]]]] = {}
     for trial in planned.trials:
@@ -128,7 +129,7 @@ def distinct_nets(planned: Plan, records: Mapping[str, Record]) -> list[FinalNet
 
 
 def _settings(trial: Trial) -> str:
-    """Return what decides a trial's final net but for its weights."""
+    """Return the settings that determine a trial's final net, except for its weights."""
     compression = trial.spec.compression
     small = compression and compression.model_dump(mode="json", include={"prune", "amount", "quantise"})
     images = trial.dataset.model_dump(mode="json", include={"name", "path", "image_size"})
@@ -139,12 +140,12 @@ def measure(net: nn.Module, shape: tuple[int, int, int]) -> dict[str, Any]:
     """Measure a net, called as `net(images, images)`, on one thread of this machine's processor.
 
     Args:
-        net: In evaluation mode.
-        shape: Of an image: channels, height, width.
+        net: The net, in evaluation mode.
+        shape: Shape of an image: channels, height, width.
 
     Returns:
-        onnx_bytes; latency_1_ms and latency_256_ms (`latency_ms`); peak_1_bytes and peak_256_bytes
-        (`peak_bytes`); each null where it cannot be had, and reasons, which then says why.
+        onnx_bytes; latency_1_ms and latency_256_ms (see `latency_ms`); peak_1_bytes and peak_256_bytes (see
+        `peak_bytes`); each is None if it cannot be measured, with the reason under its name in `reasons`.
 
     """
     stream = torch.Generator().manual_seed(0)
@@ -182,16 +183,16 @@ def _one_thread() -> Iterator[None]:
 def latency_ms(
     net: nn.Module, images: Tensor, least: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, float]:
-    """Time a net on a batch, in milliseconds by the clock.
+    """Return the wall-clock latency of a net on a batch, in milliseconds.
 
     Args:
-        net: In evaluation mode.
+        net: The net, in evaluation mode.
         images: float32 [batch, channels, height, width].
-        least: Timed repeats at least, after a third as many to warm up.
-        clock: Tells seconds, from any moment on.
+        least: Minimum number of timed repeats, after a third as many for warm-up.
+        clock: Returns seconds since any fixed moment.
 
     Returns:
-        median, low and high (the quartiles), n (the timed repeats).
+        median, low and high (the quartiles), and n (the number of timed repeats).
 
     """
     for _ in range(-(-least // 3)):
@@ -207,12 +208,12 @@ def latency_ms(
 
 @torch.inference_mode()
 def peak_bytes(net: nn.Module, images: Tensor) -> int:
-    """Return the most bytes that torch holds at a time while a net runs: maps, what layers work on, logits.
+    """Return the peak memory that torch allocates while a net runs, in bytes.
 
-    The weights and the images are there before and not counted. By the profiler's events, one for each
-    allocation and for each release.
+    Includes feature maps, workspaces and logits, but not the weights and the images, which are allocated
+    before. Measured from the profiler's events, one per allocation and per release.
     """
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler prints when it begins and ends
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise the profiler prints its start and end
     net(images, images)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         net(images, images)
@@ -227,15 +228,15 @@ def peak_bytes(net: nn.Module, images: Tensor) -> int:
 
 
 def onnx_bytes(net: nn.Module, shape: tuple[int, int, int]) -> int:
-    """Return the size of a net's ONNX file, without the metadata that `export` adds.
+    """Return the size of a net's ONNX file in bytes, without the metadata that `export` adds.
 
     Raises:
-        ExportError: torch cannot export it.
+        ExportError: torch cannot export the net.
 
     """
     trained = copy.deepcopy(net)
     stream = torch.Generator().manual_seed(0)
-    with torch.no_grad():  # what is zero or one before training would be left out of the file
+    with torch.no_grad():  # values that are 0 or 1 before training would be folded out of the file
         for tensor in (*trained.parameters(), *trained.buffers()):
             if tensor.is_floating_point():
                 tensor.uniform_(0.5, 1, generator=stream)
@@ -243,11 +244,8 @@ def onnx_bytes(net: nn.Module, shape: tuple[int, int, int]) -> int:
 
 
 def busy() -> str | None:
-    """Say so if others are at work on this machine, which makes latencies longer."""
+    """Return a warning if this machine is busy, which increases latencies; otherwise None."""
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load < 0.5 * cores:
         return None
-    return (
-        f"warning: others are at work on this machine (load {load:.1f} on {cores} cores), so latencies are "
-        "upper bounds"
-    )
+    return f"warning: this machine is busy (load {load:.1f} on {cores} cores), so latencies are upper bounds"

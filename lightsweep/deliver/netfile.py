@@ -1,4 +1,4 @@
-"""A net as a file's bytes that run without lightsweep, ONNX or torch's own .pt2; and what they compute."""
+"""Conversion of a net to the bytes of an ONNX or .pt2 file, and comparison of the file with PyTorch."""
 
 import copy
 import io
@@ -18,7 +18,7 @@ from lightsweep.training.batches import EVALUATION_BATCH
 
 METADATA_FILE = "metadata.json"
 """Name of the metadata among the extra files of a .pt2."""
-FOLDED = 64  # numbers, of a constant of an int8 net, at most
+FOLDED = 64  # maximum number of elements of a folded constant in an int8 net
 
 Runner = Callable[[Tensor], Tensor]
 
@@ -26,22 +26,23 @@ _ANY_BATCH = ({0: torch.export.Dim("batch", min=1)},)
 
 
 class ExportError(InputError):
-    """A net cannot be exported, or its file does not do what the net does."""
+    """A net cannot be exported, or its file disagrees with the net."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """What a file computes on real images, against PyTorch."""
+    """Result of comparing a file with PyTorch on real images."""
 
     images: int
+    """Number of images compared."""
     largest_difference: float
-    """Of the logits, in absolute value."""
+    """Largest absolute difference of the logits."""
     accuracy: float
-    """On these images, a fraction."""
+    """Accuracy of the file on these images, a fraction."""
 
 
 class Classifier(nn.Module):
-    """A net as one function of images: what is exported."""
+    """The exported module: a net as a function of one batch of images."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -56,32 +57,32 @@ class Classifier(nn.Module):
 def make_file(
     suffix: str, net: nn.Module, shape: tuple[int, int, int], metadata: dict[str, str] | None = None
 ) -> bytes:
-    """Return a net as the bytes of a file; its batch may be of any size.
+    """Return a net as the bytes of a file that accepts batches of any size.
 
     Args:
-        suffix: .onnx or .pt2.
-        net: In evaluation mode, called as `net(images, images)[0]`.
-        shape: Of an image: channels, height, width.
-        metadata: What the file says of itself.
+        suffix: Format of the file, .onnx or .pt2.
+        net: The net, in evaluation mode, called as `net(images, images)[0]`.
+        shape: Shape of an image: channels, height, width.
+        metadata: Metadata to store in the file.
 
     Raises:
-        ExportError: torch cannot export it.
+        ExportError: torch cannot export the net.
 
     """
-    # Of one image torch would make a batch that is always one; for gradients max-pooling is one operation.
+    # With one image, torch would fix the batch size to 1; with gradients, max-pooling is a single operation.
     example = (torch.zeros(2, *shape, requires_grad=True),)
-    frozen = copy.deepcopy(net).requires_grad_(False)  # so that the file's logits are plain numbers
+    frozen = copy.deepcopy(net).requires_grad_(False)  # so that the file's logits need no gradients
     try:
         with _quiet():
             program = torch.export.export(Classifier(frozen).eval(), example, dynamic_shapes=_ANY_BATCH)
             return _MAKERS[suffix](program, metadata or {})
-    except Exception as error:  # of many kinds, with pages of text
+    except Exception as error:  # torch raises many types, with long messages
         raise ExportError(f"torch cannot export this net to {suffix} ({first_line(error)})") from None
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what torch says to itself."""
+    """Suppress torch's internal warnings."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", "No complete tensor found in the group", UserWarning)
@@ -95,18 +96,18 @@ def _make_onnx(program: torch.export.ExportedProgram, metadata: dict[str, str]) 
     made: Any = torch.onnx.export(
         program,
         dynamo=True,
-        dynamic_shapes=_ANY_BATCH,  # for its name
+        dynamic_shapes=_ANY_BATCH,  # names the dimension
         input_names=["images"],
         output_names=["logits"],
         optimize=not is_int8,
-        verbose=False,  # it would print to stdout
+        verbose=False,  # prints to stdout otherwise
     )
-    if is_int8:  # weights are not folded with their scales into float32, of four times their size
+    if is_int8:  # do not fold weights and scales into float32, which is four times as large
         onnxscript.optimizer.optimize(made.model, input_size_limit=FOLDED)
     graph = made.model.graph
     values = (value for node in graph.all_nodes() for value in node.outputs)
     for part in (graph, *graph.all_nodes(), *values, *graph.inputs, *graph.initializers.values()):
-        part.metadata_props.clear()  # source lines and paths of this machine, a quarter of a small net's file
+        part.metadata_props.clear()  # local paths and source lines, a quarter of a small net's file
     made.model.metadata_props.update(metadata)
     content: bytes = made.model_proto.SerializeToString()
     return content
@@ -115,7 +116,7 @@ def _make_onnx(program: torch.export.ExportedProgram, metadata: dict[str, str]) 
 def _make_pt2(program: torch.export.ExportedProgram, metadata: dict[str, str]) -> bytes:
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # as above
-    program.example_inputs = None  # it would be in the file, too
+    program.example_inputs = None  # would be saved in the file, too
     buffer = io.BytesIO()
     text = json.dumps(metadata, ensure_ascii=False, indent=1)
     torch.export.save(program, buffer, extra_files={METADATA_FILE: text})
@@ -126,7 +127,7 @@ def _run_onnx(content: bytes) -> Runner:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3  # errors are raised; no other noise
+    options.intra_op_num_threads, options.log_severity_level = 1, 3  # log errors only
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
@@ -143,17 +144,17 @@ SUFFIXES = tuple(_MAKERS)
 
 @torch.inference_mode()
 def compare(content: bytes, suffix: str, net: nn.Module, images: Tensor, labels: Tensor) -> Agreement:
-    """Run a file on images, one at a time, three and many, and compare with the net in PyTorch.
+    """Run a file on batches of one, three and all images, and compare it with the net in PyTorch.
 
     Args:
         content: The file's bytes.
-        suffix: .onnx or .pt2.
-        net: In evaluation mode.
+        suffix: Format of the file, .onnx or .pt2.
+        net: The net, in evaluation mode.
         images: float32 [n, channels, height, width] in [0, 1].
         labels: int64 [n].
 
     Raises:
-        ExportError: The file cannot be run, predicts otherwise than PyTorch, or logits are not finite.
+        ExportError: The file cannot be run, predicts differently from PyTorch, or its logits are not finite.
 
     """
     largest = 0.0
@@ -161,7 +162,7 @@ def compare(content: bytes, suffix: str, net: nn.Module, images: Tensor, labels:
         with _quiet():
             run = _RUNNERS[suffix](content)
             parts = [(part, _logits(run, part)) for part in (images[:1], images[:3], images)]
-    except Exception as error:  # of many kinds, by the runtime
+    except Exception as error:  # the runtime raises many types
         raise ExportError(
             f"nothing was written: the exported net cannot be run ({first_line(error)})"
         ) from None
@@ -171,9 +172,8 @@ def compare(content: bytes, suffix: str, net: nn.Module, images: Tensor, labels:
         others = int((found.argmax(1) != expected.argmax(1)).sum())
         if others or not math.isfinite(difference):
             raise ExportError(
-                f"nothing was written: the exported net does not do what it does in PyTorch, it predicts "
-                f"otherwise for {others} of {len(part)} test images, with logits that differ by up to "
-                f"{difference:.3g}"
+                f"nothing was written: the exported net disagrees with PyTorch; predictions differ for "
+                f"{others} of {len(part)} test images, and logits differ by up to {difference:.3g}"
             )
         largest = max(largest, difference)
     correct = parts[-1][1].argmax(1) == labels
@@ -185,6 +185,6 @@ def _logits(run: Runner, images: Tensor) -> Tensor:
 
 
 def first_line(error: Exception) -> str:
-    """Return what kind of error it is and the first line of what it says, 300 characters at most."""
+    """Return an error's type and the first line of its message, at most 300 characters."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:300]

@@ -1,4 +1,4 @@
-"""Training a recorded trial again, without the store, and comparing."""
+"""Verification: train a recorded trial again without the store, and compare it with its record."""
 
 import json
 import math
@@ -29,44 +29,51 @@ from lightsweep.trials.keys import stage_keys
 from lightsweep.trials.trial import Trial
 
 STANDARD_ERRORS = 3.0
-"""Elsewhere, other rounding leads training elsewhere: accuracies may differ by so many standard errors of
-a difference of two, each measured on n images, sqrt(2 p (1 - p) / n)."""
+"""Tolerance where bit equality cannot be expected, in standard errors of a difference of accuracies.
+
+The standard error for two accuracies of about p, each measured on n images, is sqrt(2 p (1 - p) / n).
+"""
 _ACCURACIES = ("val_accuracy", "test_accuracy", "train_accuracy")
 _TIMES = ("seconds",)
 _OF_THE_RUN = {
     "dataset", "data_fingerprint", "commit", "started_at", "host", "device", "phase", "study_number",
     "seconds", "training_seconds", "waited_seconds", "stages_reused", "latency_ms", "result_key",
 }  # fmt: skip
-"""Columns of a trial that say when, where and as part of what it was trained; keys are compared by stage."""
+"""Columns that are not compared, on when, where and in which role a trial was trained."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What came of training a trial again."""
+    """Result of training a trial again."""
 
     label: str
+    """Label of the trial."""
     expected: str
-    """bit-equal, or "within so many points" and why no more than that."""
+    """Expected agreement: bit-equal, or a tolerance and why bits cannot be equal."""
     differences: tuple[str, ...]
-    """What is not as it was, first things first."""
+    """Differences from the record, earliest first."""
     accuracies: dict[str, tuple[float, float]]
-    """Recorded and new, by name."""
+    """Recorded and new accuracy (fractions), by name."""
     stages: int
+    """Number of the trial's stages."""
     weights_compared: int
-    """Of how many stages the weights were in the store, to be compared."""
+    """Number of stages whose stored weights were compared."""
     is_bit_equal: bool
+    """Whether there is no difference at all."""
     is_confirmed: bool
+    """Whether the agreement is as expected."""
     seconds: float
+    """Duration of the verification in seconds."""
 
 
 class _Kept(NoStore):
-    """Remembers results, so that they can be compared."""
+    """Keeps results in memory for the comparison."""
 
     def __init__(self) -> None:
         self.results: dict[str, StageResult] = {}
 
     def put(self, key: str, result: StageResult) -> None:
-        """Remember a result."""
+        """Keep a result."""
         self.results[key] = result
 
 
@@ -78,22 +85,25 @@ def verify(
     data_dir: Path,
     on_epoch: Callable[[int], None],
 ) -> Verification:
-    """Train a trial again and compare it with its record, and its weights with those that are stored.
+    """Train a trial again and compare it with its record, and its weights with the stored ones.
 
-    A trial that was stopped early is trained as far as it came. The same code on the same kind of machine
-    (device, hardware, torch) must give the same bits; elsewhere validation and test accuracy must agree
+    A trial that was stopped early is trained up to the same epoch. The same code on the same kind of machine
+    (device, hardware, torch) must give the same bits; otherwise validation and test accuracy must agree
     within `STANDARD_ERRORS`.
 
     Args:
         run: The run.
-        store: Folder in which its stage results may be; it is only read.
+        store: Folder of the stage store, which is only read; None if there is none.
         planned: The run's own plan.
-        trial_id: Of a trial that has a record.
+        trial_id: Id of a trial that has a record.
         data_dir: Folder of the data sets.
         on_epoch: Called with the number of epochs so far.
 
+    Returns:
+        The result of the comparison.
+
     Raises:
-        InputError: The trial is not in the plan, or its data is not here.
+        InputError: The trial is not in the plan, or its data is missing.
 
     """
     old = run.journal.records()[trial_id]
@@ -160,7 +170,7 @@ def _run(
 
 
 def _differences(old: Record, new: Record) -> list[str]:
-    """Compare all that is recorded of outcome, net, epochs and stages, to the last bit, but for times."""
+    """Return all differences in recorded outcome, net, epochs and stages, to the last bit, except times."""
     names = [name for name in new.trial if name not in _OF_THE_RUN]
     found = [
         f"{name}: {_was(old.trial, new.trial, name)}" for name in names if _differ(old.trial, new.trial, name)
@@ -172,7 +182,7 @@ def _differences(old: Record, new: Record) -> list[str]:
         if differing:
             place = f"stage {before['stage']}, epoch {before['epoch']}"
             found.append(f"{place}: {differing[0]} {_was(before, after, differing[0])}")
-            break  # all that follows differs, too
+            break  # all later epochs differ, too
     for before, after in zip(old.stages, new.stages, strict=False):
         for name in ("stage", "epochs"):
             if _differ(before, after, name):
@@ -181,7 +191,7 @@ def _differences(old: Record, new: Record) -> list[str]:
 
 
 def _differ(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> bool:
-    """Whether a column has another value; one that the record is too old for has none."""
+    """Return whether a column's value differs; columns missing from an old record do not count."""
     return name in before and before[name] != after.get(name)
 
 
@@ -192,7 +202,7 @@ def _was(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> str:
 def _compare_weights(
     trial: Trial, keys: tuple[str, ...], results: dict[str, StageResult], store: Path | None
 ) -> tuple[int, list[str]]:
-    """Return of how many stages results were stored under the same key, and what of them is not equal."""
+    """Return the number of stages stored under the same key, and their differences."""
     compared, unequal = 0, []
     for stage, key in zip(trial.stages, keys, strict=False):
         if store is None or key not in results:
@@ -201,19 +211,19 @@ def _compare_weights(
             data = read_entry(store, key)
             stored = None if data is None else StageResult.from_bytes(data, key)
         except DamagedResultError as error:
-            unequal.append(f"stage {stage.name}: what is stored is damaged ({error})")
+            unequal.append(f"stage {stage.name}: the stored result is damaged ({error})")
             continue
         if stored is None:
             continue
         compared += 1
         made = results[key]
         if stored.weights.keys() != made.weights.keys():
-            unequal.append(f"stage {stage.name}: its weights have other names than the stored ones")
+            unequal.append(f"stage {stage.name}: its weights and the stored ones have different names")
         elif not all(_are_equal(stored.weights[name], made.weights[name]) for name in made.weights):
-            unequal.append(f"stage {stage.name}: its weights are not the stored ones")
+            unequal.append(f"stage {stage.name}: its weights differ from the stored ones")
         plain = json.loads(json.dumps([_timeless(epoch) for epoch in made.epochs]))
         if [_timeless(epoch) for epoch in stored.epochs] != plain or stored.metrics != made.metrics:
-            unequal.append(f"stage {stage.name}: its epochs or metrics are not the stored ones")
+            unequal.append(f"stage {stage.name}: its epochs or metrics differ from the stored ones")
     return compared, unequal
 
 
@@ -226,14 +236,16 @@ def _timeless(epoch: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _why_not_bits(old: Record, keys: tuple[str, ...], device: torch.device) -> str | None:
-    """Return why the same bits cannot be expected, if so."""
+    """Return why bit equality cannot be expected, or None if it can."""
     here = describe_machine(device)
     for row in old.stages:
         for name in ("device", "hardware", "torch"):
             if row[name] != here[name]:
-                return f"stage {row['stage']} was trained on other {name} ({row[name]}; here {here[name]})"
+                return (
+                    f"stage {row['stage']} was trained with another {name} ({row[name]}; here {here[name]})"
+                )
     if [row["key"] for row in old.stages] != list(keys[: len(old.stages)]):
-        return "the training code or the data changed since"
+        return "the training code or the data has changed since"
     return None
 
 

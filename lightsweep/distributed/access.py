@@ -1,7 +1,7 @@
-"""Who may reach a Ray cluster: tokens for ours, and a look at others before they are attached to.
+"""Access to Ray clusters: a token for our own, and a check of other clusters before attaching.
 
-Whoever reaches a Ray cluster without a token runs any code on it. Ray 2.60's token mode closes it
-(https://docs.ray.io/en/latest/ray-security/token-auth.html); no token is ever printed or recorded here.
+Anyone who can reach a Ray cluster without a token can run any code on it. Ray 2.60's token mode prevents
+that (https://docs.ray.io/en/latest/ray-security/token-auth.html). Tokens are never printed or recorded here.
 """
 
 import ipaddress
@@ -20,19 +20,20 @@ from lightsweep.errors import InputError
 
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 ASKING_SECONDS = 30
-OTHERS = 0o077  # rights of a file's group and of everybody
+OTHERS = 0o077  # permission bits of group and others
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the head of a cluster says to who asks for its nodes."""
+    """Reply of a cluster's head to a query for its nodes."""
 
     kind: Literal["yes", "needs a token", "silence"]
+    """Whether the head answered, refused for lack of a valid token, or did not answer."""
     nodes: tuple[str, ...] = ()
-    """Addresses of the nodes that are alive."""
+    """Addresses of the live nodes."""
 
 
-# Run in a process of its own, for Ray reads its mode once.
+# Run in a separate process, because Ray reads its mode only once.
 _ASK = """
 import sys
 from ray._raylet import GcsClient
@@ -50,17 +51,17 @@ except Exception:
 
 
 def use_own_token(environment: MutableMapping[str, str]) -> None:
-    """Close the cluster that this process is about to start to everybody else.
+    """Protect the cluster that this process is about to start with a new token.
 
-    Its token is drawn here and lives in the environment of this process and those that it starts; Ray
-    itself would write one to ~/.ray, readable by everybody. What the user has set stays.
+    The token exists only in the environment of this process and its children; Ray itself would write one to
+    ~/.ray, readable by everybody. Any setting of the user takes precedence.
     """
     if not {MODE, TOKEN, TOKEN_PATH} & environment.keys():
         environment.update({MODE: "token", TOKEN: secrets.token_hex(32)})
 
 
 def warn_of_readable_token(environment: Mapping[str, str]) -> str | None:
-    """Return a warning if others on this machine can read the file of the user's token."""
+    """Return a warning if other users of this machine can read the user's token file."""
     path = _token_path(environment)
     try:
         is_readable = bool(path.stat().st_mode & OTHERS)
@@ -70,26 +71,26 @@ def warn_of_readable_token(environment: Mapping[str, str]) -> str | None:
 
 
 def check_access(place: str, environment: Mapping[str, str], insecure: bool) -> Literal["token", "disabled"]:
-    """Look whether the cluster at host:port lets in us, and nobody without a token; return its mode.
+    """Check that the cluster at host:port admits us, and nobody without a token; return its mode.
 
-    Whoever attaches must take the cluster's mode: in another one it refuses the cluster's own calls.
+    A process that attaches must use the cluster's mode; otherwise it refuses the cluster's own calls.
 
     Args:
-        place: Where its head listens.
-        environment: Of this process; says which token is used.
-        insecure: Attach also to a cluster that lets everybody in.
+        place: Address of the cluster's head, host:port.
+        environment: Environment of this process, which selects the token.
+        insecure: Accept a cluster that requires no token.
 
     Raises:
-        InputError: It lets everybody in, and others than this machine can reach it; or it does not let us in;
-            or this machine is none of its nodes.
+        InputError: The cluster requires no token and is reachable from other machines; or it does not admit
+            us; or this machine is not one of its nodes.
 
     """
     answer = ask(place, {**environment, MODE: "disabled"})
     if answer.kind == "yes" and not insecure and _is_open_to_others(place, answer.nodes):
         raise InputError(
-            f"--address {place}: this cluster lets in whoever reaches it, and runs any code for them; start "
-            "it with a token (ray get-auth-token --generate; RAY_AUTH_MODE=token at each ray start), or say "
-            "--insecure if its network is yours alone"
+            f"--address {place}: this cluster requires no token, so anyone who reaches it can run code on "
+            "it; start it with a token (ray get-auth-token --generate; RAY_AUTH_MODE=token at each ray "
+            "start), or pass --insecure if its network is private"
         )
     mode: Literal["token", "disabled"] = "disabled"
     if answer.kind == "needs a token":
@@ -97,23 +98,24 @@ def check_access(place: str, environment: Mapping[str, str], insecure: bool) -> 
         given = _has_token(environment)
         answer = ask(place, {**environment, MODE: "token"}) if given else answer
         if answer.kind != "yes":
-            ours = "the one given here is not its" if given else "none is given here"
+            ours = "the one set here is wrong" if given else "none is set here"
             raise InputError(
-                f"--address {place}: this cluster wants its authentication token, and {ours}; copy its head’s"
-                " ~/.ray/auth_token to ~/.ray/auth_token here (mode 0600), or say with RAY_AUTH_TOKEN_PATH "
-                "where it is"
+                f"--address {place}: this cluster requires its authentication token, and {ours}; copy its "
+                "head's ~/.ray/auth_token to ~/.ray/auth_token here (mode 0600), or set RAY_AUTH_TOKEN_PATH "
+                "to its path"
             )
     if answer.nodes and not any(map(_is_of_this_machine, answer.nodes)):
         raise InputError(
-            f"--address {place}: this machine is none of the cluster's nodes ({', '.join(answer.nodes[:3])}"
-            f"{', …' if len(answer.nodes) > 3 else ''}), and a run is launched on one, best on its head: "
+            f"--address {place}: this machine is not one of the cluster's nodes "
+            f"({', '.join(answer.nodes[:3])}"
+            f"{', …' if len(answer.nodes) > 3 else ''}); launch the run on a node, preferably on its head: "
             "ray exec cluster.yaml 'lightsweep run SWEEP --address auto'"
         )
     return mode
 
 
 def ask(place: str, environment: Mapping[str, str]) -> Answer:
-    """Ask the head at host:port for its nodes, with the token of this environment if its mode is token."""
+    """Query the head at host:port for its nodes, using the environment's token if its mode is token."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", _ASK, place],
@@ -127,7 +129,7 @@ def ask(place: str, environment: Mapping[str, str]) -> Answer:
 
 
 def _is_of_this_machine(address: str) -> bool:
-    """Whether an IP address is one of this machine's own: only those can be listened on."""
+    """Return whether an IP address is this machine's own: only on those can a socket listen."""
     try:
         with socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET):
             return True
@@ -145,9 +147,9 @@ def _token_path(environment: Mapping[str, str]) -> Path:
 
 
 def _is_open_to_others(place: str, nodes: Sequence[str]) -> bool:
-    """Whether others than this machine can reach a cluster, by whatever name it is reached here.
+    """Return whether other machines can reach a cluster, whatever name is used for it here.
 
-    They can if a node of it has an address other than this machine's loopback, or its head listens at one.
+    They can if any node's address, or an address at which the head listens, is not a loopback address.
     """
     port = int(place.rpartition(":")[2])
     heard_at = [

@@ -1,4 +1,4 @@
-"""Attaching to a Ray cluster, or starting one on this machine, and waiting until it has room for a trial."""
+"""Attach to a Ray cluster or start one on this machine, and wait until it has room for a trial."""
 
 import logging
 import math
@@ -36,26 +36,26 @@ WAITING_SAYS_SECONDS = 30.0
 
 @contextmanager
 def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[Watch]:
-    """Attach to a Ray cluster, or start one on this machine that nobody else can use; yield its watch.
+    """Attach to a Ray cluster, or start a private one on this machine; yield its watch.
 
     Args:
-        address: Of a cluster; None starts one.
-        scratch: Folder for temporary files, made if it is not there; a cluster of our own has its there.
-        insecure: Attach also to a cluster that lets in everybody who can reach it.
+        address: Address of a cluster; None starts one.
+        scratch: Folder for temporary files, also those of our own cluster; created if missing.
+        insecure: Accept a cluster that requires no token.
 
     Raises:
-        InputError: There is no cluster at the address, or none that may be used.
-        LostError: The cluster was gone before the body had ended.
+        InputError: There is no cluster at the address, or it may not be used.
+        LostError: The cluster was lost before the body ended.
 
     """
     apply_settings()
     scratch.mkdir(exist_ok=True)
-    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong reaches the user as records
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # failures reach the user as records
     try:
         with warnings.catch_warnings(action="ignore"):
             if address is None:
                 use_own_token(os.environ)
-                Config.initialize("")  # Ray read its mode when it was imported
+                Config.initialize("")  # Ray had read its mode on import
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -73,7 +73,7 @@ def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[Watc
                 )
     except InputError:
         raise
-    except Exception as error:  # Ray raises bare ones, too
+    except Exception as error:  # Ray also raises bare exceptions
         ray.shutdown()
         name = f"--address {address}: no Ray cluster answers there" if address else "Ray does not start here"
         raise InputError(f"{name} ({type(error).__name__}: {one_line(error, 200)})") from None
@@ -87,21 +87,21 @@ def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[Watc
         end_descendants()
         raise watch.error() from None
     finally:
-        with _unstoppable():  # half shut down, Ray's own threads would end this process without a word
-            if watch.gone is None:  # else Ray would wait for it
+        with _unstoppable():  # if interrupted here, Ray's threads would end this process silently
+            if watch.gone is None:  # otherwise Ray would wait for it
                 ray.shutdown()
 
 
 @contextmanager
 def _ended_like_ctrl_c() -> Iterator[None]:
-    """Take SIGTERM for Ctrl-C; Ray's own handler ends the process with a stack trace."""
+    """Handle SIGTERM like Ctrl-C; Ray's own handler ends the process with a stack trace."""
     with _handled({signal.SIGTERM: signal.default_int_handler}):
         yield
 
 
 @contextmanager
 def _handled(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
-    """Set handlers of signals for a while; only in the main thread, to which alone Python gives signals."""
+    """Set signal handlers temporarily; a no-op outside the main thread, which alone receives signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -115,12 +115,12 @@ def _handled(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
 
 @contextmanager
 def _silent_core(log: Path) -> Iterator[None]:
-    """Have what Ray's core in this process writes to standard error go to a file; Python's own stays."""
+    """Redirect what Ray's core writes to standard error to a file; keep Python's own output."""
     before, real = sys.stderr, os.dup(2)
     sys.stderr.flush()
     with log.open("wb") as file, os.fdopen(real, "w", closefd=False) as terminal:
         os.dup2(file.fileno(), 2)
-        if _is_standard_error(before):  # in a notebook it is something else
+        if _is_standard_error(before):  # not so in a notebook
             sys.stderr = terminal
         try:
             yield
@@ -139,19 +139,19 @@ def _is_standard_error(stream: object) -> bool:
 
 
 class _Job(JobConfig):
-    """Has workers import what this process has imported, and nothing of the folder that it was called in."""
+    """Makes workers import the same lightsweep as this process, and nothing from the current folder."""
 
     def __init__(self) -> None:
         paths = [] if PACKAGE_FOLDER.name in ("site-packages", "dist-packages") else [str(PACKAGE_FOLDER)]
         super().__init__(_py_driver_sys_path=paths)
 
     def _runtime_env_has_working_dir(self) -> bool:
-        """Say so, for then Ray adds neither the current folder nor the script's to the workers' path."""
+        """Return True, so that Ray adds neither the current nor the script's folder to the workers' path."""
         return True
 
 
 def _listeners() -> dict[str, tuple[str, int]]:
-    """Return what must answer as long as a run is attached: the cluster's head, and this node's raylet."""
+    """Return the addresses that must respond while a run is attached: the head and this node's raylet."""
     context = ray.get_runtime_context()
     head = urlsplit(f"//{context.gcs_address}")
     here = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
@@ -162,19 +162,19 @@ def _listeners() -> dict[str, tuple[str, int]]:
 
 
 def rooms() -> list[Room]:
-    """Return what each living node of the attached cluster has."""
+    """Return the CPUs and GPUs of each live node of the attached cluster."""
     found = (node["Resources"] for node in ray.nodes() if node["Alive"])
     return [Room(has.get("CPU", 0), has.get("GPU", 0)) for has in found]
 
 
 def wait_for_room(resources: Resources, say: Callable[[str], None]) -> None:
-    """Wait until a node of the attached cluster has what a trial takes.
+    """Wait until a node of the attached cluster has the resources of one trial.
 
-    An autoscaler is asked for such a node. Ctrl-C ends the waiting.
+    Requests such a node from the autoscaler. Ctrl-C ends the wait.
 
     Args:
-        resources: What one trial takes; of a GPU only where they say that it must be one.
-        say: Hears now and then what is waited for.
+        resources: Resources of one trial; a GPU counts only if the device must be one.
+        say: Called now and then with a line that says what is missing.
 
     """
     gpu = {"GPU": first_share(resources)} if resources.device == "gpu" else {}
@@ -187,31 +187,32 @@ def wait_for_room(resources: Resources, say: Callable[[str], None]) -> None:
             said = time.monotonic()
             say(
                 f"waiting for a node with {_in_words(takes)}, which one trial takes; the cluster has "
-                f"{_in_words(ray.cluster_resources())} (its autoscaler, if any, has been asked)"
+                f"{_in_words(ray.cluster_resources())} (requested from its autoscaler, if any)"
             )
         time.sleep(1)
     if said > -math.inf:
-        request_resources(bundles=[])  # what is asked for by trials' own demand need not be held
+        request_resources(bundles=[])  # from here on, the trials' own demand keeps the node
 
 
 def _in_words(amounts: dict[str, float]) -> str:
-    """Write amounts of processors and GPUs, ``"2 CPU and 0.25 GPU"``, or that there are none."""
+    """Return amounts of CPUs and GPUs in words, such as "2 CPU and 0.25 GPU"."""
     known = [f"{amounts[name]:g} {name}" for name in ("CPU", "GPU") if amounts.get(name)]
     return " and ".join(known) or "no CPU and no GPU"
 
 
 def _find(address: str) -> str:
-    """Return where the head of a cluster listens, host:port.
+    """Return the address of a cluster's head, host:port.
 
     Raises:
-        InputError: It is the address of a Ray client server.
-        OSError: Nobody answers there, which Ray itself would try for minutes; or none is running here.
+        InputError: The address is that of a Ray client server.
+        OSError: Nothing listens there (Ray itself would retry for minutes), or no cluster runs here.
 
     """
     if address.startswith("ray://"):
         raise InputError(
-            f"--address {address}: over Ray's client protocol the stage store would not be beside this "
-            "command; run it on the head: ray exec cluster.yaml 'lightsweep run SWEEP --address auto'"
+            f"--address {address}: Ray's client protocol is not supported, since the stage store must be "
+            "beside this command; run it on the head: ray exec cluster.yaml 'lightsweep run SWEEP --address "
+            "auto'"
         )
     place = str(canonicalize_bootstrap_address_or_die(address))
     parts = urlsplit(f"//{place}")
@@ -222,6 +223,6 @@ def _find(address: str) -> str:
 
 @contextmanager
 def _unstoppable() -> Iterator[None]:
-    """Pass over Ctrl-C and SIGTERM."""
+    """Ignore Ctrl-C and SIGTERM."""
     with _handled({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
         yield

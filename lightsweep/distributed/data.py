@@ -1,4 +1,4 @@
-"""Data sets on their way to the workers: read on the node where their files are, else sent to it once."""
+"""Delivery of data sets to workers: read on each node that has their files, otherwise sent to it once."""
 
 import asyncio
 import os
@@ -18,25 +18,25 @@ from lightsweep.sweepfile.dataset import DatasetSpec
 DATA_DIR = "LIGHTSWEEP_DATA"
 
 Sent = Mapping[DatasetSpec, tuple[str, Any]]
-"""Of data sets in the launching node's object store: their fingerprints and references."""
+"""Fingerprint of each data set, and its reference in the launching node's object store, by spec."""
 
 
 def send(datasets: Mapping[DatasetSpec, Dataset]) -> Sent:
-    """Put data sets into the object store, from which each node fetches one at most once."""
+    """Put data sets into the object store, from which each node fetches each one at most once."""
     return {spec: (dataset.fingerprint, ray.put(dataset)) for spec, dataset in datasets.items()}
 
 
 class NodesData:
-    """Has other nodes read data sets, each once; part of an actor on the launching node.
+    """Makes other nodes read data sets, each once; part of an actor on the launching node.
 
-    A node's workers share what was read, in the node's part of the object store, without copying it.
+    A node's workers share a data set without copying it, through the node's object store.
     """
 
     def __init__(self, data_dir: str) -> None:
-        """Begin with nothing read.
+        """Start with no data set read.
 
         Args:
-            data_dir: Folder to look in on nodes whose environment names none with $LIGHTSWEEP_DATA.
+            data_dir: Folder of the data sets on nodes that do not set $LIGHTSWEEP_DATA.
 
         """
         self._data_dir = data_dir
@@ -44,9 +44,9 @@ class NodesData:
         self._reads: dict[tuple[str, DatasetSpec], asyncio.Future[Any]] = {}
 
     async def read(self, node: str, spec: DatasetSpec, fingerprint: str) -> list[Any]:
-        """Return a reference to a data set as a node read it, or nothing where it has no such files."""
+        """Return a reference to a data set as read by a node, or an empty list if it lacks the files."""
         if node == self._here or spec.name == "digits":
-            return []  # it was read here when it was sent; digits are smaller than a process that reads them
+            return []  # read here before it was sent; sending digits is cheaper than a process to read them
         if (node, spec) not in self._reads:
             there = NodeAffinitySchedulingStrategy(node, soft=False)
             task: Any = _read.options(scheduling_strategy=there)
@@ -57,7 +57,7 @@ class NodesData:
 
 
 async def _found(is_there: Any, dataset: Any) -> Any:
-    """Return the reference to what was read, if it was; what it refers to stays where it is."""
+    """Return the reference if the data set was read, without fetching it; otherwise None."""
     try:
         return dataset if await is_there else None
     except RayError:
@@ -66,7 +66,7 @@ async def _found(is_there: Any, dataset: Any) -> Any:
 
 @ray.remote(num_cpus=0, max_retries=0, num_returns=2)
 def _read(spec: DatasetSpec, fingerprint: str, data_dir: str) -> tuple[bool, Dataset | None]:
-    """Read a data set on this node; return whether it is there, and the same, and it."""
+    """Read a data set on this node; return whether its fingerprint matches, and the data set if so."""
     try:
         dataset = load(spec, Path(os.environ.get(DATA_DIR, data_dir)), download=False)
     except (InputError, OSError):

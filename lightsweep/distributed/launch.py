@@ -1,7 +1,7 @@
-"""Running trials in parallel on Ray Tune.
+"""Run trials in parallel with Ray Tune.
 
-Stage results travel by value, through the broker, an actor beside the launching process, so that workers
-need no shared file system, nor any of their own.
+Stage results travel by value through the broker, an actor on the launching node, so workers need neither a
+shared nor a local file system.
 """
 
 import json
@@ -34,7 +34,7 @@ from lightsweep.training.outcome import Outcome, failed
 from lightsweep.trials.sources import worker_code
 from lightsweep.trials.trial import Trial
 
-MOST_WAITING = 1_000_000  # calls
+MOST_WAITING = 1_000_000  # concurrent calls to the broker
 
 
 def run_trials(
@@ -47,17 +47,17 @@ def run_trials(
     rungs: Sequence[int] = (),
     goes_on: GoesOn | None = None,
 ) -> None:
-    """Run trials in parallel on the attached cluster (see `cluster.Cluster.run_trials`).
+    """Run trials in parallel on the attached cluster; see `runs.cluster.Cluster.run_trials`.
 
     Args:
-        job: What is the same for all trials.
-        scratch: Folder on this machine for files of which none is needed afterwards.
-        watch: Of the cluster.
-        source: What to train.
-        placement: Where.
-        listener: Hears of the trials.
-        rungs: Numbers of epochs after which a trial asks whether it goes on.
-        goes_on: Answers.
+        job: Settings and data shared by all trials.
+        scratch: Folder on this machine for temporary files.
+        watch: Watch of the cluster.
+        source: Returns the trials to train.
+        placement: Assigns each trial a share of a GPU, or a processor.
+        listener: Callbacks for the trials' events.
+        rungs: Numbers of epochs after which `goes_on` is called.
+        goes_on: Decides at a rung whether a trial continues.
 
     """
     refuse_other_code()
@@ -87,7 +87,7 @@ def run_trials(
                 verbose=0,
                 callbacks=[reporter],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                # of workers: trials' own are outcomes
+                # for lost workers only: a trial's own failure is an outcome
                 failure_config=tune.FailureConfig(max_failures=job.resources.retries),
             ),
         )
@@ -97,15 +97,15 @@ def run_trials(
             if reporter.fault is None:
                 watch.check()
                 raise
-        if reporter.fault:  # also where Tune took it for a lost worker of the last trial
+        if reporter.fault:  # even if Tune treated it as a lost worker of the last trial
             raise reporter.fault from None
 
 
 class _Searcher(Searcher):
     """Hands out trials when there is room for one more.
 
-    Tune's own grid search copies the whole list for every trial, and its OptunaSearch tells a stopped trial's
-    accuracy as a final one.
+    Tune's own grid search copies the whole list for every trial, and its OptunaSearch reports a stopped
+    trial's accuracy as final.
     """
 
     def __init__(self, source: TrialSource, placement: Placement, reporter: "_Reporter") -> None:
@@ -113,10 +113,10 @@ class _Searcher(Searcher):
         self.source, self.placement, self.reporter = source, placement, reporter
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune writes it down, for a restore that we do not use
+        return {}  # Tune saves it for a restore that we do not use
 
     def suggest(self, trial_id: str) -> Any:
-        if self.reporter.fault:  # which Tune may have taken for a lost worker
+        if self.reporter.fault:  # Tune may have treated it as a lost worker
             raise self.reporter.fault
         if self.placement.is_full():
             return None
@@ -146,7 +146,7 @@ class _Searcher(Searcher):
 
 @dataclass(frozen=True)
 class _Handed:
-    """A trial as a value of Tune's configuration, of which it makes names, copies and a file of pickles."""
+    """A trial as a value of Tune's configuration, which Tune prints, copies and pickles."""
 
     trial: Trial
 
@@ -160,7 +160,7 @@ class _Handed:
         trial = self.trial
         plain = trial.dataset.model_dump(mode="json"), trial.spec.model_dump(mode="json")
         rest = trial.seed, trial.fold, trial.folds, trial.changes
-        return _hand, (json.dumps([trial.arm, *plain, *rest]),)  # a tenth of what the specs' pickles take
+        return _hand, (json.dumps([trial.arm, *plain, *rest]),)  # a tenth of the size of pickled specs
 
 
 def _hand(text: str) -> _Handed:
@@ -169,7 +169,7 @@ def _hand(text: str) -> _Handed:
 
 
 class _Scheduler(FIFOScheduler):
-    """Stops trials that do not go on from a rung."""
+    """Stops trials that do not continue after a rung."""
 
     def __init__(self, goes_on: GoesOn | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -187,7 +187,7 @@ class _Scheduler(FIFOScheduler):
 
 
 class _Home(Broker, NodesData):
-    """What workers ask of the launching node: stage results, and to have data sets read."""
+    """Actor on the launching node that serves stage results and lets nodes read data sets."""
 
     def __init__(self, folder: str, fresh: bool, memory: Path, data_dir: str) -> None:
         Broker.__init__(self, folder, fresh, memory)
@@ -195,10 +195,10 @@ class _Home(Broker, NodesData):
 
 
 def start_broker(store_folder: Path, fresh: bool, data_dir: Path, scratch: Path) -> Any:
-    """Start the stage store's actor beside this process, which is attached to a cluster.
+    """Start the stage store's actor on this node; a cluster must be attached.
 
-    Every trial that waits for another's stage holds a call open; past Ray's own limit of 1,000 the result
-    that they wait for would stand in the queue behind them.
+    Every trial that waits for another's stage holds a call open. Beyond Ray's default limit of 1,000 calls,
+    the awaited result would be queued behind them.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options = ray.remote(num_cpus=0)(_Home).options(
@@ -209,14 +209,14 @@ def start_broker(store_folder: Path, fresh: bool, data_dir: Path, scratch: Path)
 
 
 class _Reporter(Callback):
-    """Hands what Tune learns of trials to the launching process's own functions."""
+    """Passes Tune's events of trials to the listener in the launching process."""
 
     def __init__(self, broker: Any, listener: Listener, placement: Placement, watch: Watch) -> None:
         self.broker, self.listener, self.placement, self.watch = broker, listener, placement, watch
         self.again: deque[Trial] = deque()
-        """Trials that ran out of a GPU's memory, and are tried on more of it."""
+        """Trials that ran out of GPU memory and are retried with a larger share."""
         self.fault: Exception | None = None
-        """Why nothing more can be kept; raising it ends Tune's loop, which wraps it up."""
+        """Error that ends the run; raising it ends Tune's loop, which wraps it in its own error."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -240,7 +240,7 @@ class _Reporter(Callback):
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         last = trial.last_result
-        if "outcome" not in last:  # the scheduler stopped it, or it ran out of memory
+        if "outcome" not in last:  # stopped by the scheduler, or out of memory
             self._drop_claims(trial)
         if "out_of_memory" in last:
             self._try_on_more(trial, last["out_of_memory"])
@@ -252,13 +252,13 @@ class _Reporter(Callback):
         self._end(trial, Outcome(**json.loads(last.get("outcome") or last["at_rung"])))
 
     def _try_on_more(self, trial: Any, error: str) -> None:
-        """Have a trial that ran out of a GPU's memory tried again on more of it, if there is more."""
+        """Retry a trial that ran out of GPU memory with a larger share, or fail it if there is none."""
         ours = self._of(trial)
         share = self.placement.grow(ours)
         if share is None:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             gpus = trial.config["gpus"]
-            reason = f"{gpus:g} of a GPU's memory is too little for it ({error.splitlines()[0]})"
+            reason = f"it needs more than {gpus:g} of a GPU's memory ({error.splitlines()[0]})"
             self._end(trial, failed(reason, "error", now, 0.0, self._host(trial), "cuda"))
             return
         self.placement.end(ours)
@@ -267,7 +267,7 @@ class _Reporter(Callback):
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         try:
-            self.watch.check()  # else each trial would fail for Ray's end
+            self.watch.check()  # otherwise every trial would fail because Ray is gone
         except LostError as error:
             self.fault = error
             raise
@@ -278,18 +278,18 @@ class _Reporter(Callback):
         place = f" on {host}" if host else ""
         times = f" {trial.num_failures} times" if trial.num_failures > 1 else ""
         reason = f"its worker{place} was lost{times}: "
-        reason += next((line for line in reversed(lines) if line.strip()), "no reason is known")
+        reason += next((line for line in reversed(lines) if line.strip()), "reason unknown")
         self._end(trial, failed(reason, "lost", now, 0.0, host, ""))
 
     def _host(self, trial: Any) -> str:
-        """Return the name of the node that a trial was last heard of from; empty if it never was."""
+        """Return the host of the trial's last report, or "" before the first one."""
         return str((trial.last_result or {}).get("hostname") or "")
 
     def _end(self, trial: Any, outcome: Outcome) -> None:
         self.placement.end(self._of(trial))
         try:
             self.listener.on_end(self._of(trial), outcome)
-        except Exception as error:  # to Tune it would look like a trial that failed
+        except Exception as error:  # Tune would treat it as a failed trial
             self.fault = error
             raise
 

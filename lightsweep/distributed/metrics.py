@@ -1,4 +1,4 @@
-"""A sweep's course where Ray's own metrics go: each node's Prometheus endpoint, and so the dashboard."""
+"""A sweep's progress in Ray's metrics: on each node's Prometheus endpoint, and so in the dashboard."""
 
 from ray.util.metrics import Gauge
 
@@ -6,20 +6,20 @@ from lightsweep.runs.counts import Counts
 
 
 class SweepMetrics:
-    """Gauges of one run; Ray adds `ray_` to their names."""
+    """Gauges of one run; Ray prefixes their names with `ray_`."""
 
     def __init__(self, run: str) -> None:
-        """Make the gauges; a Ray cluster is attached."""
+        """Create the gauges; a Ray cluster must be attached."""
         self._run = run
         self._shown: object = None
-        self._trials = Gauge("lightsweep_trials", "Trials of a run by what became of them", ("run", "state"))
+        self._trials = Gauge("lightsweep_trials", "Trials of a run by state", ("run", "state"))
         self._stages = Gauge("lightsweep_stages", "Stages and assessments of a run", ("run", "origin"))
         self._waited = Gauge(
-            "lightsweep_waited_seconds", "What a run's workers waited for one another's stages", ("run",)
+            "lightsweep_waited_seconds", "Time that workers spent waiting for one another's stages", ("run",)
         )
 
     def show(self, counts: Counts) -> None:
-        """Set the gauges, unless they have these values already: most reports of trials change none."""
+        """Set the gauges, unless nothing changed, as in most of the trials' reports."""
         trials, made, reused = counts.states, counts.made, counts.reused
         now = trials, made, reused, counts.waited_seconds
         if now == self._shown:

@@ -1,4 +1,4 @@
-"""Ray as what trains a run's trials. Ray takes a second to import, so it is imported when it is needed."""
+"""Training of a run's trials on Ray, which takes a second to import and is imported only when needed."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 class OnRay:
-    """A Ray cluster: one of this machine alone, or one that is there; see `cluster.Cluster`."""
+    """A Ray cluster, started on this machine or already running; implements `runs.cluster.Cluster`."""
 
     name = "Ray"
 
     def __init__(self, address: str | None = None, insecure: bool = False) -> None:
-        """Name a cluster.
+        """Describe a cluster without attaching to it.
 
         Args:
-            address: Of a Ray cluster; None starts one on this machine.
+            address: Address of a Ray cluster, or auto; None starts one on this machine.
             insecure: Connect even if the cluster requires no authentication token.
 
         """
@@ -37,7 +37,7 @@ class OnRay:
 
     @contextmanager
     def attached(self, resources: Resources, say: Callable[[str], None]) -> Iterator[None]:
-        """Start the cluster or attach to it (see `cluster.Cluster.attached`)."""
+        """Start the cluster or attach to it; see `runs.cluster.Cluster.attached`."""
         apply_settings()
         from lightsweep.distributed import access, attach
         from lightsweep.distributed.session import temporary_folder
@@ -46,20 +46,20 @@ class OnRay:
             temporary_folder() as self._scratch,
             attach.cluster(self.address, self._scratch, self.insecure) as self._watch,
         ):
-            if self.address is not None:  # a cluster may grow, this machine does not
+            if self.address is not None:  # only such a cluster may grow
                 if warning := access.warn_of_readable_token(os.environ):
                     say(f"warning: {warning}")
                 attach.wait_for_room(resources, say)
             yield
 
     def rooms(self) -> list[Room]:
-        """Return what each living node of the attached cluster has."""
+        """Return the CPUs and GPUs of each live node of the attached cluster."""
         from lightsweep.distributed import attach
 
         return attach.rooms()
 
     def show(self, run: str, counts: Counts) -> None:
-        """Set Ray's own metrics."""
+        """Publish a run's progress in Ray's metrics."""
         from lightsweep.distributed.metrics import SweepMetrics
 
         if self._metrics is None:
@@ -75,9 +75,9 @@ class OnRay:
         rungs: Sequence[int] = (),
         goes_on: GoesOn | None = None,
     ) -> None:
-        """Run trials in parallel with Ray Tune."""
+        """Run trials in parallel with Ray Tune; see `runs.cluster.Cluster.run_trials`."""
         from lightsweep.distributed.launch import run_trials
 
-        assert self._scratch is not None  # it is attached
+        assert self._scratch is not None  # the cluster is attached
         assert self._watch is not None
         run_trials(job, self._scratch, self._watch, source, placement, listener, rungs, goes_on)

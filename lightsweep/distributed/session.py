@@ -1,7 +1,7 @@
-"""Where a Ray that a run uses keeps what nobody needs afterwards, and who removes it.
+"""Temporary folder of a run's Ray session, and its removal.
 
-Each launching process has a folder of its own below one that belongs to its user alone, locked while it
-lives. Whoever comes next removes the folders that nobody has locked: no note of any other place is read.
+Each launching process has its own folder, locked while the process lives, below a folder that only its user
+can write to. The next process removes all unlocked folders there, so no recorded path has to be trusted.
 """
 
 import os
@@ -17,15 +17,15 @@ from lightsweep.system.locks import posix_locks
 
 LOCK = ".lock"
 _SOCKET = "/session_2026-11-27_08-00-00_123456_1234567/sockets/plasma_store"
-_MOST = 107  # bytes of a socket's path, man 7 unix
+_MOST = 107  # maximum length of a socket's path in bytes, man 7 unix
 
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Yield a folder of this process's own, and remove it at the end; first those of processes that are gone.
+    """Yield a temporary folder for this process, removed at the end; first remove those of dead processes.
 
     Raises:
-        InputError: It cannot be made, or its path is too long for the sockets that Ray has in it.
+        InputError: The folder cannot be created, or its path is too long for Ray's sockets.
 
     """
     root = _root()
@@ -33,8 +33,8 @@ def temporary_folder() -> Iterator[Path]:
     surplus = len(os.fsencode(folder)) + len(_SOCKET) - _MOST
     if surplus > 0:
         raise InputError(
-            f"{root}: is too long by {surplus} characters for the sockets that Ray has in it; set a shorter "
-            "TMPDIR, such as /tmp"
+            f"{root}: is {surplus} characters too long for the paths of Ray's sockets; set a shorter TMPDIR, "
+            "such as /tmp"
         )
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def temporary_folder() -> Iterator[Path]:
     except OSError as error:
         raise InputError(
             f"{root}: Ray's temporary files cannot be written there ({error.strerror}); set TMPDIR to a "
-            "folder that can"
+            "writable folder"
         ) from None
     try:
         yield folder
@@ -59,7 +59,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def remove_left_behind() -> None:
-    """Remove the folders of processes that are gone, where there are any."""
+    """Remove the folders of dead processes, if there are any."""
     root = _root()
     if root.is_dir() and not root.is_symlink():
         with _locked(root):
@@ -71,12 +71,12 @@ def _root() -> Path:
 
 
 def _remove_left_behind(root: Path) -> None:
-    """Remove the folders of processes that were killed, and what their Ray wrote after their end."""
+    """Remove the folders of killed processes, including what their Ray wrote after their end."""
     for name in {path.stem for path in root.iterdir()}:
         mark = root / f"{name}{LOCK}"
         try:
             lock = _lock(mark)
-        except OSError:  # it lives
+        except OSError:  # its process is alive
             continue
         shutil.rmtree(root / name, ignore_errors=True)
         mark.unlink(missing_ok=True)
@@ -84,7 +84,7 @@ def _remove_left_behind(root: Path) -> None:
 
 
 def _lock(path: Path) -> int:
-    """Lock a file, made if it is not there; raise BlockingIOError where another process has it."""
+    """Lock a file, created if missing; raise BlockingIOError if another process holds the lock."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         posix_locks().flock(descriptor, posix_locks().LOCK_EX | posix_locks().LOCK_NB)
@@ -96,7 +96,7 @@ def _lock(path: Path) -> int:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Have a folder alone, after waiting for others, which need it for moments."""
+    """Lock a folder, after waiting for other processes, which hold the lock only briefly."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         posix_locks().flock(descriptor, posix_locks().LOCK_EX)
@@ -106,14 +106,14 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _check_owner(root: Path) -> None:
-    """Refuse a folder that others could have made, in a place where everybody may.
+    """Refuse a folder that another user could have created, since its parent may be world-writable.
 
     Raises:
-        InputError: It is a link, another user's, or others may write into it.
+        InputError: It is a link, belongs to another user, or others can write to it.
 
     """
     found = root.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise InputError(
-            f"{root}: is not a folder that only you can write into; remove it, or set another TMPDIR"
+            f"{root}: is not a folder that only you can write to; remove it, or set another TMPDIR"
         )

@@ -1,9 +1,8 @@
-"""Environment variables by which Ray is told how to behave; set when a run begins, not on import."""
+"""Environment variables that configure Ray; set when a run begins, not on import."""
 
 import os
 
-# No phoning home, no result files, no snapshots, no handler of its own, and workers started at once, not one
-# after the other.
+# No usage statistics, no result files, no snapshots, no signal handler of its own; start workers in parallel.
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -15,7 +14,7 @@ _SETTINGS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
 }
-# Else Ray waits five minutes for an answer that is lost while a machine is cut off for less than one.
+# Otherwise, after a network outage of under a minute, Ray waits five minutes for a lost answer.
 _DEFAULTS = {
     "RAY_grpc_client_keepalive_time_ms": "20000",
     "RAY_grpc_client_keepalive_timeout_ms": "20000",
@@ -23,7 +22,7 @@ _DEFAULTS = {
 
 
 def apply_settings() -> None:
-    """Set the variables; before Ray is imported, which reads some of them then."""
+    """Set the variables; call this before importing Ray, which reads some of them on import."""
     os.environ |= _SETTINGS
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)

@@ -1,8 +1,7 @@
-"""Whether the Ray that a run is attached to is still there: nobody else says so in time, nor in one line.
+"""Detection of a lost Ray cluster, sooner than Ray itself and with an error of one line.
 
-Ray itself waits up to a minute for a head that is gone and then ends the process with a stack trace; a dead
-raylet it notices call by call. Here both are asked for every second, as anybody is who listens: by a
-connection.
+Ray waits up to a minute for a lost head and then ends the process with a stack trace; it notices a dead
+raylet only when a call fails. Here, both are probed twice a second by opening a connection.
 """
 
 import ctypes
@@ -21,36 +20,37 @@ from lightsweep.system.supervise import end_descendants, mean
 
 INTERVAL_SECONDS = 0.5
 DYING_SECONDS = 3.0
-"""How long a raylet may take from losing its workers to its own end."""
+"""Longest time between a raylet's loss of its workers and its own end."""
 STUCK_SECONDS = 5.0
+"""Time after which a main thread that does not react to the interrupt counts as stuck."""
 IN_VAIN = 4
-"""Tries in a row that nobody answers before it is gone; a head that restarts has that long."""
+"""Failed probes in a row before a component counts as gone, which leaves a head time to restart."""
 SILENCE_SECONDS = 60.0
-"""How long a connection may take: a machine that is cut off for less comes back."""
+"""Timeout of a connection, so that a shorter network outage is survived."""
 
 
 class Watch:
-    """Asks in a thread of its own whether places are listened at."""
+    """Probes, on its own thread, whether the components of a cluster still accept connections."""
 
     def __init__(self, places: dict[str, tuple[str, int]]) -> None:
-        """Name what is watched.
+        """Set the components to watch.
 
         Args:
-            places: What it is, in words, and where it listens.
+            places: Address (host, port) of each component, by its name in words.
 
         """
         self.places = places
         self.gone: str | None = None
-        """What is gone, in words."""
+        """Name of the component that is gone; None while all respond."""
         self._watched = threading.current_thread()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch while the body runs; if something is gone, it is left at once as with Ctrl-C.
+        """Watch while the body runs; if a component is gone, interrupt the body as Ctrl-C does.
 
-        Where the main thread does not come back from Ray's own code, the process ends here.
+        If the main thread is stuck in Ray's code, the watch ends the process.
         """
         self._watched = threading.current_thread()
         is_main = self._watched is threading.main_thread()
@@ -65,12 +65,12 @@ class Watch:
                 signal.signal(signal.SIGUSR2, before)
 
     def error(self) -> LostError:
-        """Return what a run ends with."""
-        return LostError(f"Ray is gone: {self.gone} does not answer any more")
+        """Return the error with which the run ends."""
+        return LostError(f"Ray is gone: {self.gone} no longer responds")
 
     def _leave(self) -> None:
-        """End the process: its main thread waits in Ray's own code for what does not come."""
-        message = f"{self.error()}; what was recorded stays, and the same command goes on"
+        """End the process, whose main thread is stuck in Ray's code."""
+        message = f"{self.error()}; records are kept; run the same command again to continue"
         print(f"error: {message}", file=sys.stderr, flush=True)
         end_descendants()
         mean(LostError.status)
@@ -89,7 +89,7 @@ class Watch:
                     return
 
     def _interrupt(self) -> None:
-        """Raise KeyboardInterrupt in the watched thread; only the main one gets signals."""
+        """Raise KeyboardInterrupt in the watched thread; only the main thread receives signals."""
         thread = self._watched.ident or 0
         if self._watched is threading.main_thread():
             signal.pthread_kill(thread, signal.SIGUSR2)
@@ -98,10 +98,10 @@ class Watch:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), interrupt)
 
     def check(self) -> None:
-        """Look now, for as long as dying may take.
+        """Probe now, for `DYING_SECONDS`, since a component may be about to end.
 
         Raises:
-            LostError: Something is gone.
+            LostError: A component is gone.
 
         """
         until = time.monotonic() + DYING_SECONDS
@@ -116,7 +116,7 @@ class Watch:
 
 
 def answers(place: tuple[str, int]) -> bool:
-    """Tell whether somebody listens at (host, port)."""
+    """Return whether (host, port) accepts connections."""
     try:
         socket.create_connection(place, timeout=SILENCE_SECONDS).close()
     except OSError:

@@ -1,4 +1,4 @@
-"""What runs in the workers: one trial after the other, through the launching process's stage store."""
+"""Ray worker: trains one trial after another, using the launching process's stage store."""
 
 import json
 import os
@@ -25,11 +25,11 @@ from lightsweep.training.outcome import Outcome
 from lightsweep.trials.sources import worker_code
 from lightsweep.trials.trial import Trial
 
-REPORT_SECONDS = 2.0  # between a worker's words on a trial under way
+REPORT_SECONDS = 2.0  # between a worker's reports on its running trial
 
 
 class Worker(tune.Trainable):
-    """A reused actor that runs one trial after the other, some epochs per step."""
+    """A reused actor that runs one trial after another, some epochs per step."""
 
     def setup(  # type: ignore[override]
         self,
@@ -41,33 +41,33 @@ class Worker(tune.Trainable):
         rungs: frozenset[int],
         code: dict[str, str],
     ) -> None:
-        """Begin with a first trial; Tune calls this once in each worker."""
+        """Start with a first trial; Tune calls this once in each worker."""
         self.sent, self.attempt, self.rungs = sent, attempt, rungs
         self.refusal = refusal(code, worker_code(), platform.node())
         self.datasets: dict[str, Dataset] = {}
-        """By fingerprint."""
+        """Data sets fetched so far, by fingerprint."""
         self.steps: Generator[Outcome, None, Outcome] | None = None
         self.broker, self.checkpoint_seconds = broker, checkpoint_seconds
         make_repeatable()
-        os.chdir("/")  # nothing is read or written where Ray started the worker; that folder may go
+        os.chdir("/")  # the folder where Ray started the worker is not used and may be removed
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Go on to another trial."""
+        """Switch to another trial."""
         trial: Trial = new_config["trial"].trial
         if self.steps is not None:
-            self.steps.close()  # of a trial that was stopped: it gives its claims back
+            self.steps.close()  # a stopped trial returns its claims
         self.epochs = 0
         store = BrokerStore(self._ask, trial.trial_id, self.checkpoint_seconds)
         self.device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
         if self._is_on_gpu():
-            torch.cuda.empty_cache()  # of the trial before, which the GPU's others may want
+            torch.cuda.empty_cache()  # the previous trial's memory, for other processes on the GPU
             torch.cuda.reset_peak_memory_stats()
         self.steps = self.attempt(trial, self._dataset(trial.dataset), store, self.device)
         return True
 
     def _ask(self, call: str, *arguments: Any) -> Any:
-        """Call the broker, and wait for its answer."""
+        """Call the broker and wait for its reply."""
         return ray.get(getattr(self.broker, call).remote(*arguments))
 
     def _dataset(self, spec: DatasetSpec) -> Dataset:
@@ -79,9 +79,9 @@ class Worker(tune.Trainable):
         return self.datasets[fingerprint]
 
     def step(self) -> dict[str, Any]:
-        """Train until there is something to say: how far the trial is, or what became of it.
+        """Train until there is something to report: the trial's progress or its outcome.
 
-        A GPU that failed ends this process, with the exception: another one may be able to use it.
+        The exception of a failed GPU ends this process; a new process may be able to use the GPU.
         """
         if self.refusal is not None:
             return {"fault": self.refusal, "is_write": False}
@@ -106,9 +106,9 @@ class Worker(tune.Trainable):
         return self.device.type == "cuda" and torch.cuda.is_available()
 
     def _gpu_memory(self, outcome: Outcome) -> dict[str, int]:
-        """Return what the trial took of the GPU's memory at most, and what there is.
+        """Return the trial's peak GPU memory and the GPU's total memory, in bytes.
 
-        Nothing of a trial that did not train all its stages there: it says too little.
+        Empty for a trial that did not train all its stages here, since its peak may be too low.
         """
         is_whole = outcome.status == "completed" and all(
             stage["origin"] == "trained" for stage in outcome.stages
@@ -122,12 +122,12 @@ class Worker(tune.Trainable):
 
 
 def refuse_other_code() -> None:
-    """Ask each living node of the attached cluster what its workers would run.
+    """Check that all live nodes of the attached cluster run the same code as this process.
 
-    Nodes that come later are asked by their workers (`refusal`).
+    Nodes that join later are checked by their workers (`refusal`).
 
     Raises:
-        InputError: One has other code than this process, or cannot import its own.
+        InputError: A node has other code than this process, or cannot import its own.
 
     """
     nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -146,7 +146,7 @@ def refuse_other_code() -> None:
 
 
 def _ask(node: str) -> Any:
-    """Have a node say what its workers run, by a function that needs nothing of lightsweep to be sent."""
+    """Start a task that returns what a node's workers run; sending it requires no lightsweep there."""
 
     def describe() -> Any:
         from lightsweep.trials.sources import worker_code
@@ -158,23 +158,25 @@ def _ask(node: str) -> Any:
 
 
 def refusal(wanted: Mapping[str, str], here: Mapping[str, str], host: str) -> str | None:
-    """Say in a line why workers must not train, if what they would run is not what was asked for.
+    """Return why workers must not train, in one line, if their code differs; otherwise None.
 
     Args:
-        wanted: `sources.worker_code` of the launching process, which has made the trials' keys.
-        here: The same of a worker.
-        host: Its node.
+        wanted: `trials.sources.worker_code` of the launching process, which computed the trials' keys.
+        here: `trials.sources.worker_code` of a worker.
+        host: Host name of the worker's node.
 
     """
     for name, value in wanted.items():
         if name == "folder" or here.get(name) == value:
             continue
         what = (
-            "another lightsweep" if name in ("source", "worker") else f"{name} {here.get(name)}, not {value}"
+            "a different lightsweep"
+            if name in ("source", "worker")
+            else f"{name} {here.get(name)}, not {value}"
         )
         place = f" (in {here['folder']}; the launching process on {platform.node()} has {wanted['folder']})"
         return (
-            f"{host}: its workers have {what}{place if name in ('source', 'worker') else ''}, so they would "
-            "train other nets than those that are asked for; install the same versions on all nodes"
+            f"{host}: its workers have {what}{place if name in ('source', 'worker') else ''}, so their "
+            "results would differ; install the same versions on all nodes"
         )
     return None

@@ -1,1 +1,1 @@
-"""From a sweep to its trials: arms, matching of costs, seeds and folds; which stages they share."""
+"""Planning of a sweep's trials: arms, matched costs, seeds and folds, and shared stages."""

@@ -1,4 +1,4 @@
-"""From a sweep to its arms: the cells of a grid, or an ablation's designs as changes to base."""
+"""The arms of a sweep: the cells of a grid, or an ablation's design as changes to base."""
 
 import itertools
 from collections import Counter
@@ -29,37 +29,41 @@ class Arm:
     dataset: DatasetSpec
     spec: ArmSpec
     place: str = ""
-    """Where in the sweep file it comes from, for messages."""
+    """Position of the arm in the sweep file, for messages."""
     changes: dict[str, Any] = field(default_factory=dict)
-    """Keys below base (or of the data set) and their values that make the arm."""
+    """Changes to base that define the arm: values by key below base or dataset."""
     match: str | None = None
-    """What it must cost like base: parameters, macs or compute."""
+    """Cost that must match base's: parameters, macs or compute; None for no match."""
     within: float = WITHIN
-    """How near, as a share of base's cost."""
+    """Tolerance of the match as a fraction of base's cost."""
     levels: dict[str, int] | None = None
-    """Of an ablation's design: for each factor 0 for what base has, else which alternative, from 1; for a
-    component 1 is out. None for arms outside the design."""
+    """Level of each factor of an ablation's design; None for arms outside the design.
+
+    0 is as in base, else it is the number of the alternative, from 1; for a component, 1 means removed.
+    """
     seed_offset: int = 0
-    """What is added to the sweep's seeds: of a placebo, which is base but for them."""
+    """Offset added to the sweep's seeds; used by the placebo, which is base with other seeds."""
 
 
 @dataclass(frozen=True)
 class VariedFactor:
-    """Something that a design changes, with what each of its alternatives changes."""
+    """A factor of an ablation's design, with its alternatives."""
 
     name: str
     alternatives: tuple[tuple[str, dict[str, Any]], ...]
-    """Name and changes of each; of a component there is one, without it."""
+    """Name and changes of each alternative; a component has one, its removal."""
     is_component: bool
+    """Whether the factor is a component, which is removed, instead of a key with other values."""
     place: str
+    """Position of the factor in the sweep file, for messages."""
 
 
 def arms(sweep: Sweep) -> list[Arm]:
-    """Return a sweep's arms, of an ablation base first on each data set; costs are not matched yet.
+    """Return a sweep's arms, without matching costs; an ablation's base comes first on each data set.
 
     Raises:
-        InputError: A key or value is wrong, a value stands twice on an axis, two arms or two of what a design
-            varies share a name.
+        InputError: A key or value is wrong, an axis lists a value twice, or two arms or two factors have the
+            same name.
 
     """
     if sweep.ablation:
@@ -94,11 +98,11 @@ def _ablation_arms(sweep: Sweep, ablation: Ablation) -> list[Arm]:
             spec = apply_changes(own, settings, place, on)
             cost = (changes.get("match"), changes.get("within", WITHIN))
             if name in nested:
-                raise InputError(f"{place}: there is an arm {name} already; name this one anew")
+                raise InputError(f"{place}: there is already an arm {name}; rename this one")
             nested[name] = Arm(name, *spec, f"{place}{on}", settings, *cost, levels)
         if ablation.placebo:
             if PLACEBO in nested:
-                raise InputError(f"ablation.placebo: there is an arm {PLACEBO} already; name that one anew")
+                raise InputError(f"ablation.placebo: there is already an arm {PLACEBO}; rename that one")
             nested[PLACEBO] = replace(
                 nested[BASE],
                 name=PLACEBO,
@@ -111,7 +115,7 @@ def _ablation_arms(sweep: Sweep, ablation: Ablation) -> list[Arm]:
 
 
 def _nests(sweep: Sweep, ablation: Ablation) -> Iterable[tuple[str, Sweep]]:
-    """Yield for each data set what messages add for it (on mnist) and the sweep with its base."""
+    """Yield for each data set a suffix for messages (" on mnist") and the sweep with its own base."""
     if not ablation.datasets:
         yield "", sweep
     for name, changes in (ablation.datasets or {}).items():
@@ -125,7 +129,7 @@ def _nests(sweep: Sweep, ablation: Ablation) -> Iterable[tuple[str, Sweep]]:
 
 
 def factors(ablation: Ablation) -> list[VariedFactor]:
-    """Return what an ablation's design varies, components first."""
+    """Return the factors of an ablation's design, components first."""
     found = [
         VariedFactor(name, ((f"without {name}", changes),), True, f"ablation.components.{name}")
         for name, changes in (ablation.components or {}).items()
@@ -138,13 +142,14 @@ def factors(ablation: Ablation) -> list[VariedFactor]:
         found.append(VariedFactor(short[key], named, False, f"ablation.alternatives.{key}"))
         if short[key] in (ablation.components or {}):
             raise InputError(
-                f"ablation.components.{short[key]}: {key} of the alternatives is called so, too; name it anew"
+                f"ablation.components.{short[key]}: the alternatives of {key} have this name too; "
+                "rename the component"
             )
     return found
 
 
 def _cells(ablation: Ablation) -> Iterable[tuple[str, str, dict[str, Any], dict[str, int] | None]]:
-    """Yield each arm but base as (name, place, changes, levels)."""
+    """Yield each arm except base as (name, place, changes, levels)."""
     varied = factors(ablation)
     for levels in _levels(ablation, varied):
         if not any(levels.values()):
@@ -182,17 +187,17 @@ def _levels(ablation: Ablation, varied: Sequence[VariedFactor]) -> Iterable[dict
 
 
 def path_order(ablation: Ablation) -> tuple[str, ...] | Literal["all"]:
-    """Return a path's components in the order in which they come in, or that it is all orders."""
+    """Return a path's components in the order in which they are added, or "all" for every order."""
     return ablation.order or tuple(ablation.components or ())
 
 
 def apply_changes(
     sweep: Sweep, changes: dict[str, Any], place: str, on: str = ""
 ) -> tuple[DatasetSpec, ArmSpec]:
-    """Return the data set and settings of base with changes.
+    """Return the data set and settings of base with changes applied.
 
     Raises:
-        InputError: A key is none of base's, or a value is wrong; the message begins with the place.
+        InputError: A key does not exist in base, or a value is wrong; the message starts with `place`.
 
     """
     tree = {**sweep.base.model_dump(mode="json"), "dataset": sweep.dataset.model_dump(mode="json")}
@@ -215,7 +220,7 @@ def apply_changes(
 
 
 def _at(place: str, key: str) -> str:
-    """Return the place of a key among the changes at a place, which may be the key's own."""
+    """Return the position of a key in the sweep file, given that of its changes, which may end with it."""
     if place.startswith("arm "):
         return f"{place}: {key}"
     return place if place.endswith(f".{key}") else f"{place}.{key}"
@@ -226,18 +231,18 @@ def _refuse_twice(place: str, values: Sequence[Any]) -> None:
     for value in values:
         text = canonical_json(value)
         if text in seen:
-            raise InputError(f"{place}: {_name_of(value)} stands there twice; drop one")
+            raise InputError(f"{place}: {_name_of(value)} is listed twice; drop one")
         seen.add(text)
 
 
 def _short_keys(keys: Sequence[str]) -> dict[str, str]:
-    """Return the last part of each key, or all of it where two keys end alike."""
+    """Return the last part of each key, or the whole key if another key has the same last part."""
     counts = Counter(key.rpartition(".")[2] for key in keys)
     return {key: key if counts[key.rpartition(".")[2]] > 1 else key.rpartition(".")[2] for key in keys}
 
 
 def value_name(values: Sequence[Any], value: Any) -> str:
-    """Return an axis' value as it stands in an arm's name; a table is called by its place on the axis."""
+    """Return an axis value as used in an arm's name; a table is named by its number on the axis."""
     is_table = isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value)
     return f"#{values.index(value) + 1}" if is_table else _name_of(value)
 

@@ -1,4 +1,4 @@
-"""What a plan's arms are to one another, as plain content for the analysis; what data sets are called."""
+"""The design of a plan as plain content for the analysis, and labels of its data sets."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ from lightsweep.sweepfile.search import Search
 def dataset_labels(
     planned: Plan, fingerprints: Mapping[DatasetSpec, str] | None = None
 ) -> dict[DatasetSpec, str]:
-    """Say what each data set is called: by its name, and where two names agree by path and size as well.
+    """Return a label for each data set: its name, with path and image size if two names are equal.
 
-    Equal fingerprints are one data set, whatever it is called; without them, where the data is not here,
-    what is read from the same place in the same size.
+    Data sets with equal fingerprints get one label, whatever their names. Without fingerprints, when the data
+    is not on this machine, data sets with equal name, path and image size get one label.
     """
     groups: dict[str, list[DatasetSpec]] = {}
     for spec in planned.infos:
@@ -35,11 +35,11 @@ def dataset_labels(
 
 
 def design_tree(planned: Plan, fingerprints: Mapping[DatasetSpec, str] | None = None) -> dict[str, Any]:
-    """Return what the analysis must know of a plan's design, as plain content: `design.json`.
+    """Return the content of `design.json`: what the analysis needs to know about a plan's design.
 
     Args:
         planned: The plan.
-        fingerprints: Of its data sets; without them `datasets` is empty.
+        fingerprints: Fingerprints of its data sets; without them `datasets` is empty.
 
     """
     sweep, ablation = planned.sweep, planned.sweep.ablation
@@ -83,13 +83,15 @@ def design_tree(planned: Plan, fingerprints: Mapping[DatasetSpec, str] | None = 
                 "fingerprint": fingerprint,
                 **spec.model_dump(mode="json", include={"name", "path", "image_size"}),
             }
-            for spec, fingerprint in reversed(list((fingerprints or {}).items()))  # the first gives the label
+            for spec, fingerprint in reversed(
+                list((fingerprints or {}).items())
+            )  # the first one wins a shared label
         },
     }
 
 
 def _search_tree(search: Search, seeds: tuple[int, ...]) -> dict[str, Any]:
-    """Return what the analysis must know of a search."""
+    """Return what the analysis needs to know about a search."""
     kept = {"objectives", "limits", "sampler", "seed", "trials", "budget"}
     return {
         **search.model_dump(mode="json", include=kept),

@@ -1,4 +1,4 @@
-"""Arms of equal cost: filters, a reference net's width, or epochs, until an arm costs what base costs."""
+"""Match an arm's cost to base's by changing its filters, a reference net's width, or its epochs."""
 
 import itertools
 import math
@@ -19,28 +19,29 @@ from lightsweep.sweepfile.reading import describe_validation
 from lightsweep.sweepfile.stages import StagePreset
 from lightsweep.trials.cost import training_macs
 
-FARTHEST = 1.3  # how far the first block's filters may lie from where the arm's own shape has them, a factor
-TRIED = 64  # about so many counts of the first block's filters; below twice as many, each
+FARTHEST = 1.3  # factor by which the first block's filters may differ from the arm's own proportions
+TRIED = 64  # approximate number of first-block filter counts to try; all of them if below twice that
 
-WIDTHS = 64  # widths of a reference net are tried in this part of the published one
+WIDTHS = 64  # a reference net's width is tried in steps of 1/64 of the published one
 WIDEST = 8
 
 
 @dataclass(frozen=True)
 class Task:
-    """What costs depend on beside the settings."""
+    """What costs depend on besides the settings."""
 
     shape: tuple[int, int, int]
-    """Of the images: channels, height, width."""
+    """Shape of the images: channels, height, width."""
     classes: int
+    """Number of classes."""
     images: int
     """Number of training images."""
 
 
 def task_of(dataset: DatasetSpec, info: DatasetInfo, folds: int | None) -> Task:
-    """Return what costs depend on; the number of training images is that of `splits.split`, within one."""
+    """Return the task of a data set; `images` equals the count of `data.splits.split` within 1."""
     left_out = held_out(dataset, info.train_count, info.validation_count, folds)
-    images = max(1, info.train_count - left_out)  # what cannot be split is refused where it is split
+    images = max(1, info.train_count - left_out)  # an impossible split is reported when splitting
     return Task(
         shape=info.shape,
         classes=len(info.classes),
@@ -49,19 +50,19 @@ def task_of(dataset: DatasetSpec, info: DatasetInfo, folds: int | None) -> Task:
 
 
 def matched(arm: Arm, task: Task, base: ArmSpec, base_task: Task) -> ArmSpec:
-    """Return an arm's settings with filters, width or (for compute) epochs such that it costs like base.
+    """Return an arm's settings with filters, width or (for compute) epochs chosen to cost the same as base.
 
-    Of the filter counts tried (`_by_filters`) that are within the tolerance it is those nearest in shape to
-    the arm's own.
+    Of the candidates within the tolerance (`_by_filters`), the one nearest in shape to the arm's own filters
+    is chosen.
 
     Args:
-        arm: With `match` and `within`.
-        task: What the arm is trained on.
-        base: What it must cost like.
-        base_task: What base is trained on.
+        arm: An arm with `match` and `within`.
+        task: Task on which the arm is trained.
+        base: Settings whose cost is matched.
+        base_task: Task on which base is trained.
 
     Raises:
-        InputError: Nothing comes so near; the message says how near it can come.
+        InputError: No candidate is within the tolerance; the message names the nearest one.
 
     """
     is_reference = isinstance(arm.spec.model, ReferenceSpec)
@@ -70,7 +71,7 @@ def matched(arm: Arm, task: Task, base: ArmSpec, base_task: Task) -> ArmSpec:
     target = _measure(str(arm.match), base_task)(base)
     if arm.match == "compute":
         own = measure(arm.spec.model_copy(update={"compression": None}))
-        fixed = measure(arm.spec) - own  # compression's own epochs stay
+        fixed = measure(arm.spec) - own  # the epochs of compression are not scaled
         candidates = list(_by_epochs(arm.spec, max(target - fixed, 0) / own))
     elif is_reference:
         candidates = list(_by_width(arm.spec, target, measure))
@@ -97,7 +98,7 @@ def _measure(what: str, task: Task) -> Callable[[ArmSpec], int]:
 
 
 def _valid(arm: Arm, spec: ArmSpec) -> ArmSpec:
-    """Refuse counts that break a rule of the settings, such as warm-up longer than a stage that shrank."""
+    """Validate matched settings: for instance, warm-up may now be longer than a shortened stage."""
     tree = spec.model_dump(mode="json")
     try:
         return ArmSpec.model_validate(tree)
@@ -108,10 +109,10 @@ def _valid(arm: Arm, spec: ArmSpec) -> ArmSpec:
 def _by_filters(
     spec: ArmSpec, target: int, measure: Callable[[ArmSpec], int]
 ) -> Iterator[tuple[ArmSpec, float]]:
-    """Yield settings with other filters whose cost is just below and above the target, and their distortion.
+    """Yield settings with filters that cost just below and just above the target, and their distortion.
 
-    For each count of the first block's filters those between keep their share, and the last block's are
-    searched by halving: more filters always cost more.
+    For each filter count of the first block, the middle blocks are scaled in proportion, and the last block's
+    count is found by bisection, since more filters always cost more.
     """
     assert isinstance(spec.model, ModelSpec)
     own = spec.model.filters
@@ -135,7 +136,7 @@ def _by_filters(
 def _by_width(
     spec: ArmSpec, target: int, measure: Callable[[ArmSpec], int]
 ) -> Iterator[tuple[ArmSpec, float]]:
-    """Yield settings with the widths, in `WIDTHS`ths, whose cost is just below and above the target."""
+    """Yield settings with the widths, in steps of 1/`WIDTHS`, that cost just below and above the target."""
     assert isinstance(spec.model, ReferenceSpec)
     if not spec.model.depth:
         yield spec, 0.0
@@ -151,7 +152,7 @@ def _by_width(
 
 
 def _highest(fits: Callable[[int], bool]) -> int:
-    """Return the highest whole number that fits, 0 if 1 does not; all below it must fit."""
+    """Return the highest integer that fits, or 0 if 1 does not; `fits` must be monotone."""
     low, high = 0, 1
     while fits(high):
         low, high = high, 2 * high
@@ -162,7 +163,7 @@ def _highest(fits: Callable[[int], bool]) -> int:
 
 
 def _by_epochs(spec: ArmSpec, ratio: float) -> Iterator[tuple[ArmSpec, float]]:
-    """Yield settings whose stages are longer by a ratio, rounded in every way."""
+    """Yield settings with all stages scaled by a ratio, with every combination of rounding."""
     own = _epochs(spec)
     roundings = [
         sorted({max(1, math.floor(count * ratio)), max(1, math.ceil(count * ratio))}) for count in own

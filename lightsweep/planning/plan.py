@@ -1,4 +1,4 @@
-"""From a sweep to its trials: arms × seeds × folds, each checked before anything is trained."""
+"""The trials of a sweep: arms × seeds × folds, all checked before anything is trained."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
@@ -25,23 +25,24 @@ class Plan:
 
     sweep: Sweep
     arms: tuple[Arm, ...]
-    """With matched costs."""
+    """Arms, with costs already matched."""
     trials: tuple[Trial, ...]
     costs: dict[str, Cost]
-    """By trial id."""
+    """Cost of each trial's net, by trial id."""
     infos: dict[DatasetSpec, DatasetInfo]
+    """Description of each data set."""
 
 
 def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
-    """Enumerate a sweep's trials, in an order in which few wait for one another; a search has none yet.
+    """Enumerate a sweep's trials in an order in which few wait for one another; a search has none yet.
 
     Args:
         sweep: The sweep.
-        describe: Gives a data set's shape and classes (`datasets.describe`).
+        describe: Returns a data set's shape and classes (`data.datasets.describe`).
 
     Raises:
-        InputError: A key or value is wrong, filters do not fit the images, a stage freezes what is not
-            there, no filters match a cost, an axis or an arm changes nothing.
+        InputError: A key or value is wrong, filters do not fit the images, a stage names an unknown block,
+            no filters match a cost, or an axis or an arm changes nothing.
 
     """
     planned: list[Arm] = []
@@ -65,7 +66,7 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
             if arm.match:
                 arm = replace(arm, spec=matched(arm, task, base, base_task))
             arm_cost = cost(arm.spec.model, task.shape, task.classes, arm.spec.compression)
-            stage_table(arm.spec)  # says now what does not fit; each trial makes its own when it needs it
+            stage_table(arm.spec)  # only validates; each trial builds its own table on demand
         except InputError as error:
             raise InputError(f"{place or 'base.'}{error}") from None
         members = [
@@ -86,11 +87,11 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
 
 
 def with_trials(planned: Plan, entries: Iterable[Mapping[str, Any]]) -> Plan:
-    """Return a search's plan with the trials that it had before.
+    """Return a search's plan with the trials of an earlier run.
 
     Args:
-        planned: The plan, which of itself has no trials.
-        entries: Of plan.json: arm, seed and changes of each trial.
+        planned: The plan, which has no trials yet.
+        entries: Entries of `plan.json`: arm, seed and changes of each trial.
 
     """
     trials: list[Trial] = []
@@ -104,14 +105,14 @@ def with_trials(planned: Plan, entries: Iterable[Mapping[str, Any]]) -> Plan:
 
 
 def check_splits(planned: Plan, labels: Mapping[DatasetSpec, Integers]) -> None:
-    """Try to divide each data set as its trials do, each fold once; whether it can be is no matter of seeds.
+    """Check that each data set can be split as its trials require; one seed suffices.
 
     Args:
         planned: The plan.
-        labels: int64 [n], the training images' classes of each data set.
+        labels: Classes of each data set's training images, int64 [n].
 
     Raises:
-        InputError: One cannot be divided so.
+        InputError: A data set cannot be split.
 
     """
     folds = planned.sweep.folds
@@ -129,8 +130,8 @@ def _check_split(dataset: DatasetSpec, info: DatasetInfo, place: str, has_folds:
         number = "" if isinstance(dataset.validation, int) else f", {count} images,"
         raise InputError(
             f"{place}dataset.validation = {dataset.validation}{number}: {info.name} has {total} training "
-            f"images of {classes} classes; of each at least one must be held out and one be left: set "
-            f"{classes} to {total - classes}, or a share of that"
+            f"images of {classes} classes; hold out at least one image of each class and leave at "
+            f"least one: {classes} to {total - classes} images, or an equivalent fraction"
         )
     if dataset.train_limit is not None and dataset.train_limit < len(info.classes):
         raise InputError(
@@ -140,9 +141,9 @@ def _check_split(dataset: DatasetSpec, info: DatasetInfo, place: str, has_folds:
 
 
 def _refuse_idle_axes(keys: dict[Trial, tuple[str, ...]]) -> None:
-    """Refuse an axis of the grid whose values all make the same trials, whatever the other axes are.
+    """Raise if all values of a grid axis give the same trials, whatever the values of the other axes.
 
-    Single cells may coincide: they share all their stages, so nothing is trained twice.
+    Single cells may coincide: they share all stages, so nothing is trained twice.
     """
     for axis in next(iter(keys)).changes:
         groups: dict[str, set[str]] = {}
@@ -156,10 +157,10 @@ def _refuse_idle_axes(keys: dict[Trial, tuple[str, ...]]) -> None:
 
 
 def _refuse_idle_arms(planned: Iterable[Arm], keys: dict[Trial, tuple[str, ...]], is_path: bool) -> None:
-    """Refuse an ablation's arm that changes nothing: the same trials as base, or as another arm.
+    """Raise if an ablation's arm changes nothing: if its trials equal base's or another arm's.
 
-    Of a factorial's combinations some may coincide (a factor may act only with another one); what changes
-    one thing alone may not, nor may a step of a path, nor an arm outside the design with any other.
+    Combinations in a factorial may coincide, since a factor may act only together with another one. Arms that
+    change a single factor, steps of a path, and arms outside the design may not.
     """
     ends = {(trial.dataset, trial.arm): chain[-1] for trial, chain in keys.items()}
     seen: dict[str, Arm] = {}
@@ -177,25 +178,25 @@ def _refuse_idle_arms(planned: Iterable[Arm], keys: dict[Trial, tuple[str, ...]]
 
 
 def _placeholder_keys(trial: Trial) -> tuple[str, ...]:
-    """Return stage keys that tell which stages are the same, where the data may not be here.
+    """Return keys that only tell which stages are equal, without needing the data.
 
-    On a GPU every setting counts that counts anywhere.
+    They are keys for a GPU, where every setting that matters anywhere is part of the key.
     """
     images = trial.dataset.model_dump_json(include={"name", "path", "image_size"})
     return stage_keys(trial, images, "cuda")
 
 
 def _apart(keys: dict[Trial, tuple[str, ...]], depth: int = 0) -> list[Trial]:
-    """Order trials so that neighbours have as few stages in common as can be.
+    """Order trials so that neighbours have as few stages in common as possible.
 
-    In the tree of stages each node's branches take turns: trials that run at the same time seldom need
-    the same stage, and a stage that several need is mostly stored when the second of them comes to it.
+    The branches of each node in the tree of stages take turns. So concurrent trials rarely need the same
+    stage, and a shared stage is usually stored by the time a second trial needs it.
     """
     branches: dict[str, dict[Trial, tuple[str, ...]]] = {}
     for trial, chain in keys.items():
         branches.setdefault(chain[depth], {})[trial] = chain
     if len(branches) == 1 and all(len(chain) == depth + 1 for chain in keys.values()):
-        return list(keys)  # the same to the end
+        return list(keys)  # identical chains
     ordered = [_apart(branch, depth + 1) if len(branch) > 1 else list(branch) for branch in branches.values()]
     turns = itertools.zip_longest(*ordered)
     return [trial for turn in turns for trial in turn if trial is not None]
@@ -206,7 +207,7 @@ def plan_keys(
 ) -> dict[str, tuple[str, ...]]:
     """Return the keys of each trial's stages and assessment, by trial id.
 
-    Without fingerprints, where the data is not here, they tell which stages are the same, and no more.
+    Without fingerprints, when the data is not on this machine, the keys only tell which stages are equal.
     """
     return {
         trial.trial_id: stage_keys(trial, fingerprints[trial.dataset], device_type)

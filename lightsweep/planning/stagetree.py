@@ -1,4 +1,4 @@
-"""A plan's stages as trees: what is shared, what is stored, and the epochs that this saves."""
+"""A plan's stages as trees: shared and stored stages, and the epochs that they save."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,38 +10,40 @@ from lightsweep.trials.trial import Trial
 
 @dataclass(frozen=True)
 class StageCount:
-    """What a plan's stages come to."""
+    """Counts of a plan's stages and their epochs."""
 
     total: int
-    """Over all trials."""
+    """Number of stages, summed over all trials."""
     unique: int
+    """Number of different stages."""
     stored: int | None
-    """Of the unique ones, in the store already; None where the data is not here to tell."""
+    """Number of unique stages already in the store; None if unknown because the data is not here."""
     epochs_alone: int
-    """At most, were each trial trained alone."""
+    """Maximum number of epochs if no stages were shared."""
     epochs_unique: int
-    """At most, of the unique stages."""
+    """Maximum number of epochs of the unique stages."""
     epochs_left: int | None
-    """At most, of the unique stages that are not stored."""
+    """Maximum number of epochs of the unique stages not in the store; None if unknown."""
 
 
 @dataclass(frozen=True)
 class StageNode:
-    """A stage in the tree of a plan's stages: for all seeds and folds, which have trees of one shape."""
+    """A stage in the tree of a plan's stages; one node covers all seeds and folds."""
 
     name: str
-    """Of the stage, in the first arm that has it."""
+    """Name of the stage in the first arm that has it."""
     epochs: int
-    """At most."""
+    """Maximum number of epochs of the stage."""
     keys: tuple[str, ...]
-    """One for each data set's seed and fold."""
+    """Stage keys, one for each seed and fold."""
     arms: tuple[str, ...]
-    """Names of the arms that need it."""
+    """Names of the arms that need the stage."""
     children: tuple["StageNode", ...]
+    """Stages that continue from this one."""
 
 
 def stage_tree(planned: Plan, keys: dict[str, tuple[str, ...]]) -> tuple[StageNode, ...]:
-    """Return the plan's stages as trees: each branch is an arm's chain, shared as far as it is the same."""
+    """Return the plan's stages as trees, in which arms share the common start of their chains."""
     members: dict[tuple[DatasetSpec, str], list[Trial]] = {}
     for trial in planned.trials:
         members.setdefault((trial.dataset, trial.arm), []).append(trial)
@@ -69,12 +71,12 @@ def _branches(arms: list[list[Trial]], keys: dict[str, tuple[str, ...]], depth: 
 def count_stages(
     planned: Plan, keys: dict[str, tuple[str, ...]], is_stored: Callable[[str], bool] | None
 ) -> StageCount:
-    """Count a plan's unique, shared and stored stages and the epochs that they save.
+    """Count a plan's total, unique and stored stages, and their epochs.
 
     Args:
         planned: The plan.
-        keys: Of its trials (`plan_keys`).
-        is_stored: Tells whether a stage key is in the store; None where that cannot be told.
+        keys: Stage keys of its trials (`planning.plan.plan_keys`).
+        is_stored: Returns whether a stage key is in the store; None if that is unknown.
 
     """
     total = alone = 0

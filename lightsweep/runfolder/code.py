@@ -1,4 +1,4 @@
-"""The code that a run trains by, kept in its folder."""
+"""Archive, in a run's folder, of the code that trained it."""
 
 import zipfile
 from collections.abc import Mapping
@@ -9,12 +9,13 @@ from lightsweep.system.files import refuse_link, write_whole
 
 
 def keep_sources(folder: Path, sources: Mapping[str, str], fingerprint: str) -> None:
-    """Keep the code that a run trains by: `code/<fingerprint>.zip`, which holds `<module>.py`.
+    """Archive the code that a run trains with, as `code/<fingerprint>.zip` of `<module>.py` files.
 
     Args:
-        folder: Of the run.
-        sources: Texts by the modules' names (`sources.training_sources`).
-        fingerprint: What stages that are trained by it name it as (`sources.source_fingerprint`).
+        folder: The run's folder.
+        sources: Source of each module by name (`trials.sources.training_sources`).
+        fingerprint: Fingerprint of the sources, also recorded with each stage
+            (`trials.sources.source_fingerprint`).
 
     Raises:
         WriteError: The folder cannot be written.

@@ -1,4 +1,4 @@
-"""What a run ran on: commit, versions, hardware."""
+"""The environment of a run: commit, versions, hardware."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from lightsweep.system.machine import cpu_name
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return what a run ran on: time, command, commit, versions, hardware."""
+    """Return the environment of a run: time, command, commit, versions, hardware."""
     import platform
 
     import torch
@@ -43,7 +43,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Return the commit of the lightsweep that runs, with "+dirty" for changes; "" outside a checkout."""
+    """Return the commit of this lightsweep, plus "+dirty" if modified; "" outside a checkout."""
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -52,7 +52,7 @@ def commit() -> str:
 
     try:
         if not git("ls-files", "records.py"):
-            return ""  # installed inside some other project's checkout
+            return ""  # installed inside another project's checkout
         return git("rev-parse", "--short=12", "HEAD") + (
             "+dirty" if git("status", "--porcelain", ".") else ""
         )

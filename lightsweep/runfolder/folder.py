@@ -1,8 +1,8 @@
-"""The folder of one run: what it is, the journal of its records, and the tables made of it.
+"""The folder of one run: its description, the journal of its records, and the tables built from it.
 
-Records are journalled as trials end, a JSON line each, and compacted into `trials.parquet`,
-`stages.parquet` and `epochs.parquet`. A killed run loses nothing that had ended; a cut last line is
-passed over.
+When a trial ends, its record is appended to the journal as a JSON line; the journal is compacted into
+`trials.parquet`, `stages.parquet` and `epochs.parquet`. A killed run loses no trial that had ended; a
+truncated last line is skipped.
 """
 
 import json
@@ -31,7 +31,7 @@ from lightsweep.trials.trial import Trial
 
 
 class RunFolder:
-    """The folder of one run: what it is, by which code it trains, and its records."""
+    """The folder of one run: its description, its code and its records."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,10 +40,10 @@ class RunFolder:
 
     @staticmethod
     def create(out: Path, sweep: Sweep) -> "RunFolder":
-        """Make a run's folder under `out`, or open it again.
+        """Create a run's folder under `out`, or open an existing one.
 
         Raises:
-            InputError: The folder cannot be made.
+            InputError: The folder cannot be created.
 
         """
         run = RunFolder(out / sweep.name)
@@ -55,12 +55,12 @@ class RunFolder:
 
     @contextmanager
     def alone(self, on_wait: Callable[[], None]) -> Iterator[None]:
-        """Keep other processes out of the folder, after waiting for one that is in it.
+        """Lock the folder against other processes, after waiting for one that holds it.
 
-        The lock is the operating system's, on the folder itself: it ends with the process.
+        The lock is an operating system lock on the folder itself, so it ends with the process.
 
         Args:
-            on_wait: Called once if there is one.
+            on_wait: Called once if another process holds the lock.
 
         """
         fcntl = posix_locks()
@@ -78,19 +78,19 @@ class RunFolder:
     def describe(
         self, sweep: Sweep, design: dict[str, Any], trials: Sequence[Trial], keys: dict[str, tuple[str, ...]]
     ) -> None:
-        """Write what the run is: sweep.yaml, design.json, plan.json, environment.json.
+        """Write the run's description: sweep.yaml, design.json, plan.json, environment.json.
 
         Args:
-            sweep: As resolved.
-            design: What its arms are to one another (`plan.design_tree`).
-            trials: Its trials.
-            keys: For each trial id the keys of its stages and its assessment.
+            sweep: The resolved sweep.
+            design: How its arms relate to one another (`planning.design.design_tree`).
+            trials: The planned trials.
+            keys: Keys of each trial's stages and assessment, by trial id.
 
         Raises:
             InputError: The folder cannot be written.
 
         """
-        shutil.rmtree(self.folder / ".tune", ignore_errors=True)  # of older versions; follows no link
+        shutil.rmtree(self.folder / ".tune", ignore_errors=True)  # from older versions; follows no link
         self._remove_drafts()
         self._write(
             {
@@ -102,7 +102,7 @@ class RunFolder:
         )
 
     def write_plan(self, trials: Sequence[Trial], keys: Mapping[str, tuple[str, ...]]) -> None:
-        """Write plan.json, whole (see `describe`).
+        """Rewrite plan.json (see `describe`).
 
         Raises:
             WriteError: The folder cannot be written.
@@ -111,7 +111,7 @@ class RunFolder:
         self._write({PLAN_FILE: plan_text(trials, keys)})
 
     def _write(self, texts: Mapping[str, str]) -> None:
-        """Write files together, the plan among them: what was added to it since is in it."""
+        """Write files together, among them the plan, which includes the trials added to plan.jsonl."""
         try:
             write_together({self.folder / name: partial(_write_text, text) for name, text in texts.items()})
             self.plan.added.unlink(missing_ok=True)
@@ -119,7 +119,7 @@ class RunFolder:
             raise not_writable(self.folder, error) from None
 
     def _remove_drafts(self) -> None:
-        """Remove drafts of processes that were killed while writing, NAME.PID.tmp."""
+        """Remove drafts, NAME.PID.tmp, of processes that were killed while writing."""
         for draft in (*self.folder.glob("*.tmp"), *self.folder.glob("code/*.tmp")):
             process = draft.suffixes[-2][1:] if len(draft.suffixes) > 1 else ""
             if process.isdecimal() and not _is_alive(int(process)):
@@ -127,10 +127,10 @@ class RunFolder:
 
     @staticmethod
     def open(folder: Path) -> "RunFolder":
-        """Open a run that is there.
+        """Open an existing run.
 
         Raises:
-            InputError: It is not a run's folder.
+            InputError: The folder is not a run's folder.
 
         """
         run = RunFolder(folder)
@@ -141,19 +141,19 @@ class RunFolder:
         return run
 
     def sweep(self) -> Sweep:
-        """Return the sweep as it was resolved.
+        """Return the resolved sweep.
 
         Raises:
-            InputError: sweep.yaml is not there, no plain file, or no sweep file of this version.
+            InputError: sweep.yaml is missing, not a regular file, or not a sweep file of this version.
 
         """
         path = self.folder / "sweep.yaml"
-        with suppress(FileNotFoundError):  # said below
+        with suppress(FileNotFoundError):  # reported by load_sweep
             open_plain(path).close()
         return load_sweep(path)
 
     def compact(self) -> dict[str, Record]:
-        """Write the tables from the journal, with the trials of the plan in its order, and return them."""
+        """Write the tables from the journal, planned trials only, in plan order; return their records."""
         journalled = self.journal.records()
         ids = [trial["trial_id"] for trial in self.plan.trials()]
         kept = {trial_id: journalled[trial_id] for trial_id in ids if trial_id in journalled}
@@ -173,6 +173,6 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)  # sends nothing
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):  # another's, or no process number
+    except (PermissionError, OverflowError):  # another user's process, or not a process number
         return True
     return True

@@ -1,6 +1,6 @@
 """The journal of a run: a JSON line for each trial that ended.
 
-A killed run loses nothing that had ended; a cut last line is passed over.
+A killed run loses no trial that had ended; a truncated last line is skipped.
 """
 
 import json
@@ -13,7 +13,7 @@ from lightsweep.system.files import append_line, read_lines
 
 
 def not_writable(folder: Path, error: OSError) -> WriteError:
-    """Return the error for a run's folder that cannot be written."""
+    """Return the error for a run folder that cannot be written."""
     return WriteError(f"{folder}: cannot be written ({error.strerror}); --out says where runs go")
 
 
@@ -27,10 +27,10 @@ class Journal:
     def append(self, new: Record) -> None:
         """Append a record; it is on disk when this returns.
 
-        A line begins with its own line break where a killed run, or a full disk, left the last one cut.
+        If a killed run or a full disk left the last line truncated, a line break is written first.
 
         Raises:
-            WriteError: The journal cannot be written; what was in it stays.
+            WriteError: The journal cannot be written; its previous content is kept.
 
         """
         content = {"trial": new.trial, "stages": new.stages, "epochs": new.epochs}
@@ -40,10 +40,10 @@ class Journal:
             raise not_writable(self.path.parent, error) from None
 
     def records(self) -> dict[str, Record]:
-        """Return the newest record of each trial by its id; lines that are none are passed over and counted.
+        """Return the newest record of each trial by its id; warn of damaged lines, which are skipped.
 
         Raises:
-            UnreadableError: The journal is no plain file.
+            UnreadableError: The journal is not a regular file.
 
         """
         found: dict[str, Record] = {}
@@ -58,5 +58,5 @@ class Journal:
             self._warned = len(damaged)
             lines = f"line {damaged[0]} is" if len(damaged) == 1 else f"{len(damaged):,} lines are"
             first = "" if len(damaged) == 1 else f" (the first is line {damaged[0]})"
-            warnings.warn(f"{self.path}: {lines} not a whole record, passed over{first}", stacklevel=2)
+            warnings.warn(f"{self.path}: {lines} damaged and skipped{first}", stacklevel=2)
         return found

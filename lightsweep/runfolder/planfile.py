@@ -1,4 +1,4 @@
-"""The plan of a run: plan.json, and plan.jsonl with the trials that a search has added since."""
+"""The plan of a run: plan.json, plus plan.jsonl for trials that a search has added since."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,24 +24,24 @@ class PlannedTrial(TypedDict):
     fold: Annotated[int, Field(ge=0, lt=2**31)] | None
     changes: dict[str, Any]
     keys: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
-    """Of its stages and its assessment."""
+    """Keys of the trial's stages and its assessment."""
 
 
 _PLAN = TypeAdapter(list[PlannedTrial])
 _PLANNED = TypeAdapter(PlannedTrial)
-_REWRITE = "run that sweep again, which writes it anew"
+_REWRITE = "run the sweep again to rewrite it"
 
 
 class PlanFile:
-    """Which trials a run has, and the keys of their stages and assessments."""
+    """The trials of a run, and the keys of their stages and assessments."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / PLAN_FILE
         self.added = folder / "plan.jsonl"
-        """Trials that a search added to `plan.json` since that was written, a JSON line each."""
+        """File of trials that a search added since `plan.json` was written, a JSON line each."""
 
     def add(self, trials: Sequence[Trial], keys: Mapping[str, tuple[str, ...]]) -> None:
-        """Add trials, without writing again what is there.
+        """Append trials to plan.jsonl without rewriting plan.json.
 
         Raises:
             WriteError: The folder cannot be written.
@@ -54,17 +54,17 @@ class PlanFile:
             raise not_writable(self.folder, error) from None
 
     def exists(self) -> bool:
-        """Return whether the run was ever begun."""
+        """Return whether the plan was ever written."""
         try:
             return self.path.is_file()
         except OSError:  # not a path at all
             return False
 
     def trials(self) -> list[PlannedTrial]:
-        """Return the trials of the plan, those among them that a search has added.
+        """Return the trials of the plan, including those that a search has added.
 
         Raises:
-            UnreadableError: The plan is not there, no plain file, or not what a run writes.
+            UnreadableError: The plan is missing, not a regular file, or does not match its schema.
 
         """
         path = self.path
@@ -76,11 +76,11 @@ class PlanFile:
             raise UnreadableError(f"{path}: not a run's plan ({first_fault(error)}); {_REWRITE}") from None
         ids = {entry["trial_id"] for entry in plan}
         if len(ids) < len(plan):
-            raise UnreadableError(f"{path}: not a run's plan (a trial stands in it twice); {_REWRITE}")
+            raise UnreadableError(f"{path}: not a run's plan (a trial is listed twice); {_REWRITE}")
         for line in read_lines(self.added):
             try:
                 drawn = _PLANNED.validate_json(line or b"", strict=True)
-            except ValidationError:  # a killed search may have left the last one cut
+            except ValidationError:  # a killed search may have left the last line truncated
                 continue
             if drawn["trial_id"] not in ids:
                 plan.append(drawn)
@@ -89,7 +89,7 @@ class PlanFile:
 
 
 def first_fault(error: ValidationError) -> str:
-    """Return where and why plain content breaks its schema, in a few words."""
+    """Return the location and reason of the first schema error, in a few words."""
     first = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(map(str, first["loc"]))
     return f"{place}: {first['msg']}" if place else first["msg"]
@@ -99,8 +99,8 @@ def plan_text(trials: Sequence[Trial], keys: Mapping[str, tuple[str, ...]]) -> s
     """Return the content of plan.json.
 
     Args:
-        trials: In their order.
-        keys: For each trial id the keys of its stages and its assessment.
+        trials: The trials, in plan order.
+        keys: Keys of each trial's stages and assessment, by trial id.
 
     """
     return json.dumps([_planned(trial, keys) for trial in trials], indent=0)

@@ -1,4 +1,4 @@
-"""What became of a trial: its outcome as a worker says it, and its rows of the three tables."""
+"""Record of a trial: its outcome as reported by a worker, and its rows of the three tables."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping
@@ -40,22 +40,26 @@ EPOCH_COLUMNS = {
 
 @dataclass(frozen=True)
 class SearchPart:
-    """What part a trial has in a search."""
+    """Role of a trial in a search."""
 
     phase: Literal["search", "confirmation"] | None = None
+    """Whether the search drew the trial or it confirms the front; None outside a search."""
     study_number: int | None = None
     """Number of the Optuna trial that drew its configuration."""
     latency_ms: float | None = None
-    """Where it is an objective or has a limit."""
+    """Latency in milliseconds, if it is an objective or has a limit; otherwise None."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One trial's journal line: its row of `trials.parquet`, its rows of the other two tables."""
+    """One trial's journal line: its rows of the three tables."""
 
     trial: dict[str, Any]
+    """Row of `trials.parquet`."""
     stages: list[dict[str, Any]]
+    """Rows of `stages.parquet`."""
     epochs: list[dict[str, Any]]
+    """Rows of `epochs.parquet`."""
 
 
 _NEEDED = {
@@ -67,14 +71,14 @@ _NEEDED = {
         "trial_id", "stage", "stage_index", "epoch", "trial_epoch", "seconds", "val_accuracy", "is_kept",
     },
 }  # fmt: skip
-"""Columns of a journal's rows that no version ever left out."""
+"""Columns that every version has written to the journal."""
 _NEVER_NULL = {"trial_id", "arm", "stage", "status", "dataset", "origin"}
 _OF_COMPLETED = ("val_accuracy", "test_accuracy", "parameters")
 _STATUSES = ["completed", "early_stopped", "failed"]
 
 
 def _row(columns: Mapping[str, str], needed: Collection[str], is_open: bool = False) -> CoreSchema:
-    """Return the schema of a table's row as plain content; an open one has config.* columns, too."""
+    """Return the schema of a table's row; an open one also allows config.* columns."""
     whole = core_schema.int_schema(ge=-(2**63), lt=2**63, strict=True)
     kinds: dict[str, CoreSchema] = {
         "str": core_schema.str_schema(strict=True),
@@ -119,7 +123,7 @@ _RECORD = SchemaValidator(
 
 
 def read_record(line: bytes) -> Record | None:
-    """Return the record of a journal's line; None if it is no whole record."""
+    """Return the record in a journal line, or None if the line is damaged."""
     try:
         found = Record(**_RECORD.validate_json(line))
     except ValidationError:
@@ -127,7 +131,7 @@ def read_record(line: bytes) -> Record | None:
     row = found.trial
     for columns, rows in ((TRIAL_COLUMNS, [row]), (STAGE_COLUMNS, found.stages)):
         for each in rows:
-            for name in columns.keys() - each.keys():  # older than these columns
+            for name in columns.keys() - each.keys():  # written before these columns existed
                 each[name] = None
     is_whole = row["status"] != "completed" or (
         len(found.stages) > 1 and all(row[name] is not None for name in _OF_COMPLETED)
@@ -138,12 +142,12 @@ def read_record(line: bytes) -> Record | None:
 
 @dataclass(frozen=True)
 class DataIdentity:
-    """What tells a run's data sets apart."""
+    """Identity of a data set within a run."""
 
     label: str
-    """What a reader calls it (`plan.dataset_labels`)."""
+    """Name shown to the reader (`planning.design.dataset_labels`)."""
     fingerprint: str
-    """`imagedata.Dataset.fingerprint`."""
+    """Hash of the images and labels (`data.imagedata.Dataset.fingerprint`)."""
 
 
 def record(
@@ -154,7 +158,17 @@ def record(
     data: DataIdentity,
     part: SearchPart | None = None,
 ) -> Record:
-    """Return the record of a trial; of a search's also what part it has in it."""
+    """Return the record of a trial.
+
+    Args:
+        trial: The trial.
+        cost: Costs of its final net.
+        outcome: Its outcome, as reported by the worker.
+        commit: Commit of lightsweep, or "".
+        data: Identity of its data set.
+        part: Its role in a search; None outside a search.
+
+    """
     identity = {"trial_id": trial.trial_id, "arm": trial.arm, "seed": trial.seed, "fold": trial.fold}
     is_completed = outcome.status == "completed"
     trained = [stage for stage in outcome.stages if stage["stage_index"] < len(trial.stages)]
@@ -189,7 +203,7 @@ def record(
 
 
 def outcome_of(found: Record) -> Outcome:
-    """Return the outcome that a record was made of."""
+    """Return the outcome from which a record was made."""
     trial = found.trial
     names = ("val_accuracy", "test_accuracy", "train_accuracy")
     confusion = trial.get("test_confusion")
@@ -204,7 +218,7 @@ def outcome_of(found: Record) -> Outcome:
 
 
 def config_columns(trial: Trial) -> dict[str, Any]:
-    """Return a trial's settings as `config.<key>` columns; lists as JSON text, stages by their name."""
+    """Return a trial's settings as `config.<key>` columns: lists as JSON strings, stages by name."""
     tree = trial.spec.model_dump(mode="json")
     if isinstance(tree["stages"], list):
         tree["stages"] = {stage["name"]: stage for stage in tree["stages"]}

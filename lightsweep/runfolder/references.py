@@ -1,7 +1,7 @@
-"""Which stage results the runs under a folder refer to.
+"""References from runs to stage results.
 
-A run refers to the keys of its plan and of its trials' records: those that were made on another device
-have other keys.
+A run refers to the keys in its plan and in its trials' records; the latter differ for trials that ran on
+another device than planned.
 """
 
 import warnings
@@ -19,31 +19,31 @@ def _warn(text: str) -> None:
 
 
 def refuse(text: str) -> NoReturn:
-    """Refuse to remove anything as long as it is unknown what a run refers to; for `references`.
+    """Refuse to remove anything while a run's references are unknown; an `on_unknown` of `references`.
 
     Raises:
-        InputError: Always.
+        InputError: Always, with the given text.
 
     """
     raise InputError(f"{text} (nothing was removed)")
 
 
 def references(out: Path, on_unknown: Callable[[str], None] = _warn) -> dict[str, list[str]]:
-    """Return for each stage key the names of the runs under a folder that refer to it.
+    """Return the names of the runs that refer to each stage key.
 
     Args:
         out: Folder of run folders.
-        on_unknown: Called with a line for each run of which that cannot be told.
+        on_unknown: Called with a line for each run whose references cannot be read.
 
     """
     found: dict[str, list[str]] = {}
     for folder in sorted(out.iterdir()):
         if not (folder / "plan.json").exists():
-            continue  # no run's folder
+            continue  # not a run's folder
         try:
             keys = _keys(RunFolder(folder))
         except UnreadableError as error:
-            on_unknown(f"{error}; until then what its run refers to is unknown")
+            on_unknown(f"{error}; until then, the stages that this run refers to are unknown")
             continue
         for key in keys:
             found.setdefault(key, []).append(folder.name)

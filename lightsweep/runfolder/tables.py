@@ -1,4 +1,4 @@
-"""The tables of a run, trials.parquet, stages.parquet and epochs.parquet, from its records."""
+"""The tables of a run, built from its records: trials.parquet, stages.parquet and epochs.parquet."""
 
 from collections.abc import Collection
 from functools import partial
@@ -12,10 +12,10 @@ from lightsweep.system.files import write_together
 
 
 def write_tables(folder: Path, records: Collection[Record]) -> None:
-    """Write the tables together, with rows in the order of the records.
+    """Write all tables together, with rows in the order of the records.
 
     Raises:
-        OSError: The folder cannot be written; no table is.
+        OSError: The folder cannot be written; in that case no table is written.
 
     """
     tables = {
@@ -30,7 +30,7 @@ def write_tables(folder: Path, records: Collection[Record]) -> None:
 
 
 def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
-    """Return rows as a table: the given columns with their types, then config.* columns as they come."""
+    """Return rows as a table: the given columns with their types, then any config.* columns."""
     extra = dict.fromkeys(key for row in rows for key in row if key not in columns)
     frame = pd.DataFrame(rows, columns=[*columns, *extra], dtype=object)
     frame = frame.astype(columns)

@@ -1,1 +1,1 @@
-"""The whole job of one run: its folder and journal, its trials on a cluster, progress, trackers."""
+"""Execution of one run: plan, train on a cluster, record, show progress, notify trackers."""

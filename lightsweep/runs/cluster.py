@@ -1,6 +1,6 @@
-"""What a run needs of whatever trains its trials: Ray (`on_ray.OnRay`), or anything that keeps this contract.
+"""Interface between a run and the cluster that trains its trials, implemented by `distributed.on_ray.OnRay`.
 
-Knows nothing of Ray, so that a run's own logic can be driven, and killed, without it.
+This module does not depend on Ray, so tests can drive and kill a run's logic without it.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,68 +19,68 @@ from lightsweep.training.outcome import Outcome
 from lightsweep.trials.trial import Trial
 
 TrialSource = Callable[[], Trial | Literal["wait"] | None]
-"""Gives the next trial to train, "wait" while it depends on trials under way, or None after the last one."""
+"""Returns the next trial to train, "wait" while it depends on running trials, or None after the last one."""
 
 GoesOn = Callable[[Trial, Outcome], bool]
-"""Says of a trial at a rung, with its outcome if it ends there, whether it goes on."""
+"""Returns whether a trial at a rung continues, given its outcome if it were to end there."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """Functions of the launching process that hear of its trials."""
+    """Callbacks in the launching process for events of its trials."""
 
     on_epochs: Callable[[Trial, int], None]
     """Called with 0 when a trial starts, then with the number of epochs that it has completed."""
     on_lost: Callable[[Trial, str], None]
-    """A trial ended without an outcome, for a reason in words, and is tried again."""
+    """Called when a trial ends without an outcome and is retried, with the reason in words."""
     on_end: Callable[[Trial, Outcome], None]
-    """A trial has ended, whatever became of it; an InputError ends the run."""
+    """Called when a trial ends, with any status; an InputError raised by it ends the run."""
     say: Callable[[str], None]
-    """Something else is worth a line."""
+    """Called with any other line to show to the user."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is the same for all trials of a run."""
+    """Settings and data shared by all trials of a run."""
 
     datasets: dict[DatasetSpec, Dataset]
-    """Loaded data sets by their spec."""
+    """Loaded data sets by spec."""
     store_folder: Path
-    """The stage store of the launching process."""
+    """Folder of the stage store, on the launching node."""
     data_dir: Path
-    """Folder in which nodes look for the data sets' files, too, if their environment names none."""
+    """Folder of the data sets, also used on other nodes that do not set $LIGHTSWEEP_DATA."""
     resources: Resources
-    """What one trial takes."""
+    """Resources of one trial."""
     fresh: bool
-    """Train everything anew, whatever is stored."""
+    """Whether to train everything again and ignore stored results."""
     attempt: Attempt
     """Runs one trial in a worker."""
 
 
 class Cluster(Protocol):
-    """What trains trials."""
+    """A cluster that trains trials."""
 
     name: str
-    """In words."""
+    """Name of the cluster, shown to the user."""
 
     def attached(self, resources: Resources, say: Callable[[str], None]) -> AbstractContextManager[None]:
-        """Start it or attach to it, and wait until it has room for a trial.
+        """Start the cluster or attach to it, and wait until it has room for a trial.
 
         Args:
-            resources: What one trial takes.
-            say: Called with a line when something is worth one.
+            resources: Resources of one trial.
+            say: Called with each line to show to the user.
 
         Raises:
-            InputError: It cannot be used.
-            LostError: It was gone before the body had ended.
+            InputError: The cluster cannot be used.
+            LostError: The cluster was lost before the body ended.
 
         """
 
     def rooms(self) -> list[Room]:
-        """Return what each living node has."""
+        """Return the CPUs and GPUs of each live node."""
 
     def show(self, run: str, counts: Counts) -> None:
-        """Show how far a run is among the cluster's metrics."""
+        """Publish a run's progress in the cluster's metrics."""
 
     def run_trials(
         self,
@@ -91,19 +91,19 @@ class Cluster(Protocol):
         rungs: Sequence[int] = (),
         goes_on: GoesOn | None = None,
     ) -> None:
-        """Run trials in the order in which they are given.
+        """Run trials in the order in which the source returns them.
 
         Args:
-            job: What is the same for all of them.
-            source: What to train.
-            placement: Says of each trial whether it goes on a GPU, and on what share of it.
-            listener: Hears of the trials.
-            rungs: Numbers of epochs after which a trial asks whether it goes on.
-            goes_on: Answers.
+            job: Settings and data shared by all trials.
+            source: Returns the trials to train.
+            placement: Assigns each trial a share of a GPU, or a processor.
+            listener: Callbacks for the trials' events.
+            rungs: Numbers of epochs after which `goes_on` is called.
+            goes_on: Decides at a rung whether a trial continues.
 
         Raises:
-            InputError: The store cannot be written, the listener cannot keep an outcome, or the source has
-                nothing to give; trials under way are stopped.
-            KeyboardInterrupt: Ctrl-C; trials under way are stopped.
+            InputError: The store cannot be written, the listener cannot record an outcome, or the source
+                fails; running trials are stopped.
+            KeyboardInterrupt: Ctrl-C; running trials are stopped.
 
         """

@@ -1,4 +1,4 @@
-"""How far a run is, in numbers: the progress display, the trackers and the cluster's metrics look at them."""
+"""Progress counters of a run, read by the progress display, the trackers and the cluster's metrics."""
 
 from collections.abc import Sequence
 
@@ -7,30 +7,30 @@ from lightsweep.trials.trial import Trial
 
 
 class Counts:
-    """Numbers of trials by their state, of stages trained and reused, and of epochs."""
+    """Numbers of trials by state, of stages trained and reused, and of epochs."""
 
     def __init__(self, trials: Sequence[Trial] = ()) -> None:
-        """Start with trials that are to run, as far as they are known."""
+        """Start with the trials to run that are known so far."""
         self.done = self.failed = self.stopped = 0
-        """Trials that ended; of them those that failed, and those that were stopped early."""
+        """Numbers of trials that ended, that failed, and that were stopped early."""
         self.made = self.reused = 0
-        """Stages and assessments that were trained, and those that were looked up."""
+        """Numbers of stages and assessments that were computed, and that were looked up."""
         self.waited_seconds = self.worker_seconds = 0.0
-        """Sums over the workers: waiting for another's stage, and in all."""
+        """Sums over the workers: time spent waiting for another worker's stage, and total time."""
         self.best: tuple[float, str] | None = None
-        """Highest validation accuracy, and its trial in words."""
+        """Highest validation accuracy (a fraction), and the label of its trial."""
         self.epochs: dict[str, int] = {}
-        """Epochs of each trial at most, by trial id."""
+        """Maximum number of epochs of each trial, by trial id."""
         self.epochs_ended = 0
-        """Sum of these over the trials that ended."""
+        """Sum of `epochs` over the trials that ended."""
         self.running: dict[str, tuple[Trial, int]] = {}
-        """Trials that are running, with the epochs they have completed."""
+        """Running trials with the number of epochs completed, by trial id."""
         for trial in trials:
             self.add(trial)
 
     @property
     def total(self) -> int:
-        """Number of the trials known so far."""
+        """Number of trials known so far."""
         return len(self.epochs)
 
     @property
@@ -46,33 +46,33 @@ class Counts:
 
     @property
     def share_of_epochs(self) -> float:
-        """Share of all epochs that is trained, 0 to 1."""
+        """Fraction of all epochs that is trained, 0 to 1."""
         if self.done >= self.total:
             return 1.0
         trained = self.epochs_ended + sum(epochs for _, epochs in self.running.values())
         return trained / sum(self.epochs.values())
 
     def add(self, trial: Trial) -> None:
-        """Count a trial to what is to run."""
+        """Add a trial to those that are to run."""
         self.epochs[trial.trial_id] = sum(stage.epochs for stage in trial.stages)
 
     def begin_list(self, trials: Sequence[Trial]) -> None:
-        """Go on from a search to a list of trials: from now on `share_of_epochs` is theirs."""
+        """Switch from a search to a list of trials, which `share_of_epochs` covers from now on."""
         self.epochs_ended = 0
         self.epochs = {trial_id: 0 for trial_id in list(self.epochs)[: self.done]}
         for trial in trials:
             self.add(trial)
 
     def advance(self, trial: Trial, epochs: int) -> None:
-        """Note that a trial is running and has completed so many epochs."""
+        """Record the number of epochs that a running trial has completed."""
         self.running[trial.trial_id] = (trial, epochs)
 
     def lose(self, trial: Trial) -> None:
-        """Note that a trial ended without an outcome."""
+        """Record that a trial ended without an outcome."""
         self.running.pop(trial.trial_id, None)
 
     def end(self, trial: Trial, outcome: Outcome) -> None:
-        """Count what became of a trial."""
+        """Count a trial's outcome."""
         self.running.pop(trial.trial_id, None)
         self.done += 1
         self.failed += outcome.status == "failed"

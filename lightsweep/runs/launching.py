@@ -1,4 +1,4 @@
-"""Training a run's trials: looked up where every stage is stored, else on a cluster."""
+"""Training a run's trials: looked up if all stages are stored, otherwise trained on a cluster."""
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
@@ -19,11 +19,11 @@ from lightsweep.training.outcome import Outcome
 from lightsweep.trials.trial import Trial
 
 OnEnd = Callable[[Trial, Outcome], None]
-"""Hears what became of a trial."""
+"""Called with a trial and its outcome when it ends."""
 
 
 class StoredTrials:
-    """Trials whose every stage is stored: their outcome is a look-up in this process."""
+    """Looks up, in this process, the outcomes of trials whose stages are all stored."""
 
     def __init__(self, trials: PlannedTrials, job: Job, store: FolderStore) -> None:
         self.trials, self.job, self.store = trials, job, store
@@ -31,13 +31,13 @@ class StoredTrials:
     def look_up(
         self, trial: Trial, on_end: OnEnd, rungs: Sequence[int] = (), goes_on: GoesOn | None = None
     ) -> bool:
-        """Hand on the outcome of a trial if it is wholly stored; return whether it was.
+        """Report a trial's outcome if all its stages are stored; return whether they were.
 
         Args:
             trial: The trial.
-            on_end: Is called with the outcome.
-            rungs: Numbers of epochs after which a trial asks whether it goes on, as if it were trained.
-            goes_on: Answers.
+            on_end: Called with the outcome.
+            rungs: Numbers of epochs after which `goes_on` is called, as in training.
+            goes_on: Decides at a rung whether the trial continues.
 
         """
         if self.job.fresh:
@@ -68,7 +68,7 @@ class StoredTrials:
             return False
 
     def _ends_chain(self, key: str) -> bool:
-        """Return whether a stage's result is that it diverged."""
+        """Return whether a stored stage diverged, so that no stage follows it."""
         data = self.store.read(key)
         if data is None:
             return False
@@ -76,7 +76,7 @@ class StoredTrials:
 
 
 class Launcher:
-    """Has a cluster train trials. The cluster is started, or attached to, by the first that needs it."""
+    """Trains trials on a cluster, which is started or attached to when first needed."""
 
     def __init__(self, trials: PlannedTrials, job: Job, cluster: Cluster, recorder: Recorder) -> None:
         self.trials, self.job, self.cluster, self.recorder = trials, job, cluster, recorder
@@ -93,14 +93,14 @@ class Launcher:
         return self._stack.__exit__(kind, error, trace)
 
     def slots_now(self) -> int | None:
-        """Return how many trials fit on the cluster at a time by now; None before any was launched."""
+        """Return the cluster's current capacity in parallel trials; None before the first launch."""
         return None if self._placement is None else max(self._placement.slots().total, 1)
 
     def start(self) -> Slots:
-        """Start or attach to the cluster, once, and return how many trials fit on it at a time.
+        """Start or attach to the cluster, once, and return its capacity in parallel trials.
 
         Raises:
-            InputError: It cannot be used, or has no room for a trial.
+            InputError: The cluster cannot be used, or has no room for a trial.
 
         """
         if self._slots is not None:
@@ -115,7 +115,7 @@ class Launcher:
             raise InputError(f"resources.cpus = {resources.cpus}: this machine has {cores} cores")
         if resources.device == "gpu" and not found.on_gpus:
             raise InputError(
-                "resources.device = gpu: there is no GPU here; auto trains on the processor, too"
+                "resources.device = gpu: there is no GPU here; auto also trains on the processor"
             )
         say(f"{self.cluster.name} is up: {found}")
         self._slots, self.recorder.is_attached = found, True
@@ -124,7 +124,7 @@ class Launcher:
     def run(
         self, source: TrialSource, on_end: OnEnd, rungs: Sequence[int] = (), goes_on: GoesOn | None = None
     ) -> None:
-        """Train what a source gives (see `cluster.Cluster.run_trials`); the cluster is started."""
+        """Train a source's trials on the started cluster; see `runs.cluster.Cluster.run_trials`."""
         costs = self.trials.costs
 
         def size(trial: Trial) -> float:
@@ -137,7 +137,7 @@ class Launcher:
 
 
 def train_all(trials: Iterable[Trial], stored: StoredTrials, launcher: Launcher) -> None:
-    """Record trials: those whose every stage is stored without the cluster, then the others."""
+    """Record fully stored trials without the cluster, then train the others on it."""
     end = launcher.recorder.end
     left = [trial for trial in trials if not stored.look_up(trial, end)]
     if left:

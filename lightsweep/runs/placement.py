@@ -1,7 +1,7 @@
-"""On what the next trial is placed: a share of a GPU, or the processor of a node without one.
+"""Placement of trials: on a share of a GPU, or on the processor of a node without one.
 
-Shares are measured: the first trial on a data set takes a quarter of a GPU, and what it needed of its memory
-says how many later ones fit. Knows nothing of Ray, which does the placing.
+Shares are measured: the first trial on a data set takes a quarter of a GPU, and its peak memory decides how
+many later trials share one. This module does not depend on Ray, which schedules the trials.
 """
 
 import math
@@ -14,21 +14,21 @@ from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Resources
 from lightsweep.trials.trial import Trial
 
-FIRST_SHARE = 0.25  # until one is measured
-CUDA_BYTES = 768 * 2**20  # at most what CUDA takes for each process beside what torch counts, rounded up
+FIRST_SHARE = 0.25  # of a GPU, until a share is measured
+CUDA_BYTES = 768 * 2**20  # upper bound on CUDA's overhead per process, which torch does not count
 MARGIN = 1.1
 MOST_ON_A_GPU = 32
-LOOK_SECONDS = 2.0  # between looks at the nodes
+LOOK_SECONDS = 2.0  # between queries of the nodes
 
 
 def first_share(resources: Resources) -> float:
-    """Return the share of a GPU that a trial takes as long as none is measured; 0 for none."""
+    """Return the share of a GPU that a trial takes until one is measured; 0 if it uses no GPU."""
     return FIRST_SHARE if resources.gpus == "measured" else resources.gpus
 
 
 @dataclass(frozen=True)
 class Room:
-    """What one node has."""
+    """CPUs and GPUs of one node."""
 
     cpus: float
     gpus: float
@@ -36,35 +36,35 @@ class Room:
 
 @dataclass(frozen=True)
 class Slots:
-    """How many trials a cluster trains at a time."""
+    """Number of trials that a cluster trains in parallel."""
 
     on_gpus: int
     on_processors: int
 
     @property
     def total(self) -> int:
-        """On either."""
+        """Number of trials on GPUs and processors together."""
         return self.on_gpus + self.on_processors
 
     def __str__(self) -> str:
-        """In words."""
+        """Return the slots in words."""
         if not self.on_gpus or not self.on_processors:
             return f"{self.total} trials at a time on the {'GPU' if self.on_gpus else 'processor'}"
         return f"{self.on_gpus} trials at a time on GPUs and {self.on_processors} on nodes without one"
 
 
 def uses_gpus(resources: Resources, rooms: Sequence[Room]) -> bool:
-    """Whether trials go on GPUs: they may, and there are some."""
+    """Return whether trials run on GPUs: they are allowed to, and a node has one."""
     return bool(resources.gpus) and any(room.gpus for room in rooms)
 
 
 def slots(resources: Resources, rooms: Sequence[Room], share: float | None = None) -> Slots:
-    """Return how many trials a cluster of these nodes trains at a time.
+    """Return how many trials a cluster of these nodes trains in parallel.
 
     Args:
-        resources: What one trial takes.
-        rooms: The nodes.
-        share: Of a GPU that a trial takes, where it is known better than at the start.
+        resources: Resources of one trial.
+        rooms: CPUs and GPUs of each node.
+        share: Measured share of a GPU that one trial takes; None before a measurement.
 
     """
     share = share or first_share(resources)
@@ -86,7 +86,7 @@ class _Need:
 
 
 class Placement:
-    """Decides for one trial after the other, while nodes come and go."""
+    """Places trials one by one, while nodes join and leave."""
 
     def __init__(
         self,
@@ -95,30 +95,30 @@ class Placement:
         size: Callable[[Trial], float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin with nothing under way.
+        """Start with no running trials.
 
         Args:
-            resources: What the sweep says of a trial's share.
-            look: Returns what the living nodes have.
-            size: Says how large a trial is beside others on the same data set: what its memory grows with
-                at most.
-            clock: Tells seconds, from any moment on.
+            resources: Resources of one trial, as the sweep sets them.
+            look: Returns the CPUs and GPUs of each live node.
+            size: Returns a trial's size relative to others on the same data set; its memory grows at most
+                in proportion.
+            clock: Returns seconds since any fixed moment.
 
         """
         self.resources, self.look, self.size, self._clock = resources, look, size, clock
         self._slots, self._looked = Slots(0, 0), -math.inf
         self._needs: dict[DatasetSpec, _Need] = {}
         self._least: dict[DatasetSpec, float] = {}
-        """Shares that were not too little for trials that ran out of memory, as far as is known."""
+        """Minimum share of a GPU by data set, raised after a trial runs out of memory."""
         self._gpu_bytes = 0
         self._under_way: dict[str, float] = {}
-        """The share of a GPU that a trial is on, 0 for none, by its id."""
+        """Share of a GPU of each running trial, 0 on a processor, by trial id."""
         self._uses_gpus = uses_gpus(resources, look())
 
     def is_full(self) -> bool:
-        """Whether a trial that is placed later is placed better: no slot is free, and one trial waits.
+        """Return whether to delay the next trial: no slot is free, and one trial already waits.
 
-        An autoscaler sees what waits.
+        The waiting trial is what an autoscaler reacts to.
         """
         if not self._uses_gpus or (self.resources.device != "any" and not self._measures):
             return False
@@ -127,7 +127,7 @@ class Placement:
         return on[True] > now.on_gpus and on[False] >= now.on_processors
 
     def take(self, trial: Trial) -> float:
-        """Place a trial: return its share of a GPU, 0 for a processor."""
+        """Place a trial and return its share of a GPU, or 0 for a processor."""
         on = Counter(map(bool, self._under_way.values()))
         on_gpu = self._uses_gpus
         if on_gpu and self.resources.device == "any":
@@ -137,17 +137,18 @@ class Placement:
         return self._under_way[trial.trial_id]
 
     def end(self, trial: Trial) -> None:
-        """Note that a trial has ended."""
+        """Record that a trial has ended."""
         self._under_way.pop(trial.trial_id, None)
 
     def may_come_back(self) -> bool:
-        """Whether a trial under way may have to be placed once more: one on a share that can grow."""
+        """Return whether a running trial may have to be placed again, on a larger share."""
         return self.resources.gpus == "measured" and any(self._under_way.values())
 
     def grow(self, trial: Trial) -> float | None:
-        """Have trials like one that ran out of a GPU's memory take twice its share; None if it cannot grow.
+        """Double the share of trials like this one, which ran out of GPU memory; None if it cannot grow.
 
-        The trial is under way. Others of its share that run out of memory, too, ask for no more than it.
+        The trial is still running. If others with the same share also run out of memory, the share is
+        doubled only once.
         """
         share = self._under_way[trial.trial_id]
         if self.resources.gpus != "measured" or share >= 1:
@@ -156,12 +157,12 @@ class Placement:
         return self._share(trial)
 
     def measure(self, trial: Trial, used_bytes: int, gpu_bytes: int) -> str | None:
-        """Note how much of a GPU's memory a trial used; return what that changes, in words.
+        """Record how much GPU memory a trial used; return in words what that changes, or None.
 
         Args:
-            trial: Has ended.
-            used_bytes: At most at a time, as torch counts.
-            gpu_bytes: What the GPU has.
+            trial: The trial, which has ended.
+            used_bytes: Its peak memory, as torch counts it.
+            gpu_bytes: Total memory of the GPU.
 
         """
         if self.resources.gpus != "measured":
@@ -174,7 +175,7 @@ class Placement:
             return None
         return (
             f"a trial takes {(used_bytes + CUDA_BYTES) / 2**30:.1f} of a GPU's {gpu_bytes / 2**30:.1f} GiB: "
-            f"{round(1 / self._share(trial))} such share one from now on"
+            f"{round(1 / self._share(trial))} trials share one from now on"
         )
 
     @property
@@ -182,7 +183,7 @@ class Placement:
         return self.resources.gpus == "measured" and not self._needs
 
     def _share(self, trial: Trial) -> float:
-        """Return a power of a half: where trials' shares differ, their workers cannot be used again."""
+        """Return a trial's share, a power of 1/2: a worker is reused only by trials of the same share."""
         need, least = self._needs.get(trial.dataset), self._least.get(trial.dataset, 0.0)
         if need is None:
             return max(first_share(self.resources), least)
@@ -193,7 +194,7 @@ class Placement:
         return 0.5 ** math.floor(math.log2(min(max(fit, 1.0), MOST_ON_A_GPU)))
 
     def slots(self) -> Slots:
-        """Return how many trials the nodes of this moment train at a time, by shares as known now."""
+        """Return how many trials the current nodes train in parallel, given the shares known now."""
         if self._clock() - self._looked > LOOK_SECONDS:
             known = [*self._least.values(), *(self._share_of(need) for need in self._needs.values())]
             share = max(known, default=None)

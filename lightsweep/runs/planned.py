@@ -1,4 +1,4 @@
-"""The trials of a run, of its plan and added by a search, with their costs, keys and data sets."""
+"""The trials of a run, planned or added by a search, with their costs, keys and data sets."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -19,46 +19,46 @@ if TYPE_CHECKING:
 
 
 def likely_device(resources: Resources) -> str:
-    """Return the type of device, cpu or cuda, that trials will run on as far as this machine can tell."""
+    """Return the device type, cpu or cuda, that trials will probably use, judging by this machine."""
     has_gpu = torch.cuda.is_available() or resources.device == "gpu"
     return "cuda" if resources.gpus and has_gpu else "cpu"
 
 
 class PlannedTrials:
-    """All trials of one run, and what is known of them before they are trained."""
+    """All trials of one run, and what is known about them before training."""
 
     def __init__(self, planned: Plan, job: Job, run: RunFolder) -> None:
         self.sweep, self.run = planned.sweep, run
         self.trials, self.costs = list(planned.trials), dict(planned.costs)
-        """Of the plan, and what a search adds to it; costs by trial id."""
+        """Trials of the plan and those added by a search, and their costs by trial id."""
         self.device_type = likely_device(job.resources)
         self.fingerprints = {spec: data.fingerprint for spec, data in job.datasets.items()}
         labels = dataset_labels(planned, self.fingerprints)
         self.data = {spec: DataIdentity(labels[spec], key) for spec, key in self.fingerprints.items()}
         self.keys = plan_keys(self.trials, self.fingerprints, self.device_type)
-        """Of each trial's stages and assessment, by trial id."""
+        """Keys of each trial's stages and assessment, by trial id."""
         self.parts: dict[str, SearchPart] = {}
-        """Of a search's trials, by trial id."""
+        """Role of each of a search's trials, by trial id."""
 
     def all_keys(self) -> set[str]:
         """Return the keys of all stages and assessments."""
         return {key for chain in self.keys.values() for key in chain}
 
     def keys_on(self, trial: Trial, device_type: str) -> tuple[str, ...]:
-        """Return the keys of a trial's stages and assessment on a type of device, cpu or cuda."""
+        """Return the keys of a trial's stages and assessment on a device type, cpu or cuda."""
         if device_type == self.device_type and trial.trial_id in self.keys:
             return self.keys[trial.trial_id]
         return stage_keys(trial, self.fingerprints[trial.dataset], device_type)
 
     def move_to(self, device_type: str) -> None:
-        """Plan for another type of device than was likely: the cluster has what this machine has not."""
+        """Recompute all keys if the cluster's device type differs from the likely one."""
         if device_type != self.device_type:
             self.device_type = device_type
             self.keys = plan_keys(self.trials, self.fingerprints, device_type)
             self.run.write_plan(self.trials, self.keys)
 
     def done(self, trials: Iterable[Trial]) -> set[str]:
-        """Return the ids of trials whose record is of a completed trial with the same content as now."""
+        """Return the ids of trials recorded as completed with the same content as now."""
         records, done = self.run.journal.records(), set()
         for trial in trials:
             found = records.get(trial.trial_id)
@@ -70,7 +70,7 @@ class PlannedTrials:
         return done
 
     def add(self, trials: Sequence[Trial], draw: "Draw", phase: Literal["search", "confirmation"]) -> None:
-        """Add trials of a search's draw, unless they are there already."""
+        """Add the trials of a search's draw that are not known yet."""
         new = [trial for trial in trials if trial.trial_id not in self.costs]
         for trial in trials:
             self.parts[trial.trial_id] = SearchPart(phase, draw.number, draw.costs.get("latency_ms"))

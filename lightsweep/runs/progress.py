@@ -1,4 +1,4 @@
-"""Live progress of a run: a bar in a terminal, plain lines elsewhere, and every line in `log.txt`."""
+"""Live progress of a run: a bar in a terminal, plain lines elsewhere; all lines also go to `log.txt`."""
 
 import time
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from lightsweep.system.terminal import say
 from lightsweep.training.outcome import Outcome
 from lightsweep.trials.trial import Trial
 
-QUIET_SECONDS = 60.0  # at most without a line, where there is no terminal
+QUIET_SECONDS = 60.0  # longest time without a line where there is no terminal
 
 
 class Progress:
-    """Shows a run's counts: what is done, running and failed, what is best, and how long is left."""
+    """Shows a run's counts: trials done, running and failed, the best one, and the time left."""
 
     def __init__(
         self,
@@ -34,10 +34,10 @@ class Progress:
         """Start the clock.
 
         Args:
-            counts: What is shown.
-            log: File that lines are appended to.
-            console: Where the progress is shown.
-            share_done: Of a search, returns how much of it is over, 0 to 1.
+            counts: Counts to show.
+            log: File to which lines are appended.
+            console: Console on which to show the progress.
+            share_done: Returns the fraction of a search that is done, 0 to 1; None without a search.
             clock: Returns seconds since any fixed moment.
 
         """
@@ -66,12 +66,12 @@ class Progress:
         self._log.close()
 
     def begin_list(self) -> None:
-        """Go on from a search to a list of trials, all of which are known."""
+        """Switch from a search to a fixed list of trials."""
         self.share_done, self.share_before = None, 0.0
         self.started = self._clock()
 
     def say(self, text: str) -> None:
-        """Show a line and log it; if it can no longer be shown, as in a closed pipe, log it."""
+        """Show a line and log it; if it can no longer be shown (a closed pipe), only log it."""
         with suppress(OSError):
             say(self.console, text)
         self.said = self._clock()
@@ -79,7 +79,7 @@ class Progress:
         self._log.flush()
 
     def advance(self) -> None:
-        """Show that trials are advancing: where there is no bar, with a line once a minute."""
+        """Show that trials are advancing; without a bar, print at most one line a minute."""
         counts = self.counts
         if self._bar is None and self._clock() - self.said > QUIET_SECONDS:
             under_way = ", ".join(
@@ -90,11 +90,11 @@ class Progress:
         self._update()
 
     def lose(self, trial: Trial, reason: str) -> None:
-        """Show that a trial ended without an outcome, for a reason in words, and is tried again."""
-        self.say(f"{trial.label}: {reason}; the trial is tried again")
+        """Show that a trial ended without an outcome and is retried, with the reason in words."""
+        self.say(f"{trial.label}: {reason}; the trial is retried")
 
     def end(self, trial: Trial, outcome: Outcome) -> None:
-        """Show what became of a trial that was counted."""
+        """Show the outcome of a trial, after it was counted."""
         for warning in outcome.warnings:
             self.say(f"warning: {warning}")
         if outcome.status == "completed":
@@ -112,13 +112,13 @@ class Progress:
         self._update()
 
     def place(self) -> str:
-        """Return how many trials are done, of how many or of what share of the search."""
+        """Return the number of trials done, with their total or the fraction of the search."""
         if self.share_done is not None:
             return f"{self.counts.done}, {self.share_done():.0%}"
         return f"{self.counts.done:{len(str(self.counts.total))}}/{self.counts.total}"
 
     def ledger(self) -> str:
-        """Return how many stages and assessments were made and reused, and how long workers waited."""
+        """Return in words the stages and assessments made and reused, and the workers' waiting time."""
         counts = self.counts
         share = counts.waited_seconds / counts.worker_seconds if counts.worker_seconds else 0.0
         return (
@@ -128,14 +128,14 @@ class Progress:
         )
 
     def summary(self) -> str:
-        """Return what is running, failed and best, and the time left, in words."""
+        """Return in words the trials running and failed, the best accuracy, and the time left."""
         counts = self.counts
         best = f", best {counts.best[0]:.2%}" if counts.best else ""
         stopped = f"{counts.stopped} stopped early, " if counts.stopped else ""
         return f"{len(counts.running)} running, {stopped}{counts.failed} failed{best}, {self.time_left()}"
 
     def time_left(self) -> str:
-        """Return an estimate of the time left, from the share of the search or of the epochs that is done."""
+        """Return the estimated time left in words, from the fraction of the search or of the epochs done."""
         share = self.counts.share_of_epochs if self.share_done is None else self.share_done()
         if share >= 1 and not self.counts.running:
             return "done"

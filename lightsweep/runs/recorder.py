@@ -1,4 +1,4 @@
-"""What becomes of a run's trials: into the journal, the counts, the display, the trackers, the metrics."""
+"""Recording of trial outcomes: in the journal, counts, display, trackers and metrics."""
 
 from typing import TYPE_CHECKING
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 def open_run_trackers(sweep: Sweep, run: RunFolder) -> "Trackers | None":
-    """Show trials where the sweep says, those that have a record at once.
+    """Open the sweep's trackers, if any, and show them all trials recorded so far.
 
     Raises:
-        InputError: They cannot be shown there.
+        InputError: A tracker cannot be used.
 
     """
     if not sweep.tracking:
         return None
-    from lightsweep.tracking.trackers import open_trackers  # what it needs is an extra
+    from lightsweep.tracking.trackers import open_trackers  # needs optional packages
 
     trackers = open_trackers(sweep.tracking, run.folder, sweep.name, dump_sweep(sweep))
     for found in run.journal.records().values():
@@ -36,7 +36,7 @@ def open_run_trackers(sweep: Sweep, run: RunFolder) -> "Trackers | None":
 
 
 class Recorder:
-    """Hears of a run's trials and passes it on to all that keep or show it."""
+    """Receives the events of a run's trials and passes them to everything that records or shows them."""
 
     def __init__(
         self,
@@ -49,30 +49,30 @@ class Recorder:
         self.trials, self.cluster, self.counts = trials, cluster, counts
         self.progress, self.trackers = progress, trackers
         self.is_attached = False
-        """Whether the cluster is there, whose metrics show the counts."""
+        """Whether the cluster is attached, so that its metrics can show the counts."""
         self._commit = commit()
 
     def advance(self, trial: Trial, epochs: int) -> None:
-        """Note that a trial has completed so many epochs; 0 when it starts."""
+        """Record the number of epochs that a trial has completed; 0 when it starts."""
         self.counts.advance(trial, epochs)
         self.progress.advance()
         self._show()
 
     def lose(self, trial: Trial, reason: str) -> None:
-        """Note that a trial ended without an outcome, for a reason in words, and is tried again."""
+        """Record that a trial ended without an outcome and is retried, with the reason in words."""
         self.counts.lose(trial)
         self.progress.lose(trial, reason)
 
     def end(self, trial: Trial, outcome: Outcome) -> None:
-        """Journal what became of a trial, then count and show it."""
+        """Write a trial's outcome to the journal, then count and show it."""
         self.journal(trial, outcome)
         self.count(trial, outcome)
 
     def journal(self, trial: Trial, outcome: Outcome) -> None:
-        """Journal what became of a trial.
+        """Write a trial's outcome to the journal and show it in the trackers.
 
         Raises:
-            WriteError: It cannot be written.
+            WriteError: The journal cannot be written.
 
         """
         known = self.trials
@@ -89,7 +89,7 @@ class Recorder:
             self.trackers.end(new)
 
     def count(self, trial: Trial, outcome: Outcome) -> None:
-        """Count and show what became of a trial."""
+        """Count and show a trial's outcome."""
         self.counts.end(trial, outcome)
         self.progress.end(trial, outcome)
         if self.trackers:

@@ -1,4 +1,4 @@
-"""The whole job of `lightsweep run`: plan, load, train what is not done yet, record."""
+"""The work of `lightsweep run`: load the data, train the trials that are not done, record them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -38,21 +38,25 @@ if TYPE_CHECKING:
     from lightsweep.search.study import Study
 
 STORE = ".stages"
-PATIENCE_SECONDS, AT_CTRL_C_SECONDS = 60.0, 3.0  # with a tracker that shows nothing more
+PATIENCE_SECONDS, AT_CTRL_C_SECONDS = 60.0, 3.0  # wait for a stalled tracker
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run came to."""
+    """Result of a run."""
 
     folder: Path
+    """The run's folder."""
     planned: int
-    """Of a search as far as it came."""
+    """Number of trials planned; for a search, those drawn so far."""
     completed: int
+    """Number of trials completed."""
     stopped: int
-    """Early, of a search."""
+    """Number of a search's trials that were stopped early."""
     failed: tuple[Record, ...]
+    """Records of the trials that failed."""
     interrupted: bool
+    """Whether Ctrl-C ended the run."""
 
 
 def run_sweep(
@@ -65,31 +69,34 @@ def run_sweep(
     console: Console,
     attempt: Attempt = attempt,
 ) -> RunSummary:
-    """Run a plan's trials that are not done yet, or go on with its search; running again continues.
+    """Run the trials of a plan that are not done, or continue its search; run again to continue.
 
     Args:
-        planned: What to run.
+        planned: The plan to run.
         out: Folder of run folders and of the stage store.
         data_dir: Folder of the data sets.
-        cluster: What trains trials; it is started or attached to when the first one needs it.
-        fresh: Train everything anew, whatever is stored.
+        cluster: Cluster that trains trials; started or attached to when first needed.
+        fresh: Whether to train everything again and ignore stored results.
         download: Whether missing data sets may be downloaded.
-        console: For the progress.
+        console: Console for the progress.
         attempt: Runs one trial in a worker.
+
+    Returns:
+        Number of trials by status, and where their records are.
 
     Raises:
         InputError: Data is missing, a folder cannot be written, or the cluster cannot be used.
-        LostError: The cluster, the disk or the study's database is gone; what was recorded stays.
+        LostError: The cluster, the disk or the study's database is gone; records are kept.
 
     """
     loaded = load_all(planned, data_dir, download)
     check_splits(planned, {spec: data.train.labels for spec, data in loaded.items()})
-    store = FolderStore(out / STORE)  # a folder that cannot be written is said before Ray starts
+    store = FolderStore(out / STORE)  # fails before Ray starts if the folder cannot be written
     run = RunFolder.create(out, planned.sweep)
 
     def say_waiting() -> None:
         console.print(
-            f"another lightsweep run is at work in {run.folder}: waiting for its end", highlight=False
+            f"another lightsweep run is using {run.folder}; waiting for it to finish", highlight=False
         )
 
     with run.alone(say_waiting):
@@ -143,7 +150,7 @@ def run_sweep(
                 if trackers:
                     trackers.close(AT_CTRL_C_SECONDS if interrupted else PATIENCE_SECONDS)
                 if study:
-                    with suppress(WriteError):  # the next run mends what is not left in order
+                    with suppress(WriteError):  # the next run repairs what is left incomplete
                         study.leave(run.folder)
             if counts.done:
                 progress.say(progress.ledger())
@@ -159,7 +166,7 @@ def run_sweep(
 
 
 def shared_text(shared: int, total: int) -> str:
-    """Say that so many of a data set's test images are not new to a net."""
+    """Return a warning that some test images are also among the training or validation images."""
     return (
         f"{shared:,} of {total:,} test images are among the training or validation images, pixel for pixel: "
         "test accuracy is too high"
@@ -167,7 +174,7 @@ def shared_text(shared: int, total: int) -> str:
 
 
 def data_notes(planned: Plan, loaded: Mapping[DatasetSpec, Dataset]) -> list[str]:
-    """Say of each data set what was passed over when it was read, and what makes its test images too easy."""
+    """Return notes on each data set: what was skipped when reading it, and why test accuracy is too high."""
     found = []
     labels = dataset_labels(planned, {spec: data.fingerprint for spec, data in loaded.items()})
     for spec, data in loaded.items():
@@ -175,14 +182,14 @@ def data_notes(planned: Plan, loaded: Mapping[DatasetSpec, Dataset]) -> list[str
         own_count = data.info.validation_count
         if own_count and not validates_itself(spec, own_count, planned.sweep.folds):
             why = "folds are" if planned.sweep.folds else "dataset.validation is"
-            found.append(f"{labels[spec]}: its own validation images are not used, for {why} set")
+            found.append(f"{labels[spec]}: its own validation images are not used, because {why} set")
         if shared := data.shared_with_test():
             found.append(f"warning: {labels[spec]}: {shared_text(shared, len(data.test.labels))}")
     return list(dict.fromkeys(found))
 
 
 def _goes_on(error: InputError) -> LostError:
-    return LostError(f"{error}; what was recorded stays, and the same command goes on")
+    return LostError(f"{error}; records are kept; run the same command again to continue")
 
 
 def _keep_to_limit(
@@ -199,19 +206,19 @@ def _keep_to_limit(
         return
     if went.entries:
         progress.say(
-            f"the store was cut to its limit: {went.entries} entries went, unreferenced and oldest first"
+            f"the store was cut to its limit: {went.entries} entries removed, unreferenced and oldest first"
         )
 
 
 def _headline(planned: Plan, done: int, study: "Study | None") -> str:
-    already = f", {done} of them done already" if done else ""
+    already = f", {done} already done" if done else ""
     if study:
-        return f"{planned.sweep.name}: a search, {study.share_done():.0%} of it done already"
+        return f"{planned.sweep.name}: a search, {study.share_done():.0%} already done"
     sizes = sorted({cost.parameters for cost in planned.costs.values()})
     span = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     return f"{planned.sweep.name}: {len(planned.trials)} trials of {span} parameters{already}"
 
 
 def load_all(planned: Plan, data_dir: Path, download: bool) -> dict[DatasetSpec, Dataset]:
-    """Load the plan's data sets, each once."""
+    """Load each of the plan's data sets once."""
     return {spec: datasets.load(spec, data_dir, download) for spec in planned.infos}

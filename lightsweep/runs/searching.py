@@ -1,4 +1,4 @@
-"""A search's trials: asked of the study, looked up or trained, told; then those that confirm its front."""
+"""A search: ask the study for trials, look up or train them, report back; then confirm the front."""
 
 import itertools
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from lightsweep.trials.trial import Trial
 
 
 class Searching:
-    """One run's work on a search."""
+    """One run's part of a search."""
 
     def __init__(self, study: Study, stored: StoredTrials, launcher: Launcher) -> None:
         self.study, self.stored, self.launcher = study, stored, launcher
@@ -28,7 +28,7 @@ class Searching:
         """Validation accuracy of each completed trial, by trial id."""
 
     def search(self) -> list[Draw]:
-        """Train what the study asks for until it has enough; return the draws that are to be confirmed."""
+        """Train what the study asks for until the search is over; return the draws to confirm."""
         self._recall()
         rung_epochs, goes_on = (self.rungs.epochs, self._goes_on) if self.rungs else ((), None)
 
@@ -45,7 +45,7 @@ class Searching:
 
         first = source()
         if first is not None:
-            assert first != "wait"  # nothing is under way that it could wait for
+            assert first != "wait"  # no trial is running that it could wait for
             with self.study.time_out():
                 self.study.at_once = self.launcher.start().total
             given = itertools.chain([first], iter(source, object()))
@@ -53,7 +53,7 @@ class Searching:
         return self.study.to_confirm(self.accuracies)
 
     def confirmation(self, draws: Sequence[Draw]) -> list[Trial]:
-        """Return the trials, not done yet, that train a search's best draws with the sweep's seeds."""
+        """Return the trials, except those done, that confirm a search's draws with the sweep's seeds."""
         seeds, progress = self.trials.sweep.seed_list, self.recorder.progress
         found = []
         for draw in draws:
@@ -63,9 +63,9 @@ class Searching:
         done = set() if self.stored.job.fresh else self.trials.done(found)
         if found:
             progress.say(
-                f"the search is over; its front and what is near it, {len(draws)} nets, with {len(seeds)} "
+                f"the search is over; confirming {len(draws)} nets on or near its front with {len(seeds)} "
                 f"fresh seeds each: {len(found)} trials"
-                f"{f', {len(done)} of them done already' if done else ''}"
+                f"{f', {len(done)} already done' if done else ''}"
             )
         left = [trial for trial in found if trial.trial_id not in done]
         self.recorder.counts.begin_list(left)
@@ -91,7 +91,7 @@ class Searching:
         return self.rungs.goes_on(trial.trial_id, _course(outcome), lows) or is_last
 
     def _recall(self) -> None:
-        """Learn from the records of the study's trials: for early stopping, and the accuracies."""
+        """Restore accuracies and the state of early stopping from the records of the study's trials."""
         for trial_id, found in self.trials.run.journal.records().items():
             draw = self.study.draws.get(trial_id)
             if draw is not None:
@@ -100,8 +100,8 @@ class Searching:
         current = self.trials.done(self.study.draws[trial_id].trial for trial_id in self.accuracies)
         if len(current) < len(self.accuracies):
             self.recorder.progress.say(
-                f"warning: {len(self.accuracies) - len(current)} trials of this search were trained by other "
-                "training code or on other images than now; remove the run's folder to search anew"
+                f"warning: {len(self.accuracies) - len(current)} trials of this search were trained with "
+                "different training code or images; remove the run's folder to start the search again"
             )
 
 

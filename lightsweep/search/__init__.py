@@ -1,1 +1,1 @@
-"""A search: its space, its Optuna study, early stopping."""
+"""A search: its space, its Optuna study and its early stopping."""

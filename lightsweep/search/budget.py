@@ -1,4 +1,4 @@
-"""How much of a search is over: trials, epochs or minutes, as its budget counts them."""
+"""The budget of a search and how much of it is spent, in trials, epochs or minutes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,18 +7,18 @@ from lightsweep.sweepfile.search import Search
 
 
 class Budget:
-    """What a search has spent of what it may.
+    """Counts what a search has spent of its budget.
 
-    Trials are those that ended, repetitions included, but not those that could not be trained.
+    Trials count when they end. Repetitions count; trials that cannot be trained do not.
     """
 
     def __init__(self, search: Search, clock: Callable[[], float], seconds: float = 0.0) -> None:
         """Start counting.
 
         Args:
-            search: Says how long to search.
+            search: The search, with its budget.
             clock: Returns seconds since any fixed moment.
-            seconds: Spent by earlier runs.
+            seconds: Time spent by earlier runs.
 
         """
         self.search = search
@@ -28,15 +28,15 @@ class Budget:
         self._began = clock()
 
     def spend(self, epochs: int) -> None:
-        """Count a trial that ended with so many epochs."""
+        """Count one ended trial and its epochs."""
         self.trials += 1
         self.epochs += epochs
 
     def share_done(self) -> float:
-        """Return the share of the search that is over, 0 to 1."""
+        """Return the fraction of the budget that is spent, from 0 to 1."""
         budget = self.search.budget
         if budget is None:
-            assert self.search.trials is not None  # the spec was validated
+            assert self.search.trials is not None  # ensured by validation
             return min(1.0, self.trials / self.search.trials)
         if budget.epochs is not None:
             return min(1.0, self.epochs / budget.epochs)
@@ -44,7 +44,7 @@ class Budget:
         return min(1.0, self._minutes() / budget.minutes)
 
     def is_spent(self, running_trials: int, running_epochs: int) -> bool:
-        """Return whether the budget is spent, or will be once the running trials have ended."""
+        """Return whether the budget is spent, or will be once the running trials end."""
         budget = self.search.budget
         if budget is None:
             assert self.search.trials is not None
@@ -61,7 +61,7 @@ class Budget:
 
     @contextmanager
     def time_out(self) -> Iterator[None]:
-        """Stop the clock, for instance while a cluster is waited for."""
+        """Stop the clock, for instance while waiting for a cluster."""
         self.count_seconds()
         try:
             yield

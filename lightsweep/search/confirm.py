@@ -1,4 +1,4 @@
-"""Which nets of a search are trained again with fresh seeds."""
+"""Choice of the nets of a search that are trained again with fresh seeds."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,12 +11,12 @@ from lightsweep.sweepfile.search import ACCURACY, Search
 def choose_to_confirm(search: Search, draws: Sequence[Draw], accuracies: Mapping[str, float]) -> list[Draw]:
     """Return the completed draws on the front or within the margin of it, in the order of `draws`.
 
-    If they are more than `at_most`, those nearest the front; if the front alone is larger, members of it that
-    are spread evenly over its accuracies.
+    If there are more than `at_most`, those nearest to the front are chosen. If the front alone has more, its
+    members are chosen evenly spaced by rank of accuracy.
 
     Args:
-        search: Says whether, how many and within what margin.
-        draws: All that were trained. The first seed of a configuration stands for it.
+        search: The search, with its confirmation settings.
+        draws: All trained draws. The first draw of a configuration represents it.
         accuracies: Validation accuracy of each completed trial of the search, by trial id.
 
     """
@@ -45,6 +45,6 @@ def choose_to_confirm(search: Search, draws: Sequence[Draw], accuracies: Mapping
 
 
 def _miss(points: np.ndarray, index: int) -> float:
-    """Return how much less the first column of a row must be for it to be non-dominated in points [n, m]."""
+    """Return by how much a row's first value must fall to be non-dominated in points [n, m]."""
     no_worse = (points[:, 1:] <= points[index, 1:]).all(axis=1)
     return float(points[index, 0] - points[no_worse, 0].min())

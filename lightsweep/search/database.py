@@ -1,7 +1,7 @@
-"""The study's database: SQLite in the run folder, or PostgreSQL; one writer, the launching process.
+"""The study's database: SQLite in the run folder, or PostgreSQL; the launching process is its only writer.
 
-All that goes beyond asking a study is here, by public methods of Optuna's storage and of `optuna.Trial`:
-trials that an earlier run asked for are told, queued again and constrained by their number.
+Everything beyond asking the study is here, through public methods of Optuna's storage and of `optuna.Trial`:
+trials of an earlier run are told, queued again and constrained by their number.
 """
 
 import platform
@@ -28,21 +28,21 @@ from lightsweep.training.outcome import Outcome
 STUDY_FILE = "study.db"
 ENDED = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)  # what goes wrong reaches the user as records
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # users see failures in the records
 
 
 class StudyDatabase:
-    """One sweep's Optuna study in its database. Trials are named by their number in the study."""
+    """One sweep's Optuna study in its database; trials are identified by their number in the study."""
 
     def __init__(self, sweep: Sweep, folder: Path) -> None:
         """Open the study, or create it.
 
         Args:
-            sweep: The sweep; it has a search.
+            sweep: A sweep with a search.
             folder: The run's folder.
 
         Raises:
-            InputError: The study there is of another search.
+            InputError: The existing study belongs to another search.
             WriteError: The database cannot be used.
 
         """
@@ -65,19 +65,19 @@ class StudyDatabase:
 
     @property
     def where(self) -> str:
-        """Where it is, for messages."""
+        """The database's location, for messages."""
         return _where(self.sweep)
 
     def errors(self) -> AbstractContextManager[None]:
-        """Raise what the database refuses as a WriteError of one line."""
+        """Turn errors of the database into a WriteError with a one-line message."""
         return _one_line_errors(self.sweep)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
-        """Return the study's trials in these states, or all."""
+        """Return the study's trials in these states; all trials if no state is given."""
         return self.study.get_trials(deepcopy=False, states=states or None)
 
     def trial(self, number: int) -> FrozenTrial:
-        """Return one trial as the database has it now."""
+        """Return one trial in its current state."""
         return self.storage.get_trial(self._id(number))
 
     def annotate(self, number: int, **attributes: Any) -> None:
@@ -88,27 +88,27 @@ class StudyDatabase:
                 trial.set_user_attr(key, value)
 
     def constrain(self, number: int, constraints: Mapping[str, float]) -> None:
-        """Set a trial's constraints: a value above 0 is a violation."""
+        """Set a trial's constraints, where a value above 0 is a violation."""
         trial, known = self._handle(number), self.trial(number).constraints or {}
         for key, value in constraints.items():
-            if key not in known:  # else a killed run has set it
+            if key not in known:  # a killed run may have set it
                 trial.set_constraint(key, value)
 
     def finish(self, number: int, values: Sequence[float] | None) -> None:
-        """Tell the study a trial's objective values; None: it failed."""
+        """Tell the study a trial's objective values, or None if it failed."""
         self.study.tell(number, values, TrialState.FAIL if values is None else TrialState.COMPLETE)
 
     def requeue(self, number: int) -> None:
-        """Have a trial asked for again, with the parameters that it has."""
+        """Queue a trial to be asked for again, with the same parameters."""
         self.storage.set_trial_state_values(self._id(number), TrialState.WAITING)
 
     def resume(self, number: int) -> FrozenTrial:
-        """Set a queued trial running, without asking for it, and return it."""
+        """Mark a queued trial as running, without asking for it, and return it."""
         self.storage.set_trial_state_values(self._id(number), TrialState.RUNNING)
         return self.trial(number)
 
     def copy(self, path: Path) -> None:
-        """Write the study as an SQLite file, whole or not at all."""
+        """Write the study as an SQLite file, atomically."""
         _copy(self.sweep.name, self.storage, path)
 
     def _handle(self, number: int) -> optuna.Trial:
@@ -119,7 +119,7 @@ class StudyDatabase:
         return self.storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
     def _check_identity(self) -> None:
-        """Refuse a study of another search."""
+        """Raise if the existing study belongs to another search."""
         sweep, search, study = self.sweep, search_of(self.sweep), self.study
         content = content_hash(
             {
@@ -135,18 +135,18 @@ class StudyDatabase:
             study.set_user_attr("run_folder", home)
         elif search.storage is not None and study.user_attrs.get("run_folder") != home:
             raise InputError(
-                f"search.storage = {search.storage}: has a study {sweep.name} already, of "
+                f"search.storage = {search.storage}: already has a study {sweep.name}, of "
                 f"{study.user_attrs.get('run_folder')}; give this sweep another name"
             )
         elif before != content:
             raise InputError(
-                f"{self.folder}: its study is of another search (data, base, space, objectives, limits or "
-                "seed differ); give this one another name, or remove the folder"
+                f"{self.folder}: its study belongs to another search (data, base, space, objectives, limits "
+                "or seed differ); give this one another name, or remove the folder"
             )
 
 
 def copy_study(sweep: Sweep, folder: Path, path: Path) -> None:
-    """Write a sweep's study, wherever it is, as an SQLite file.
+    """Write a sweep's study, wherever it is stored, as an SQLite file.
 
     Raises:
         WriteError: The database cannot be used.
@@ -194,13 +194,13 @@ def _where(sweep: Sweep) -> str:
 
 
 class Teller:
-    """Tells the study of trials that ended, were repeated, or cannot be trained."""
+    """Tells the study about trials that ended, were repeated, or cannot be trained."""
 
     def __init__(self, database: StudyDatabase, objectives: Objectives) -> None:
         self.database, self.objectives, self.search = database, objectives, objectives.search
 
     def ended(self, number: int, draw: Draw, outcome: Outcome) -> int:
-        """Tell of a trial's outcome; return its epochs."""
+        """Tell a trial's outcome; return its number of epochs."""
         epochs = outcome.epochs_behind
         self.database.annotate(number, status=outcome.status, epochs=epochs, reason=outcome.error)
         accuracy = outcome.accuracies.get(ACCURACY)
@@ -217,14 +217,14 @@ class Teller:
         return epochs
 
     def repeated(self, number: int, draw: Draw) -> None:
-        """Tell of a repetition what the study was told of the first draw."""
+        """Tell the result of the first draw for a repetition of it."""
         first = self.database.trial(draw.number)
         self.database.annotate(number, status="repeated", epochs=0, reason=f"as trial {draw.number}")
         self.database.constrain(number, first.constraints or {})
         self.database.finish(number, first.values)
 
     def infeasible(self, number: int, reason: str, costs: Mapping[str, float]) -> None:
-        """Tell of what cannot be trained; samplers use its constraints, its values are the worst so far."""
+        """Tell that a draw cannot be trained: with its constraints, and with the worst values so far."""
         self.database.annotate(
             number, latency_ms=costs.get("latency_ms"), status="infeasible", epochs=0, reason=reason
         )

@@ -1,4 +1,4 @@
-"""A draw of a search: a configuration to train, its costs, and how the study remembers it."""
+"""A draw of a search: a configuration to train, its costs, and its attributes in the study."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,20 +24,20 @@ class Draw:
     """A configuration to train."""
 
     number: int
-    """Of the Optuna trial."""
+    """Number of the Optuna trial."""
     trial: Trial
     cost: Cost
     costs: dict[str, float]
-    """Of the objectives and limits, by name."""
+    """Costs that are objectives or limited, by name."""
     lows: tuple[float, ...]
-    """Of the objectives but accuracy, turned such that low is good."""
+    """Objectives other than accuracy, signed so that lower is better."""
 
 
 DRAWN = "drawn"
 
 
 class Drawn(TypedDict):
-    """What was handed out for a trial of the study: its one attribute that counts, `DRAWN`."""
+    """What was handed out for a trial of the study: the value of its attribute `DRAWN`."""
 
     trial_id: str
     arm: str
@@ -48,12 +48,12 @@ _DRAWN = TypeAdapter(Drawn)
 
 
 def drawn_as(attributes: Mapping[str, Any]) -> Drawn | None:
-    """Return what was handed out for a trial with these attributes; None if it never was.
+    """Return what was handed out for a trial with these attributes; None if nothing was.
 
-    Studies of older versions have an attribute for each.
+    Studies of older versions have one attribute per field.
 
     Raises:
-        ValueError: They are none that a search writes.
+        ValueError: A search does not write such attributes.
 
     """
     older = {key: attributes[key] for key in ("trial_id", "arm", "seed") if key in attributes}
@@ -62,10 +62,10 @@ def drawn_as(attributes: Mapping[str, Any]) -> Drawn | None:
 
 
 def configure(sweep: Sweep, info: DatasetInfo, changes: Mapping[str, Any]) -> tuple[ArmSpec, Cost]:
-    """Return base with a draw's changes, and its cost.
+    """Return base with a draw's changes applied, and its cost.
 
     Raises:
-        InputError: Its settings do not go together, or the net does not fit the images.
+        InputError: The settings are inconsistent, or the net does not fit the images.
 
     """
     _, spec = apply_changes(sweep, dict(changes), "search.space")
@@ -74,38 +74,38 @@ def configure(sweep: Sweep, info: DatasetInfo, changes: Mapping[str, Any]) -> tu
 
 
 def search_of(sweep: Sweep) -> Search:
-    """Return the search of a sweep that is one."""
+    """Return the search of a sweep, which must have one."""
     assert sweep.search is not None
     return sweep.search
 
 
 class Ledger:
-    """All draws that were ever trained, and with which seeds."""
+    """All draws trained so far, and their seeds."""
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep, self.search = sweep, search_of(sweep)
         self.draws: dict[str, Draw] = {}
-        """By trial id, in the order in which they were drawn."""
+        """Draws by trial id, in the order of drawing."""
         self._first: dict[str, Draw] = {}
         """The first draw of each configuration, by its settings' hash."""
         self._seeds: dict[str, set[int]] = {}
-        """Seeds that each configuration was drawn with."""
+        """Seeds with which each configuration was drawn, by its settings' hash."""
 
     def add(self, draw: Draw) -> None:
-        """Count a draw to those that were ever trained."""
+        """Record a draw as trained."""
         self.draws[draw.trial.trial_id] = draw
         settings = draw.trial.spec_hash
         self._first.setdefault(settings, draw)
         self._seeds.setdefault(settings, set()).add(draw.trial.seed)
 
     def trial_of(self, number: int, spec: ArmSpec, changes: dict[str, Any], drawn: Drawn | None) -> Trial:
-        """Return the trial of a configuration; one that was drawn before keeps its name and settings.
+        """Return the trial of a configuration; one drawn before keeps its name and settings.
 
         Args:
-            number: Of the Optuna trial.
+            number: Number of the Optuna trial.
             spec: The configuration.
-            changes: What it changes of base.
-            drawn: What was handed out for it, if it was under way when the search was killed.
+            changes: Its changes to base.
+            drawn: What was handed out for it, if it was in progress when the search was killed.
 
         """
         name, dataset = f"net {number}", self.sweep.dataset
@@ -117,7 +117,7 @@ class Ledger:
         return Trial(name, dataset, spec, seed, changes=changes)
 
     def _seed(self, settings: str) -> int:
-        """Return the search's seed; for a repetition that is to be new, the next one that is free."""
+        """Return the search's seed, or the next unused one for a repetition that gets a new seed."""
         if self.search.repeats == "reuse":
             return self.search.seed
         taken, seed = self._seeds.get(settings, set()), self.search.seed
@@ -127,20 +127,20 @@ class Ledger:
 
 
 class Objectives:
-    """The objectives and limits of one search on one data set. Costs are dicts from name to value."""
+    """The objectives and limits of one search on one data set; costs are dicts from name to value."""
 
     def __init__(self, search: Search, info: DatasetInfo) -> None:
         self.search, self.info = search, info
         self._latencies: dict[str, float] = {}
-        """Milliseconds by net: measured once per study, so that a limit is judged by one measurement."""
+        """Latency in milliseconds by net; measured once per study, so that limits use one measurement."""
 
     def costs(self, spec: ArmSpec, its_cost: Cost, latency: float | None = None) -> dict[str, float]:
         """Return the costs that are objectives or limited.
 
         Args:
             spec: The configuration.
-            its_cost: What is computed of it.
-            latency: Milliseconds that an earlier run measured, if one did.
+            its_cost: Its computed cost.
+            latency: Latency in milliseconds measured by an earlier run, if any.
 
         """
         wanted = {*self.search.objectives, *self.search.limits} - {ACCURACY}
@@ -155,12 +155,12 @@ class Objectives:
         return costs
 
     def excess(self, costs: Mapping[str, float]) -> dict[str, float]:
-        """Return by what share each limited cost exceeds its limit; negative below it, 1 if unknown."""
+        """Return each limited cost's relative excess over its limit: negative below it, 1 if unknown."""
         limits = {str(key): limit for key, limit in self.search.limits.items() if key != ACCURACY}
         return {key: costs[key] / limit - 1 if key in costs else 1.0 for key, limit in limits.items()}
 
     def lows(self, costs: Mapping[str, float]) -> tuple[float, ...]:
-        """Return the objectives other than accuracy, signed such that lower is better."""
+        """Return the objectives other than accuracy, signed so that lower is better."""
         signs = {key: 1.0 if way == "minimise" else -1.0 for key, way in self.search.objectives.items()}
         return tuple(sign * costs[key] for key, sign in signs.items() if key != ACCURACY)
 
@@ -171,12 +171,12 @@ class Objectives:
     def constraints(
         self, costs: Mapping[str, float], accuracy: float | None, missed: float, impossible: float = 0.0
     ) -> dict[str, float]:
-        """Return all of a trial's constraints, above 0 where it breaks one; a Gaussian process needs all.
+        """Return all constraints of a trial, above 0 if violated; a Gaussian process needs all of them.
 
         Args:
-            costs: Of the trial.
-            accuracy: On the validation images; None without one.
-            missed: Share of its epochs that an early-stopped trial missed, if that is a constraint.
+            costs: Costs of the trial.
+            accuracy: Accuracy on the validation images; None if there is none.
+            missed: Fraction of its epochs that an early-stopped trial did not run, if that is a constraint.
             impossible: 1 for a configuration that cannot be built.
 
         """

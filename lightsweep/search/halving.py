@@ -1,9 +1,9 @@
-"""Early stopping for a front: asynchronous successive halving that compares by non-dominated rank.
+"""Early stopping for a Pareto front: asynchronous successive halving by non-dominated rank.
 
 A trial is compared at rungs, after first, first · factor, first · factor² … epochs over all its stages, with
-every trial that has come to the rung so far, whatever became of it (Li et al. 2020, MLSys, "A System for
-Massively Parallel Hyperparameter Tuning", algorithm 2, in the stopping form). What the rungs know is made of
-the trials' records, so a restarted search goes on with all of it.
+every trial that has reached the rung so far, whatever its outcome (Li et al. 2020, MLSys, "A System for
+Massively Parallel Hyperparameter Tuning", algorithm 2, stopping variant). The rungs are rebuilt from the
+trials' records, so a restarted search loses nothing.
 """
 
 import math
@@ -23,22 +23,22 @@ class Rungs:
     def __init__(self, spec: EarlyStopping) -> None:
         self.spec = spec
         self.epochs = tuple(_rung_epochs(spec))
-        """Of the rungs, ascending."""
+        """Epochs of the rungs, ascending."""
         self._peers: dict[int, dict[str, tuple[float, ...]]] = {epochs: {} for epochs in self.epochs}
 
     def add(self, trial_id: str, accuracies: Sequence[float], costs: Sequence[float]) -> None:
-        """Take over a trial's course: its validation accuracy after each epoch and its costs, low is good."""
+        """Add a trial: its validation accuracy after each epoch, and its costs, lower is better."""
         for epochs in self.epochs:
             if epochs > len(accuracies):
                 break
             self._peers[epochs][trial_id] = (-max(accuracies[:epochs]), *costs)
 
     def goes_on(self, trial_id: str, accuracies: Sequence[float], costs: Sequence[float]) -> bool:
-        """Note a trial that is at a rung and say whether it goes on; anywhere else it does.
+        """Add a trial and return whether it continues; between rungs it always does.
 
-        Of n trials at the rung ⌈n / factor⌉ go on: those that fewer than so many are ahead of. With rank,
-        ahead is who has a lower non-dominated rank in (best accuracy so far, costs), so that a trial that
-        no other beats in all of them always goes on. Fewer than `factor` trials tell nothing.
+        At a rung with n trials, a trial continues if fewer than ⌈n / factor⌉ trials rank above it. With
+        `compare: rank`, trials are ranked by non-dominated rank in (best accuracy so far, costs), so a
+        non-dominated trial always continues. With fewer than `factor` trials at the rung, all continue.
         """
         self.add(trial_id, accuracies, costs)
         peers = self._peers.get(len(accuracies), {})

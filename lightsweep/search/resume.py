@@ -1,4 +1,4 @@
-"""Going on with a search: what the study of an earlier run holds, and what of it was left unfinished."""
+"""Resuming a search: restore its state from the study, and complete what was left unfinished."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,19 +27,19 @@ def take_over(
     outcomes: Mapping[str, Outcome],
     info: DatasetInfo,
 ) -> None:
-    """Take over the study's trials: tell it of those that have a record, queue again those that have none.
+    """Restore the study's trials: tell the study those that have a record, and queue the others again.
 
     Args:
         database: The study.
-        ledger: Is given all draws that were ever trained.
-        objectives: Is given the latencies that were measured.
-        teller: Tells the study.
-        budget: Is given what was spent.
+        ledger: Receives all draws trained so far.
+        objectives: Receives the measured latencies.
+        teller: Tells the study about trials.
+        budget: Receives what was spent.
         outcomes: Outcomes of the trials that have a record, by trial id.
-        info: Of the data set.
+        info: Description of the data set.
 
     Raises:
-        InputError: The study holds a trial that no search of this sweep can have made.
+        InputError: The study has a trial that no search of this sweep can have created.
 
     """
     resumed = _Resumed(database, ledger, objectives, teller, outcomes, info)
@@ -49,7 +49,7 @@ def take_over(
         except (InputError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             why = str(error) if isinstance(error, InputError) else repr(error)
             raise InputError(
-                f"{database.where}: its trial {frozen.number} is none of this search ({why}); give "
+                f"{database.where}: its trial {frozen.number} does not belong to this search ({why}); give "
                 "this search another name, or remove the folder"
             ) from None
         if epochs is not None:
@@ -58,7 +58,7 @@ def take_over(
 
 
 class _Resumed:
-    """What of a study is known so far, while its trials are read one by one."""
+    """State restored from a study while its trials are read one by one."""
 
     def __init__(
         self,
@@ -74,25 +74,25 @@ class _Resumed:
         self.base = ledger.sweep.base.model_dump(mode="json")
 
     def take_over(self, frozen: FrozenTrial) -> int | None:
-        """Take over one trial; return the epochs that it counts with, None if it does not count."""
+        """Restore one trial; return its epochs to count, or None if it does not count."""
         status, drawn = frozen.user_attrs.get("status"), drawn_as(frozen.user_attrs)
         if "latency_ms" in frozen.user_attrs:
             self.objectives.costs(*self._configured(frozen), float(frozen.user_attrs["latency_ms"]))
         if frozen.state == TrialState.WAITING and drawn is not None and drawn["trial_id"] in self.outcomes:
-            frozen = self.database.resume(frozen.number)  # recorded, but the study was not told
+            frozen = self.database.resume(frozen.number)  # recorded, but the study was not told about it
         spent = None
         if frozen.state == TrialState.RUNNING and drawn is None:
             self.database.requeue(frozen.number)
         elif frozen.state != TrialState.WAITING and status != "infeasible":
             if drawn is None:
-                raise ValueError("it ended and was never handed out")
+                raise ValueError("it ended but was never handed out")
             spent = self._recall(frozen, drawn)
         if frozen.state in ENDED and status != "infeasible":
             return max(int(frozen.user_attrs.get("epochs", 0)), 0)
         return spent
 
     def _recall(self, frozen: FrozenTrial, drawn: Drawn) -> int | None:
-        """Take over a trial that was once handed out; return the epochs of one that is told of now."""
+        """Restore a trial that was handed out; return its epochs if the study is told about it now."""
         spec, its_cost = self._configured(frozen)
         trial = Trial(
             drawn["arm"], self.ledger.sweep.dataset, spec, drawn["seed"], changes=self._changes(frozen)
@@ -122,7 +122,7 @@ class _Resumed:
 
 
 def _enqueue(database: StudyDatabase, ledger: Ledger) -> None:
-    """Queue the configurations to start from that the study does not know yet."""
+    """Queue those configurations of `start_from` that are not in the study yet."""
     search, base = ledger.search, ledger.sweep.base.model_dump(mode="json")
     known = [frozen.user_attrs.get("start_from") for frozen in database.trials()]
     for number, changes in enumerate(search.start_from):

@@ -1,4 +1,4 @@
-"""Optuna's samplers, with a random stream of its own for each draw."""
+"""Optuna's samplers, with a separate random stream for each draw."""
 
 import warnings
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from lightsweep.sweepfile.search import Search
 
 
 class DrawSampler(optuna.samplers.BaseSampler):
-    """The sampler for one draw, with a stream of its own: a search that goes on repeats no draws.
+    """The sampler for one draw, with its own random stream, so that a resumed search repeats no draws.
 
-    What it draws parameter by parameter has a stream for each: where a search was killed between two of
-    them, the others are drawn as they would have been.
+    Parameters that are sampled independently have one stream each. So if a search is killed between two of
+    them, the remaining ones get the same values as without the interruption.
     """
 
     def __init__(self, search: Search, number: int) -> None:
@@ -26,13 +26,13 @@ class DrawSampler(optuna.samplers.BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Return what is drawn together, by the whole sampler."""
+        """Return the parameters that are sampled jointly."""
         return self.whole.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Draw those together."""
+        """Sample those parameters jointly."""
         return self.whole.sample_relative(study, trial, search_space)
 
     def sample_independent(
@@ -42,26 +42,26 @@ class DrawSampler(optuna.samplers.BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Draw one parameter, by a stream of its own."""
+        """Sample one parameter from its own random stream."""
         stream = derive(self.search.seed, "sampler", self.number, param_name) % 2**32
         one = _sampler(self.search, stream)
         return one.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Pass it on."""
+        """Forward to the joint sampler."""
         self.whole.before_trial(study, trial)
 
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Pass it on."""
+        """Forward to the joint sampler."""
         self.whole.after_trial(study, trial, state, values)
 
 
 def _sampler(search: Search, stream: int) -> optuna.samplers.BaseSampler:
-    """Return Optuna's sampler with a stream.
+    """Return Optuna's sampler, seeded with the stream.
 
-    Quasi-random points are a sequence, whose place the study keeps: its seed stays.
+    Quasi-random points form one sequence, whose position the study stores, so their seed is constant.
     """
     with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
         match search.sampler:

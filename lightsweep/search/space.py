@@ -1,9 +1,9 @@
-"""From a search space to configurations: what a sampler is asked, and the changes that its answers are.
+"""From a search space to configurations: the parameters to sample, and the changes that they encode.
 
-Optuna samples numbers and plain values, one name at a time. So a list (model.filters) is its length and an
-element for each place, a choice that is a list or a mapping goes by its JSON text (as do all choices of an
-axis with 1 and true among them, which Optuna takes for one), and a key whose condition does not hold is not
-asked at all.
+Optuna samples numbers and plain values, one name at a time. So a list (model.filters) becomes one parameter
+for its length and one per element. A choice that is a list or a mapping is represented by its JSON text, as
+are all choices of an axis that has both 1 and true, which Optuna considers equal. A key whose condition does
+not hold is not sampled.
 """
 
 import random
@@ -25,19 +25,19 @@ from lightsweep.sweepfile.search import Axis, identity
 from lightsweep.sweepfile.settings import nearest
 
 Suggest = Callable[[str, BaseDistribution], Any]
-"""Name of a parameter and its distribution -> its value."""
+"""Returns the value of a parameter, given its name and distribution."""
 
 
 def choose(space: Mapping[str, Axis], base: Mapping[str, Any], suggest: Suggest) -> dict[str, Any]:
-    """Return changes to base, a key and value for each axis whose condition holds.
+    """Return changes to base: a value for each axis whose condition holds.
 
     Args:
         space: The axes, each after those that its condition names.
-        base: Base's settings as a tree of plain values, for conditions on what is no axis.
+        base: Base's settings as a tree of plain values, for conditions on keys that are not axes.
         suggest: Chooses a parameter's value.
 
     Raises:
-        InputError: A condition is on a key that is no axis and not in base.
+        InputError: A condition names a key that is neither an axis nor in base.
 
     """
     chosen: dict[str, Any] = {}
@@ -58,10 +58,10 @@ def choose(space: Mapping[str, Axis], base: Mapping[str, Any], suggest: Suggest)
 def parameters_of(
     space: Mapping[str, Axis], base: Mapping[str, Any], changes: Mapping[str, Any], place: str
 ) -> dict[str, Any]:
-    """Return the parameters with which `choose` gives a known configuration: base with changes.
+    """Return the parameters for which `choose` returns a known configuration: base with changes.
 
     Raises:
-        InputError: The space does not hold it; the message begins with `place`.
+        InputError: The space does not contain it; the message starts with `place`.
 
     """
     found: dict[str, Any] = {}
@@ -99,7 +99,9 @@ def parameters_of(
 
 def _applies(key: str, axis: Axis, chosen: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
     for other, allowed in (axis.when or {}).items():
-        wholes = [known for known in chosen if f"{other}.".startswith(f"{known}.")]  # itself, or it is a part
+        wholes = [
+            known for known in chosen if f"{other}.".startswith(f"{known}.")
+        ]  # the axis itself, or one that contains it
         value = _lookup(chosen[wholes[-1]], other[len(wholes[-1]) + 1 :]) if wholes else _lookup(base, other)
         if value is MISSING and not wholes:
             hint = nearest(other, {*_keys(base), *chosen})
@@ -110,7 +112,7 @@ def _applies(key: str, axis: Axis, chosen: Mapping[str, Any], base: Mapping[str,
 
 
 def _keys(tree: Any) -> Iterator[str]:
-    """Yield the dotted keys of a tree, of lists those of elements with names."""
+    """Yield the dotted keys of a tree, including those of named elements of lists."""
     if isinstance(tree, list):
         tree = {item["name"]: item for item in tree if isinstance(item, Mapping) and "name" in item}
     for key, value in tree.items() if isinstance(tree, Mapping) else ():
@@ -122,7 +124,7 @@ MISSING = object()
 
 
 def _lookup(tree: Any, key: str) -> Any:
-    """Return a dotted key's value in a tree of plain values, elements of lists by their place or name."""
+    """Return a dotted key's value in a tree of plain values; list elements go by index or name."""
     for part in key.split(".") if key else ():
         if isinstance(tree, list):
             named = [item for item in tree if isinstance(item, dict) and item.get("name") == part]
@@ -136,10 +138,10 @@ def _lookup(tree: Any, key: str) -> Any:
 def _distribution(axis: Axis) -> BaseDistribution:
     if axis.choices is not None:
         return CategoricalDistribution(_codes(axis))
-    assert axis.low is not None  # the axis was validated
+    assert axis.low is not None  # ensured by validation
     assert axis.high is not None
     high = axis.high
-    if axis.step is not None:  # Optuna warns of a high that is not on a step
+    if axis.step is not None:  # Optuna warns if high is not a whole number of steps above low
         low, step = Decimal(str(axis.low)), Decimal(str(axis.step))
         high = float((Decimal(str(axis.high)) - low) // step * step + low)
     if axis.is_whole:
@@ -148,7 +150,7 @@ def _distribution(axis: Axis) -> BaseDistribution:
 
 
 def _codes(axis: Axis) -> list[Any]:
-    """Return what the sampler knows choices by, no two of them equal."""
+    """Return the sampler's codes for the choices, all different."""
     assert axis.choices is not None
     codes = [
         choice if choice is None or isinstance(choice, bool | int | float | str) else canonical_json(choice)
@@ -180,24 +182,26 @@ SURVEYED = 200
 
 @dataclass(frozen=True)
 class Survey:
-    """What a space holds, from so many random draws."""
+    """A survey of a search space by random draws."""
 
     draws: int
+    """Number of draws."""
     feasible: int
+    """Number of draws that can be trained within the limits."""
     reasons: dict[str, int]
-    """Why others cannot be trained, and how many."""
+    """Number of infeasible draws by reason."""
     parameters: tuple[int, ...]
-    """Of the feasible draws, ascending."""
+    """Parameter counts of the feasible draws, ascending."""
     start: tuple[tuple[dict[str, Any], Cost], ...]
-    """Changes and cost of each configuration to start from."""
+    """Changes and cost of each configuration of `start_from`."""
 
 
 def survey(planned: Plan) -> Survey:
-    """Draw from a search's space at random, without training, to check it and to say what it holds.
+    """Draw from a search's space at random, without training, to check and describe it.
 
     Raises:
-        InputError: A key is none of base's, a configuration to start from is not in the space or cannot be
-            trained, or no draw can be trained.
+        InputError: A key does not exist in base, a configuration of `start_from` is not in the space or
+            cannot be trained, or no draw can be trained.
 
     """
     sweep, search = planned.sweep, search_of(planned.sweep)
@@ -216,7 +220,7 @@ def survey(planned: Plan) -> Survey:
         except InputError as error:
             if "no such key below base" in str(error) or "unknown key" in str(error):
                 raise
-            text = re.sub(r" = (\[[^]]*\]|[^:]*)(?=:)", "", str(error))  # the rule, whatever the value
+            text = re.sub(r" = (\[[^]]*\]|[^:]*)(?=:)", "", str(error))  # keep the rule, drop the value
             reasons[text] = reasons.get(text, 0) + 1
             continue
         over = [key for key, limit in search.limits.items() if getattr(its_cost, key, 0) > limit]

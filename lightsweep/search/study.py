@@ -1,8 +1,8 @@
-"""A search: an Optuna study that is asked for trials and told what became of them.
+"""A search: an Optuna study that is asked for trials and told their outcomes.
 
-The study is a real database with one writer, the launching process. A killed search goes on from it: a trial
-is journalled before the study is told, trials that were under way are asked for again first (`resume`), and
-every draw has a random stream of its own, derived from (seed, number).
+The study is a database whose only writer is the launching process. A killed search resumes from it: a trial
+is journalled before the study is told, interrupted trials are asked for again first (`search.resume`), and
+every draw has its own random stream, derived from (seed, number).
 """
 
 import time
@@ -33,11 +33,11 @@ from lightsweep.search.space import Suggest, choose
 from lightsweep.training.outcome import Outcome
 from lightsweep.trials.trial import Trial
 
-MOST_IN_VAIN = 500  # draws in a row that cannot be trained, before the search gives up
+MOST_IN_VAIN = 500  # consecutive draws that cannot be trained before the search gives up
 
 
 class Study:
-    """The study of one sweep's search, and its trials of this and earlier runs."""
+    """The study of one sweep's search, with the trials of this run and earlier ones."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Study:
         outcomes: Mapping[str, Outcome],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open the study or create it, and repair what a killed run left.
+        """Open or create the study, and restore the state that a killed run left.
 
         Args:
             planned: The sweep's plan.
@@ -55,21 +55,21 @@ class Study:
             clock: Returns seconds since any fixed moment; for a budget in minutes.
 
         Raises:
-            InputError: The study there is of another search.
+            InputError: The existing study belongs to another search.
             WriteError: The database cannot be used.
 
         """
         self.sweep, self.search = planned.sweep, search_of(planned.sweep)
         self.info = planned.infos[planned.sweep.dataset]
         self.at_once = 1
-        """Trials that may be under way at a time."""
+        """Maximum number of trials in progress at the same time."""
         self._base = planned.sweep.base.model_dump(mode="json")
         self._database = StudyDatabase(self.sweep, folder)
         self._ledger = Ledger(self.sweep)
         self._objectives = Objectives(self.search, self.info)
         self._teller = Teller(self._database, self._objectives)
         self._under_way: dict[str, list[int]] = {}
-        """Numbers of the study's trials that wait for a trial's end, by trial id."""
+        """Numbers of the study's trials that wait for the outcome of a trial, by its id."""
         with self._database.errors():
             spent = max(float(self._database.study.user_attrs.get("seconds", 0.0)), 0.0)
             self.budget = Budget(self.search, clock, spent)
@@ -79,14 +79,14 @@ class Study:
 
     @property
     def draws(self) -> Mapping[str, Draw]:
-        """All that were ever trained, by trial id, in the order in which they were drawn."""
+        """All draws trained so far, by trial id, in the order of drawing."""
         return self._ledger.draws
 
     def ask(self) -> Draw | Literal["wait"] | None:
-        """Return what to train next, "wait" while nothing is free or known, or None at the search's end.
+        """Return the next draw to train, "wait" if running trials must end first, or None at the end.
 
         Raises:
-            InputError: Too many draws in a row could not be trained: the space holds too little.
+            InputError: Too many consecutive draws cannot be trained.
 
         """
         for _ in range(MOST_IN_VAIN):
@@ -103,7 +103,7 @@ class Study:
         )
 
     def tell(self, trial_id: str, outcome: Outcome) -> None:
-        """Tell the study what became of a trial, and of its repetitions that waited for it."""
+        """Tell the study the outcome of a trial and of the repetitions that waited for it."""
         with self._database.errors():
             first, *same = self._under_way.pop(trial_id)
             draw = self.draws[trial_id]
@@ -114,19 +114,19 @@ class Study:
             self._database.study.set_user_attr("seconds", self.budget.seconds)
 
     def share_done(self) -> float:
-        """Return the share of the search that is over, 0 to 1."""
+        """Return the fraction of the search that is done, from 0 to 1."""
         return self.budget.share_done()
 
     def time_out(self) -> AbstractContextManager[None]:
-        """Stop the clock of a budget of minutes, for instance while a cluster is waited for."""
+        """Stop the clock of a budget in minutes, for instance while waiting for a cluster."""
         return self.budget.time_out()
 
     def to_confirm(self, accuracies: Mapping[str, float]) -> list[Draw]:
-        """Return the draws to train again with fresh seeds (`confirm.choose_to_confirm`)."""
+        """Return the draws to train again with fresh seeds (`search.confirm.choose_to_confirm`)."""
         return choose_to_confirm(self.search, list(self.draws.values()), accuracies)
 
     def leave(self, folder: Path) -> None:
-        """End this run's work: queue what is under way for the next run; keep a copy in the run's folder."""
+        """End this run: queue unfinished trials for the next run; copy an external study to the folder."""
         with self._database.errors():
             for frozen in self._database.trials(TrialState.RUNNING):
                 self._database.requeue(frozen.number)
@@ -140,7 +140,7 @@ class Study:
         return self.budget.is_spent(sum(map(len, running.values())), epochs)
 
     def _draw(self) -> Draw | None:
-        """Ask the study once; None for what is not to be trained, of which it is told at once."""
+        """Ask the study once; return None if there is nothing to train, after telling the study why."""
         study = self._database.study
         study.sampler = DrawSampler(self.search, len(self._database.trials(*ENDED, TrialState.RUNNING)))
         asked = study.ask()
@@ -165,7 +165,7 @@ class Study:
         return None
 
     def _make(self, asked: optuna.Trial) -> tuple[Trial, Cost, dict[str, float]] | None:
-        """Return a draw's trial and costs; None, and tell the study, if it cannot be trained."""
+        """Return a draw's trial and costs; if it cannot be trained, tell the study and return None."""
         changes = choose(self.search.space, self._base, _suggest_from(asked))
         try:
             spec, its_cost = configure(self.sweep, self.info, changes)

@@ -1,1 +1,1 @@
-"""The stage store: files by content key, who may write which, and what may go."""
+"""The stage store: files by content key, claims on keys, and removal of old entries."""

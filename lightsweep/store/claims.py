@@ -1,4 +1,4 @@
-"""The store as a trial sees it: claims of keys and their answers; stores without workers beside."""
+"""The store's interface to a trial: claims on keys, replies, and stores for a single process."""
 
 import math
 from collections.abc import Callable
@@ -12,56 +12,57 @@ from lightsweep.store.stagefile import Checkpoint, DamagedResultError, StageResu
 
 @dataclass(frozen=True)
 class ClaimReply:
-    """What a store says to who asks for a key: its result, or that it is theirs to make."""
+    """Reply to a claim: the stored result, or the exclusive right to compute it."""
 
     result: StageResult | None = None
+    """The stored result; None if the caller is to compute it."""
     checkpoint: Checkpoint | None = None
-    """Without a result: where to go on from, if somebody had begun."""
+    """Checkpoint to resume from, if there is no result and an earlier run has left one."""
     waited_seconds: float = 0.0
-    """For somebody else who was making it."""
+    """Time spent waiting for another trial that was computing the result."""
     warning: str | None = None
-    """What was found damaged, and discarded."""
+    """Damaged files that were discarded."""
 
 
 class StageStore(Protocol):
-    """Where stage results are looked up and kept."""
+    """Interface of a store in which stage results are looked up and kept."""
 
     checkpoint_seconds: float
-    """How often a stage under way hands over what it has, between epochs."""
+    """Minimum time between two checkpoints of a stage, which are written between epochs."""
     gives_weights: bool
-    """Whether results come with their weights."""
+    """Whether results are returned with their weights."""
 
     def claim(self, key: str) -> ClaimReply:
-        """Return a key's result or, without one, make the caller the only one who makes it."""
+        """Return a key's result or, if there is none, give the caller the exclusive right to compute it."""
 
     def put(self, key: str, result: StageResult) -> None:
-        """Keep a claimed key's result, and give the claim back."""
+        """Store a claimed key's result and release the claim."""
 
     def put_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
-        """Keep what a claimed key's stage has made so far."""
+        """Store a checkpoint of a claimed key's stage."""
 
     def release(self, key: str) -> None:
-        """Give a claim back without a result."""
+        """Release a claim without a result."""
 
     def discard(self, key: str, kind: str, reason: str) -> None:
-        """Remove what is whole and yet not what its key stands for; `kind` is RESULT or CHECKPOINT."""
+        """Remove an intact file that does not fit its key; `kind` is RESULT or CHECKPOINT."""
 
 
 class NoStore:
-    """Keeps nothing and knows nothing: every stage is trained."""
+    """A store that keeps nothing: every stage is trained."""
 
     checkpoint_seconds = math.inf
     gives_weights = True
 
     def claim(self, key: str) -> ClaimReply:
-        """Return that there is nothing."""
+        """Return an empty reply."""
         return ClaimReply()
 
     def put(self, key: str, result: StageResult) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     def put_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     def release(self, key: str) -> None:
         """Do nothing."""
@@ -73,7 +74,7 @@ class NoStore:
 def unpack(
     key: str, result: bytes | None, checkpoint: bytes | None, discard: Callable[[str, str], None]
 ) -> ClaimReply:
-    """Return an answer from bytes; what cannot be read is not in it, but discarded by its kind and why."""
+    """Return a reply from bytes; call `discard` with kind and reason for what cannot be read."""
     if result is not None:
         try:
             return ClaimReply(StageResult.from_bytes(result, key))
@@ -88,7 +89,7 @@ def unpack(
 
 
 class LocalStore:
-    """A store's folder for trials that run in this process, one after the other."""
+    """A folder store for trials that run one after the other in this process."""
 
     gives_weights = True
 
@@ -96,32 +97,32 @@ class LocalStore:
         self.folder, self.checkpoint_seconds = folder, checkpoint_seconds
 
     def claim(self, key: str) -> ClaimReply:
-        """Return a key's result; no other process is waited for."""
+        """Return a key's result or checkpoint, without waiting for other processes."""
         stored = self.folder.read(key), self.folder.read(key, CHECKPOINT)
         return unpack(key, *stored, partial(self.folder.discard, key))
 
     def put(self, key: str, result: StageResult) -> None:
-        """Keep a result."""
+        """Store a result."""
         self.folder.write(key, result.to_bytes(key))
 
     def put_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint."""
+        """Store a checkpoint."""
         self.folder.write(key, checkpoint.to_bytes(key), CHECKPOINT)
 
     def release(self, key: str) -> None:
-        """Do nothing: nothing is claimed."""
+        """Do nothing: this store has no claims."""
 
     def discard(self, key: str, kind: str, reason: str) -> None:
-        """Remove what its key does not stand for."""
+        """Remove a file that does not fit its key."""
         self.folder.discard(key, kind, reason)
 
 
 class NotStoredError(Exception):
-    """A look-up found nothing."""
+    """A looked-up result is not in the store."""
 
 
 class LookUps:
-    """A store's folder that only answers, without weights, and has nobody train."""
+    """A read-only folder store: returns results without weights, and never lets a stage be trained."""
 
     checkpoint_seconds = math.inf
     gives_weights = False
@@ -133,7 +134,7 @@ class LookUps:
         """Return a key's result.
 
         Raises:
-            NotStoredError: There is none.
+            NotStoredError: The store has no result for the key.
 
         """
         data = self.folder.read(key)
@@ -154,5 +155,5 @@ class LookUps:
         raise AssertionError(key)
 
     def discard(self, key: str, kind: str, reason: str) -> None:
-        """Remove what its key does not stand for."""
+        """Remove a file that does not fit its key."""
         self.folder.discard(key, kind, reason)

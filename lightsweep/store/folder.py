@@ -1,9 +1,8 @@
-"""The stage store: a folder with a file per stage result, by content key, and who may write which.
+"""The stage store: a folder with one file per stage result, by content key, and claims on keys.
 
-Files are written whole or not at all and checked when they are read. A claim is the right to make a
-key's result: a lock that the operating system takes back when its process ends, so that several runs on
-one folder share their work and a killed one blocks nobody. While a claim is held, its key's files are
-written by nobody else.
+Files are written atomically and checked when they are read. A claim is the exclusive right to compute a
+key's result. It is a lock that the operating system releases when its process ends, so several runs can
+share a folder and a killed run blocks none of them. Only the holder of a claim writes its key's files.
 """
 
 import contextlib
@@ -25,24 +24,24 @@ from lightsweep.system.locks import posix_locks
 
 RESULT, CHECKPOINT, TEMPORARY = ".stage", ".checkpoint", ".tmp"
 _KEY = re.compile(r"[0-9a-f]{64}")
-_PROBE = "0" * 64  # no SHA-256 that anybody has seen
-MOST_BYTES = 4 * 2**30  # of a stage file: nets of half a billion parameters with their optimizer's state
+_PROBE = "0" * 64  # not a reachable digest; used only to probe locking
+MOST_BYTES = 4 * 2**30  # limit of a stage file: half a billion parameters with optimizer state
 SETTINGS_BYTES = 2**16
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of the store."""
+    """A result or checkpoint file of the store."""
 
     key: str
     path: Path
     size_bytes: int
     modified: float
-    """Seconds since the epoch, by the clock of that moment."""
+    """Modification time in seconds since the Unix epoch."""
 
     @property
     def is_checkpoint(self) -> bool:
-        """Whether it is of a stage under way."""
+        """Whether the file is a checkpoint of an unfinished stage."""
         return self.path.suffix == CHECKPOINT
 
 
@@ -51,18 +50,18 @@ def _warn(text: str) -> None:
 
 
 class FolderStore:
-    """The store's folder. One object per process: closing one gives back all of the process's claims."""
+    """The store's folder; one object per process, since closing one releases all the process's claims."""
 
     def __init__(self, folder: Path, warn: Callable[[str], None] = _warn) -> None:
-        """Use a folder, made if it is not there.
+        """Open a folder, and create it if it does not exist.
 
         Args:
-            folder: Where the store is.
-            warn: Called with a line when something damaged was discarded.
+            folder: Folder of the store.
+            warn: Called with a one-line message when a damaged file is discarded.
 
         Raises:
             InputError: This system has no POSIX locks.
-            WriteError: The folder cannot be made or written.
+            WriteError: The folder cannot be created or written.
 
         """
         self.folder, self.warn = folder, warn
@@ -83,17 +82,17 @@ class FolderStore:
             ) from None
 
     def path(self, key: str, kind: str = RESULT) -> Path:
-        """Return the file of a key; two of its digits are a folder, so that none gets too full."""
+        """Return the path of a key's file, in a subfolder named by the key's first two digits."""
         return stage_file(self.folder, key).with_suffix(kind)
 
     def has(self, key: str) -> bool:
-        """Tell whether there is a result, without checking that it is whole."""
+        """Return whether a result file exists, without checking that it is intact."""
         return self.path(key).exists()
 
     def read(self, key: str, kind: str = RESULT) -> bytes | None:
-        """Return a file's bytes if they are whole; a damaged file is removed with a warning.
+        """Return a file's bytes if it is intact; remove a damaged file with a warning.
 
-        Tensors are read by who needs them; what is wrong with them beyond the checksum is found there.
+        Tensors are not parsed here; faults in them that the checksum does not reveal show up at the caller.
         """
         try:
             return read_entry(self.folder, key, kind)
@@ -109,7 +108,7 @@ class FolderStore:
             _remove_whatever(path)
 
     def write(self, key: str, data: bytes, kind: str = RESULT) -> None:
-        """Write a file of a claimed key, whole or not at all; a result takes its checkpoint's place.
+        """Write a file of a claimed key atomically; a result replaces its checkpoint.
 
         Raises:
             WriteError: The file cannot be written.
@@ -132,7 +131,7 @@ class FolderStore:
             raise _not_writable(path, error) from None
 
     def try_claim(self, key: str) -> bool:
-        """Claim a key unless another process has; claiming again what this process has is no fault."""
+        """Claim a key unless another process holds it; return whether this process now holds it."""
         try:
             self._locks.lockf(self._claims, self._locks.LOCK_EX | self._locks.LOCK_NB, 1, _offset(key))
         except (BlockingIOError, PermissionError):
@@ -140,11 +139,11 @@ class FolderStore:
         return True
 
     def give_back(self, key: str) -> None:
-        """Give a claim back."""
+        """Release a claim."""
         self._locks.lockf(self._claims, self._locks.LOCK_UN, 1, _offset(key))
 
     def entries(self) -> Iterator[Entry]:
-        """Yield the results and checkpoints, in no order."""
+        """Yield the results and checkpoints in arbitrary order."""
         for path in self._files():
             if path.suffix in (RESULT, CHECKPOINT):
                 with contextlib.suppress(OSError):
@@ -152,17 +151,17 @@ class FolderStore:
                     yield Entry(path.stem, path, stat.st_size, stat.st_mtime)
 
     def remove(self, entries: Collection[Entry]) -> list[Entry]:
-        """Remove entries but for those that somebody is making just now; return what was removed."""
+        """Remove entries except those claimed by other processes; return the removed ones."""
         return [entry for entry in entries if self._remove(entry.path)]
 
     def remove_leftovers(self) -> None:
-        """Remove what writers left that were killed while writing: drafts, and checkpoints beside results."""
+        """Remove what killed writers left behind: temporary files, and checkpoints beside results."""
         for path in self._files():
             if path.suffix == TEMPORARY or (path.suffix == CHECKPOINT and self.has(path.stem)):
                 self._remove(path)
 
     def limit_bytes(self) -> int | None:
-        """Return the size that the store is cut down to before and after a run; None is any size."""
+        """Return the size to which the store is cut before and after a run; None for no limit."""
         try:
             limit = json.loads(read_text(self.folder / "settings.json", SETTINGS_BYTES))["limit_bytes"]
         except (OSError, UnreadableError, ValueError, LookupError, TypeError, RecursionError):
@@ -170,10 +169,10 @@ class FolderStore:
         return limit if type(limit) is int and limit >= 0 else None
 
     def set_limit(self, limit_bytes: int | None) -> None:
-        """Set that size.
+        """Set the size limit in bytes; None removes it.
 
         Raises:
-            WriteError: It cannot be written.
+            WriteError: The setting cannot be written.
 
         """
         path = self.folder / "settings.json"
@@ -203,16 +202,16 @@ class FolderStore:
 
 
 def stage_file(folder: Path, key: str) -> Path:
-    """Return the file of a key's result in a store's folder, be it there or not."""
+    """Return the path of a key's result in a store's folder, whether or not it exists."""
     assert _KEY.fullmatch(key), key
     return folder / key[:2] / f"{key}{RESULT}"
 
 
 def read_entry(folder: Path, key: str, kind: str = RESULT) -> bytes | None:
-    """Return the bytes of a key's file in a store's folder, None where there is none; change nothing.
+    """Return the bytes of a key's file in a store's folder, or None if there is none; change nothing.
 
     Raises:
-        DamagedResultError: The file is there and not whole, or cannot be read.
+        DamagedResultError: The file exists but is damaged or cannot be read.
 
     """
     try:
@@ -229,7 +228,7 @@ def read_entry(folder: Path, key: str, kind: str = RESULT) -> bytes | None:
 
 
 def _remove_whatever(path: Path) -> None:
-    """Remove what stands in an entry's place: a file, a link (not what it leads to), a pipe, a folder."""
+    """Remove whatever is at a path: a file, a link (not its target), a pipe or a folder."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -237,7 +236,7 @@ def _remove_whatever(path: Path) -> None:
 
 
 def _offset(key: str) -> int:
-    """Return the byte of the claims file whose lock is a key's claim."""
+    """Return the offset in the claims file of the byte whose lock is the key's claim."""
     return int(key[:15], 16)
 
 

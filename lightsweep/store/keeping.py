@@ -1,7 +1,7 @@
-"""What the stage store holds and what may go.
+"""The contents of the stage store, and which entries may be removed.
 
-Which runs refer to which keys is an argument. What is removed costs training time at most: the records stay
-in the run folders.
+The caller supplies which runs refer to which keys. A removed entry costs at most the time to train it again:
+the records stay in the run folders.
 """
 
 import re
@@ -20,7 +20,7 @@ _UNITS_BYTES = {
 
 @dataclass(frozen=True)
 class Amount:
-    """Some of the store's entries, results and checkpoints alike."""
+    """Number and total size of some entries of the store, results and checkpoints alike."""
 
     entries: int
     size_bytes: int
@@ -28,34 +28,35 @@ class Amount:
 
 @dataclass(frozen=True)
 class Share:
-    """What a run refers to."""
+    """Entries of the store that one run refers to."""
 
     run: str
     held: Amount
     alone_bytes: int
-    """Of these, what no other run refers to."""
+    """Size of the entries that no other run refers to."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a store holds."""
+    """Contents of a store."""
 
     folder: Path
     limit_bytes: int | None
-    """None is any size."""
+    """Size to which the store is cut; None for no limit."""
     results: Amount
     checkpoints: Amount
     runs: tuple[Share, ...]
-    """By name."""
+    """Entries of each run, sorted by its name."""
     unreferenced: Amount
+    """Entries that no run refers to."""
 
 
 References = Callable[[], Mapping[str, Sequence[str]]]
-"""Return, for each stage key, the names of the runs that refer to it."""
+"""Returns, for each stage key, the names of the runs that refer to it."""
 
 
 def summarise(store: FolderStore, references: References) -> Summary:
-    """Return what a store holds, and which runs refer to it."""
+    """Return the contents of a store, in total and by run."""
     entries = list(store.entries())
     referring = references()
     held: dict[str, list[Entry]] = {run: [] for runs in referring.values() for run in runs}
@@ -80,13 +81,13 @@ def summarise(store: FolderStore, references: References) -> Summary:
 
 
 def prune(store: FolderStore, references: References) -> Amount:
-    """Remove what no run refers to, except what is being made just now.
+    """Remove entries that no run refers to, except those being computed; return what was removed.
 
     Raises:
-        InputError: It cannot be told what some run refers to, or the store cannot be written.
+        InputError: A run's references cannot be read, or the store cannot be written.
 
     """
-    entries = list(store.entries())  # before the plans: a run writes its plan before it makes anything
+    entries = list(store.entries())  # before reading the plans: a run writes its plan before any entry
     referring = references()
     return _amount(store.remove([entry for entry in entries if entry.key not in referring]))
 
@@ -94,20 +95,23 @@ def prune(store: FolderStore, references: References) -> Amount:
 def cut_to_limit(
     store: FolderStore, references: References, protected_keys: Collection[str], limit_bytes: int
 ) -> Amount:
-    """Remove entries of a store that is too large, the oldest first, but first what no run refers to.
+    """Cut a store to a size: remove unreferenced entries first, then others, each oldest first.
 
     Args:
-        store: What is cut.
-        references: Asked only if something must go; may refuse with an InputError.
-        protected_keys: What stays, whatever the limit: the plan of the run at work.
-        limit_bytes: Of results and checkpoints together.
+        store: The store to cut.
+        references: Called only if something must be removed; may raise an InputError.
+        protected_keys: Keys that are never removed: those of the current run's plan.
+        limit_bytes: Limit of results and checkpoints together.
+
+    Returns:
+        The number and size of the removed entries.
 
     Raises:
-        InputError: The store is too large and it cannot be told what some run refers to, or the store
-            cannot be written.
+        InputError: The store is too large and a run's references cannot be read, or the store cannot be
+            written.
 
     """
-    entries = list(store.entries())  # before the plans, as in `prune`
+    entries = list(store.entries())  # before reading the plans, as in `prune`
     left_bytes = _amount(entries).size_bytes
     if left_bytes <= limit_bytes:
         return Amount(0, 0)
@@ -123,13 +127,13 @@ def cut_to_limit(
 
 
 def parse_limit(text: str) -> int | None:
-    """Return the bytes of a number with a unit; None for `none`, any size.
+    """Return the bytes of a size such as 500MB; None for `none`, no limit.
 
     >>> parse_limit("1.5KiB")
     1536
 
     Raises:
-        InputError: It is neither.
+        InputError: The string is neither a size nor `none`.
 
     """
     if text.lower() == "none":
@@ -139,7 +143,7 @@ def parse_limit(text: str) -> int | None:
     if match is None or match[2] not in units:
         raise InputError(
             f"--limit {text!r}: a size is a number with a unit ({', '.join(_UNITS_BYTES)}), such as 500MB or "
-            "1.5GiB; none is any size"
+            "1.5GiB; none means no limit"
         )
     return round(float(match[1]) * units[match[2]])
 

@@ -1,6 +1,6 @@
-"""What a stage made, or has made so far, as bytes that can be checked: JSON and plain tensors, no code.
+"""Stage results and checkpoints as checksummed bytes: JSON and plain tensors, no code.
 
-The checksum is of the key and the content: what stands under another key is as good as damaged.
+The checksum covers the key and the content, so a file stored under another key counts as damaged.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import SchemaValidator, ValidationError, core_schema
 
-if TYPE_CHECKING:  # the broker passes results on as bytes, and starts a second earlier without torch
+if TYPE_CHECKING:  # the broker passes results on as bytes and starts a second faster without torch
     from torch import Tensor
 
 _MAGIC = b"lightsweep stage 3\n"
@@ -20,39 +20,39 @@ _LENGTH_BYTES = 8
 
 
 class DamagedResultError(Exception):
-    """Bytes are not a whole stage result."""
+    """Bytes are not an intact stage result."""
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage made: weights for the next stage, numbers for the report."""
+    """Result of a stage: weights for the next stage, numbers for the report."""
 
     weights: "dict[str, Tensor]"
     """The net's state after the stage, on the CPU; empty for an assessment."""
     epochs: list[dict[str, Any]] = field(default_factory=list)
-    """A record per epoch (`train.EpochRecord`)."""
+    """One record per epoch (`training.loop.EpochRecord`)."""
     metrics: dict[str, Any] = field(default_factory=dict)
-    """Final numbers; of a stage that left the finite numbers only `diverged`, the reason."""
+    """Final metrics; for a stage that diverged only `diverged`, the reason."""
     seconds: float = 0.0
-    """Time that the stage took where it was trained."""
+    """Time that the training of the stage took."""
     provenance: dict[str, Any] = field(default_factory=dict)
-    """Where and when it was trained: host, device, hardware, torch, started_at."""
+    """Where and when it was trained: host, device, hardware, torch, source, started_at."""
 
     def to_bytes(self, key: str) -> bytes:
-        """Return the result of a key as bytes with a SHA-256 of both, some 100 KB for the nets at hand."""
+        """Return the result as bytes with a SHA-256 of key and content; about 100 KB for small nets."""
         return _pack(key, _content(self, "epochs", "metrics", "seconds", "provenance"), self.weights)
 
     @staticmethod
     def from_bytes(data: bytes, key: str, with_weights: bool = True) -> "StageResult":
-        """Read bytes of `to_bytes`; runs no code from them (`weights_only`).
+        """Read the bytes of `to_bytes`, without running code from them (`weights_only`).
 
         Args:
             data: The bytes.
-            key: What they stand under.
-            with_weights: Whether the weights are wanted; without them it takes a tenth of the time.
+            key: Key under which they are stored.
+            with_weights: Whether to read the weights; without them it takes a tenth of the time.
 
         Raises:
-            DamagedResultError: The bytes are cut, altered, another key's, or something else.
+            DamagedResultError: The bytes are truncated, altered, of another key, or not a stage result.
 
         """
         content, tensors = _unpack(data, key, _RESULT, with_weights)
@@ -61,30 +61,30 @@ class StageResult:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A stage under way, after an epoch: all that its next epoch depends on, besides the settings."""
+    """State of an unfinished stage after an epoch: with the settings, all that its next epoch needs."""
 
     tensors: "dict[str, Tensor]"
-    """The net's, the optimizer's and the best epoch's state (`train.StageState`)."""
+    """State of the net, the optimizer and the best epoch (`training.loop.StageState`)."""
     epochs: list[dict[str, Any]]
-    """A record per epoch so far."""
+    """One record per epoch so far."""
     seconds: float
-    """Time that the stage took so far."""
+    """Training time of the stage so far."""
 
     def to_bytes(self, key: str) -> bytes:
-        """Return the checkpoint of a key as bytes with a SHA-256 of both."""
+        """Return the checkpoint as bytes with a SHA-256 of key and content."""
         return _pack(key, _content(self, "epochs", "seconds"), self.tensors)
 
     @staticmethod
     def from_bytes(data: bytes, key: str, with_tensors: bool = True) -> "Checkpoint":
-        """Read bytes of `to_bytes`, as safely as a result's.
+        """Read the bytes of `to_bytes`, without running code from them (`weights_only`).
 
         Args:
             data: The bytes.
-            key: What they stand under.
-            with_tensors: Whether the tensors are wanted.
+            key: Key under which they are stored.
+            with_tensors: Whether to read the tensors.
 
         Raises:
-            DamagedResultError: The bytes are cut, altered, another key's, or something else.
+            DamagedResultError: The bytes are truncated, altered, of another key, or not a checkpoint.
 
         """
         content, tensors = _unpack(data, key, _CHECKPOINT, with_tensors)
@@ -92,7 +92,7 @@ class Checkpoint:
 
 
 def _schema(*names: str) -> SchemaValidator:
-    """Return what the JSON of a file must be: exactly these fields."""
+    """Return a validator of a file's JSON, which must have exactly these fields."""
     plain = core_schema.dict_schema(core_schema.str_schema())
     kinds: dict[str, Any] = {
         "epochs": core_schema.list_schema(plain),
@@ -136,15 +136,15 @@ def _unpack(
     data: bytes, key: str, schema: SchemaValidator, with_tensors: bool
 ) -> "tuple[dict[str, Any], dict[str, Tensor]]":
     if not data.startswith(_MAGIC):
-        raise DamagedResultError("it is no stage file, or one of another version")
+        raise DamagedResultError("it is not a stage file, or has another version")
     if data[len(_MAGIC) : _HEADER_BYTES] != _checksum(key, memoryview(data)[_HEADER_BYTES:]) + b"\n":
-        raise DamagedResultError("its checksum does not fit its content and its key")
+        raise DamagedResultError("its checksum does not match its content and key")
     start = _HEADER_BYTES + _LENGTH_BYTES
     end = start + int.from_bytes(data[_HEADER_BYTES:start], "big")
     try:
         content: dict[str, Any] = schema.validate_json(data[start:end])
     except ValidationError:
-        raise DamagedResultError("it cannot be read (other fields)") from None
+        raise DamagedResultError("it cannot be read (unexpected fields)") from None
     tensors: dict[str, Tensor] = {}
     if with_tensors and len(data) > end:
         import torch
@@ -155,5 +155,5 @@ def _unpack(
         except Exception as error:
             raise DamagedResultError(f"it cannot be read ({type(error).__name__})") from None
         if not all(isinstance(name, str) and torch.is_tensor(tensor) for name, tensor in tensors.items()):
-            raise DamagedResultError("it cannot be read (other tensors)")
+            raise DamagedResultError("it cannot be read (unexpected tensors)")
     return content, tensors

@@ -1,1 +1,1 @@
-"""What lies outside: files, the terminal, processes, the machine."""
+"""Interface to the operating system: files, terminal, processes, machine."""

@@ -1,8 +1,8 @@
-"""Files in a folder that anybody may have made: only plain ones are read, and whole ones written.
+"""Safe files in untrusted folders: reads only regular files, writes only whole ones.
 
-In a run folder or a store that was received, a file may be a link to another place, a pipe that never ends,
-a device, or larger than the memory. Here no link at a file's own name is followed, nothing but a regular file
-is opened, and no more is read than its kind can need.
+In a run folder or store from somebody else, a file may be a link to somewhere else, an endless pipe, a
+device, or larger than memory. These functions do not follow a link at the file's own name, open only regular
+files, and read no more than a file of that kind can need.
 """
 
 import errno
@@ -16,44 +16,45 @@ from typing import BinaryIO
 from lightsweep.errors import InputError
 
 TEXT_BYTES = 256 * 2**20
-"""Most of a file that is read at once: the plan of a million trials."""
+"""Maximum size of a file that is read at once: the plan of a million trials."""
 LINE_BYTES = 16 * 2**20
-"""Most of a line of a journal: a trial of a hundred thousand epochs."""
+"""Maximum length of a journal line: a trial of a hundred thousand epochs."""
 TABLE_BYTES = 8 * 2**30
+"""Maximum size of any other file."""
 
 PLAIN = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
-"""Flags to open a plain file with, as far as this system has them."""
+"""Flags to open a regular file with, as far as this system has them."""
 
 
 class UnreadableError(InputError):
-    """A file is there and cannot be read: it is no plain file, too large, or the system refuses it."""
+    """A file exists but cannot be read: it is not a regular file, is too large, or access is denied."""
 
 
 def open_plain(path: Path, most_bytes: int = TABLE_BYTES) -> BinaryIO:
     """Open a regular file for reading.
 
     Raises:
-        FileNotFoundError: There is nothing of this name.
-        UnreadableError: It is a link, a folder, a pipe, a device, too large, or cannot be opened.
+        FileNotFoundError: The file does not exist.
+        UnreadableError: The file is a link, folder, pipe or device, is too large, or cannot be opened.
 
     """
     return _opened(path, os.O_RDONLY, "rb", most_bytes)
 
 
 def read_bytes(path: Path, most_bytes: int = TEXT_BYTES) -> bytes:
-    """Read a regular file; raises as `open_plain` does."""
+    """Read a regular file; raise the same errors as `open_plain`."""
     with open_plain(path, most_bytes) as file:
         try:
             data = file.read(most_bytes + 1)
         except OSError as error:
             raise UnreadableError(f"{path}: cannot be read ({error.strerror})") from None
-    if len(data) > most_bytes:  # it grew
+    if len(data) > most_bytes:  # it grew since it was opened
         raise _too_large(path, most_bytes)
     return data
 
 
 def read_text(path: Path, most_bytes: int = TEXT_BYTES) -> str:
-    """Read a regular file as UTF-8; raises as `open_plain` does, UnreadableError also for other bytes."""
+    """Read a regular file as UTF-8; raise as `open_plain` does, and UnreadableError if it is not UTF-8."""
     try:
         return read_bytes(path, most_bytes).decode()
     except UnicodeDecodeError:
@@ -61,12 +62,12 @@ def read_text(path: Path, most_bytes: int = TEXT_BYTES) -> str:
 
 
 def read_lines(path: Path) -> Iterator[bytes | None]:
-    """Yield a regular file's lines, those that are blank left out; None for each that is too long.
+    """Yield the lines of a regular file, without blank ones; None for each line that is too long.
 
-    Nothing is yielded where there is no file.
+    Yields nothing if there is no file.
 
     Raises:
-        UnreadableError: As `open_plain`.
+        UnreadableError: As in `open_plain`.
 
     """
     try:
@@ -85,10 +86,10 @@ def read_lines(path: Path) -> Iterator[bytes | None]:
 
 
 def refuse_link(path: Path) -> None:
-    """Refuse what is to be written by others, a library or a database, and is a link to another place.
+    """Refuse a link at a path to which a library or a database will write.
 
     Raises:
-        UnreadableError: It is one.
+        UnreadableError: The path is a link.
 
     """
     if path.is_symlink():
@@ -98,10 +99,11 @@ def refuse_link(path: Path) -> None:
 def append_line(path: Path, line: bytes) -> None:
     """Append a line to a regular file; it is on disk when this returns.
 
-    It begins with its own line break where a killed process, or a full disk, left the last one cut.
+    If a killed process or a full disk left the last line truncated, a line break is written first.
 
     Raises:
-        OSError, UnreadableError: It cannot be written, or is no plain file.
+        OSError: The file cannot be written.
+        UnreadableError: The file is not a regular file.
 
     """
     with open_to_append(path) as file:
@@ -113,10 +115,11 @@ def append_line(path: Path, line: bytes) -> None:
 
 
 def open_to_append(path: Path) -> BinaryIO:
-    """Open a regular file, made if it is not there, for reading and for writing at its end.
+    """Open a regular file, created if missing, for reading and appending.
 
     Raises:
-        OSError, UnreadableError: It cannot be written, or is no plain file.
+        OSError: The file cannot be written.
+        UnreadableError: The file is not a regular file.
 
     """
     return _opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, "a+b", TABLE_BYTES)
@@ -133,16 +136,16 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_together(files: Mapping[Path, Callable[[Path], object]]) -> None:
-    """Write files that belong together: none of them gets its name before all are written.
+    """Write files that belong together: all drafts are written before any is renamed.
 
     Args:
-        files: Path -> what writes the file to the path that it is given.
+        files: For each path, a function that writes the file to the path passed to it.
 
     """
     with ExitStack() as stack:
         drafts = {path: path.with_name(f"{path.name}.{os.getpid()}.tmp") for path in files}
         for path, draft in drafts.items():
-            draft.unlink(missing_ok=True)  # a link of that name would be followed
+            draft.unlink(missing_ok=True)  # a link at that path would be followed
             stack.callback(draft.unlink, missing_ok=True)
             files[path](draft)
         for path, draft in drafts.items():
@@ -161,7 +164,7 @@ def _opened(path: Path, flags: int, mode: str, most_bytes: int) -> BinaryIO:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
-        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
         raise UnreadableError(f"{path}: is {kind}")
     if found.st_size > most_bytes:
         os.close(descriptor)
@@ -174,4 +177,4 @@ def _a_link(path: Path) -> UnreadableError:
 
 
 def _too_large(path: Path, most_bytes: int) -> UnreadableError:
-    return UnreadableError(f"{path}: is larger than {most_bytes / 2**20:,.0f} MiB, which no such file is")
+    return UnreadableError(f"{path}: is larger than {most_bytes / 2**20:,.0f} MiB, the limit for such a file")

@@ -1,4 +1,4 @@
-"""Locks of the operating system: they end with the process that holds them, however it ends."""
+"""File locks of the operating system, which are released when the process ends for any reason."""
 
 from types import ModuleType
 
@@ -9,7 +9,7 @@ def posix_locks() -> ModuleType:
     """Return the module `fcntl`.
 
     Raises:
-        InputError: This system has none: it is Windows.
+        InputError: This system has no POSIX locks (Windows).
 
     """
     try:
@@ -17,6 +17,6 @@ def posix_locks() -> ModuleType:
     except ImportError:
         raise InputError(
             "this command needs POSIX locks, which Windows does not have: plan, status, show and report work "
-            "here, for the others use WSL or another machine"
+            "here; for the others, use WSL or another machine"
         ) from None
     return fcntl

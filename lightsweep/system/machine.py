@@ -1,4 +1,4 @@
-"""The machine that trains: what decides how its numbers are rounded."""
+"""The machine that trains, as far as it affects rounding."""
 
 import platform
 from functools import cache
@@ -10,14 +10,14 @@ from lightsweep.errors import MachineError
 
 
 def make_repeatable() -> None:
-    """Have this process train to the same bits each time; they depend on the order of sums."""
+    """Make training in this process bit-reproducible, which requires a fixed order of summation."""
     torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
 
 
 def allow_tf32(is_allowed: bool) -> None:
-    """Say whether GPUs round what they multiply to TF32; torch's own default is in convolutions only."""
+    """Set whether GPUs may round factors to TF32; torch's default allows it in convolutions only."""
     precision = "tf32" if is_allowed else "ieee"
     torch.backends.cuda.matmul.fp32_precision = precision
     torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
@@ -27,7 +27,7 @@ def require_gpu() -> None:
     """Check that this process can train on a GPU.
 
     Raises:
-        MachineError: It cannot.
+        MachineError: It cannot use a GPU.
 
     """
     if torch.cuda.is_available():
@@ -40,14 +40,14 @@ def require_gpu() -> None:
 
 
 def describe_machine(device: torch.device) -> dict[str, str]:
-    """Return what decides the rounding (device, hardware, torch), and the host."""
+    """Return what determines rounding (device, hardware, torch version), and the host name."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     return {"host": platform.node(), "device": device.type, "hardware": name, "torch": torch.__version__}
 
 
 @cache
 def cpu_name() -> str:
-    """Return the processor's model."""
+    """Return the model name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,8 +1,8 @@
-"""A process that outlives whatever a run's libraries do to theirs, and says how that ended.
+"""Parent process that survives the death of a run's process and reports how it ended.
 
-Ray's core ends the process that uses it, in C++, when its node or its head is gone; a library may crash, the
-kernel may kill what takes too much memory. So a run is a child of the process that was called, which trains
-nothing, imports nothing, and keeps the contract of exit statuses.
+Ray's core, in C++, ends the process that uses it when its node or its head is gone; a library may crash; the
+kernel may kill a process that uses too much memory. So the run is a child of the process that the user
+started, which trains nothing, imports nothing heavy, and guarantees the exit status.
 """
 
 import ctypes
@@ -16,17 +16,20 @@ from lightsweep.errors import LostError
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _meant: int | None = None
-"""Of a child: where it says which status it means."""
+"""In a child process: the descriptor to which it writes its intended exit status."""
 
 
 def supervised(work: Callable[[], int], clean_up: Callable[[], None] = lambda: None) -> int:
-    """Do work in a child process; return its status there, and the status that it ended with here.
+    """Do work in a child process; this returns in both: the work's status in the child, the final one here.
 
-    The child dies with this process, and all that it has started is ended with it.
+    The child dies with this process, and if it is lost, all its descendants are killed.
 
     Args:
-        work: What is done.
-        clean_up: Called here after a child that was lost, when all that it had started is gone.
+        work: The work; returns an exit status.
+        clean_up: Called in the parent after the child was lost and its descendants were killed.
+
+    Returns:
+        The exit status.
 
     """
     global _meant
@@ -57,27 +60,27 @@ def supervised(work: Callable[[], int], clean_up: Callable[[], None] = lambda: N
         return LostError.status
     with suppress(OSError):
         if sys.stdout.isatty():
-            print("\x1b[?25h", end="", flush=True)  # a progress bar had hidden the cursor
+            print("\x1b[?25h", end="", flush=True)  # the progress bar has hidden the cursor
         how = f"was killed by {_name(-ended)}" if ended < 0 else "was ended by Ray or another library"
         print(
-            f"error: the run {how}; what was recorded stays, and the same command goes on",
+            f"error: the run {how}; records are kept; run the same command again to continue",
             file=sys.stderr, flush=True,
         )  # fmt: skip
     return LostError.status
 
 
 def mean(status: int) -> None:
-    """Say in a child, right before its end, which status it means: every other end is an accident."""
+    """Report a child's intended exit status, right before its end; without a report, it counts as lost."""
     if _meant is not None:
         os.write(_meant, bytes([status & 255]))
 
 
 def _await(child: int, signals: set[signal.Signals]) -> int:
-    """Wait for the child's end and pass signals on to it; return its status, or minus its signal."""
+    """Wait for the child and forward signals to it; return its status, or its signal as a negative number."""
     while True:
         heard = signal.sigwaitinfo(signals)
         if heard.si_signo != signal.SIGCHLD:
-            if heard.si_code <= 0:  # of a process; a terminal's goes to the whole group
+            if heard.si_code <= 0:  # sent by a process; a terminal signals the whole group itself
                 os.kill(child, heard.si_signo)
             continue
         while True:
@@ -92,8 +95,8 @@ def _await(child: int, signals: set[signal.Signals]) -> int:
 
 
 def end_descendants() -> None:
-    """Kill what this process has started, and what that has started: half of a cluster is of no use."""
-    import psutil  # nothing is imported in vain
+    """Kill all descendants of this process, since half a cluster is of no use."""
+    import psutil  # imported only when needed
 
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):

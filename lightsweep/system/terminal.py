@@ -1,4 +1,4 @@
-"""The terminal: the one way by which text reaches it, escaped (`echo`)."""
+"""Terminal output; all text goes through here and is escaped (see `echo`)."""
 
 import errno
 import os
@@ -13,30 +13,30 @@ from lightsweep.echo import masked, plain
 
 
 def open_console(file: IO[str] | None = None) -> Console:
-    """Return a console for standard output, or another text file, that shows no text as a control."""
+    """Return a console for standard output, or another text file, that escapes control characters."""
     console = _Console(file=file)
     console.push_render_hook(_Escaping())
     return console
 
 
 def cell(text: str) -> str:
-    """Return text for a cell of a table, or a tree, where rich would take [brackets] for markup."""
+    """Return text escaped for a cell of a table or tree, where rich would treat [brackets] as markup."""
     return escape(masked(text))
 
 
 def say(console: Console, text: str) -> None:
-    """Print a line as it is, be it as long as it may."""
+    """Print a line unchanged, without wrapping."""
     console.print(masked(text), markup=False, highlight=False, soft_wrap=True)
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Leave it to the caller what a closed pipe means; rich itself would end the process."""
+        """Raise BrokenPipeError, so that the caller decides; rich itself would end the process."""
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 class _Escaping(RenderHook):
-    """Escapes what anything that is printed is rendered to; the console's own controls stay."""
+    """Escapes the rendered text of everything printed, but not the console's own control codes."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         return [_Escaped(renderable) for renderable in renderables]

@@ -1,1 +1,1 @@
-"""TensorBoard and MLflow show what the records hold."""
+"""Trackers that show the records in TensorBoard and MLflow."""

@@ -1,4 +1,4 @@
-"""An MLflow experiment: a run per trial, and one for the sweep's course."""
+"""MLflow tracker: an experiment with a run per trial, and one for the sweep's progress."""
 
 import hashlib
 import logging
@@ -32,12 +32,12 @@ from lightsweep.tracking.words import (
     without_secrets,
 )
 
-# MLflow's own limits, in characters and in entries of one call
+# MLflow's limits, in characters and in entries per call
 _MOST_NAME, _MOST_PARAM, _MOST_TAG, _MOST_PARAMS, _MOST_ENTRIES = 250, 6000, 5000, 100, 1000
 RUN_STATUS = {"completed": "FINISHED", "failed": "FAILED", "early_stopped": "KILLED"}
 
 
-# A server is given up soon when the sweep starts, and late while it runs.
+# Fail fast on an unreachable server when the sweep starts; be patient while it runs.
 HTTP_AT_START = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 
 
@@ -45,10 +45,10 @@ HTTP_AT_WORK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIM
 
 
 class MLflow:
-    """An experiment named after the sweep: a run per trial, and the run `sweep` for its course."""
+    """An experiment named after the sweep: a run per trial, and the run `sweep` for its progress."""
 
     def __init__(self, run_folder: Path, sweep_name: str, sweep_text: str) -> None:
-        # MLflow reports its use to its makers, and prints each run's address with the password in it
+        # MLflow sends usage telemetry, and prints each run's URL including the password
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
         self.mlflow = import_optional("mlflow", "mlflow")
@@ -62,12 +62,12 @@ class MLflow:
         self.label = f"MLflow ({without_secrets(self.uri)})"
         self.run_folder, self.name, self.text = run_folder, sweep_name, sweep_text
         self.shown: dict[str, tuple[str, str]] = {}
-        """Version and MLflow's run id of each trial that has a run; the version is empty if the run is
-        not whole."""
+        """Version (empty if the run is incomplete) and MLflow run id of each trial shown, by trial id."""
         self.sweep_run: str | None = None
+        """MLflow run id of the sweep's own run; None before `connect`."""
 
     def connect(self) -> None:
-        """Make ready, and find out what is shown already."""
+        """Connect, and find out which trials are already shown."""
         self.folder_id = _folder_id(self.run_folder)
         self.client = self.mlflow.MlflowClient(self.uri)
         found = self.client.get_experiment_by_name(self.name)
@@ -100,13 +100,13 @@ class MLflow:
         if tags.get("kind") == "sweep":
             self.sweep_run = run_id
             return
-        if tags["trial_id"] in self.shown:  # one of them was left by a kill between two calls
+        if tags["trial_id"] in self.shown:  # a kill between two calls left a second run
             self.client.delete_run(self.shown[tags["trial_id"]][1])
         is_whole = run.info.status in RUN_STATUS.values()
         self.shown[tags["trial_id"]] = (version_of_record(tags) if is_whole else "", run_id)
 
     def show(self, record: Record) -> None:
-        """Show a trial, in place of an older record of it."""
+        """Show a trial, replacing an older record of it."""
         trial = record.trial
         trial_id, version = trial["trial_id"], version_of_record(trial)
         if trial_id in self.shown:
@@ -125,11 +125,11 @@ class MLflow:
         for params, metrics in self._batches(record):
             self.client.log_batch(run_id, metrics, params)
         end, status = _milliseconds(end_of(trial)), RUN_STATUS[trial["status"]]
-        self.client.set_terminated(run_id, status, end)  # last: a run that goes on is not whole
+        self.client.set_terminated(run_id, status, end)  # last: a run still open is incomplete
         self.shown[trial_id] = (version, run_id)
 
     def _batches(self, record: Record) -> Iterator[tuple[list[Any], list[Any]]]:
-        """Yield params and metrics in parts that MLflow takes in one call."""
+        """Yield params and metrics in batches that fit into one MLflow call."""
         params = [
             self.entities.Param(_key(name), cut(as_setting(record.trial[name]), _MOST_PARAM))
             for name in config_names(record.trial)
@@ -153,33 +153,33 @@ class MLflow:
         return [*series, *finals]
 
     def show_counts(self, counts: dict[str, float], step: int) -> None:
-        """Show how far the sweep is after `step` trials."""
+        """Show the sweep's progress after `step` trials."""
         metric, now = self.entities.Metric, _milliseconds(time.time())
         metrics = [metric(f"sweep/{name}", float(value), now, step) for name, value in counts.items()]
         self.client.log_batch(self.sweep_run, metrics)
 
     def finish(self) -> None:
-        """Say that the sweep is over for now."""
+        """Mark the sweep as finished for now."""
         self.client.set_terminated(self.sweep_run, "FINISHED")
 
 
 def _prepare_database() -> None:
-    """Import what MLflow needs for a database of its own, here, where warnings can be held back."""
+    """Import MLflow's database code here, where its warnings can be suppressed."""
     with warnings.catch_warnings():
-        # mlflow 3.17 still uses it with SQLAlchemy 2.1, which is none of the user's business
+        # mlflow 3.17 still uses it with SQLAlchemy 2.1; the user cannot change that
         warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
         import_optional("mlflow.store.tracking.sqlalchemy_store", "mlflow")
     for name in ("mlflow.store.db.utils", "alembic.runtime.migration", "alembic.runtime.plugins"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # how it makes its tables, how often it tries
+        logging.getLogger(name).setLevel(logging.ERROR)  # hides table creation and retries
 
 
 def _quoted(path: Path) -> str:
-    """Return a path for a database's address, with no more quoted than must be: MLflow makes its folder."""
+    """Return a path for a database URL with minimal quoting, since MLflow creates the folder from it."""
     return str(path).replace("%", "%25").replace("?", "%3F")
 
 
 def _folder_id(run_folder: Path) -> str:
-    """Return what tells this run folder's trials from another's, wherever the folder goes."""
+    """Return a run folder's unique id, which stays the same when the folder is moved."""
     path = run_folder / "tracking-id"
     if not path.exists():
         write_text(path, uuid.uuid4().hex)
@@ -191,7 +191,7 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _key(name: str) -> str:
-    """Return a name that MLflow takes, another for each: letters, digits, _, -, ., space, not too many."""
+    """Return a unique name that MLflow accepts: letters, digits, _, -, ., space, limited length."""
     clean = re.sub(r"[^\w\-. ]", "_", name)
     if clean == name and len(name) <= _MOST_NAME:
         return name

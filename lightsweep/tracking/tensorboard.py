@@ -1,4 +1,4 @@
-"""Event files under RUN/tensorboard."""
+"""TensorBoard tracker: event files under RUN/tensorboard."""
 
 import shutil
 from pathlib import Path
@@ -21,11 +21,11 @@ from lightsweep.tracking.words import (
 )
 
 HPARAMS = ("arm", "seed", "fold", "dataset", "status")
-"""What TensorBoard's HParams tab tells trials apart by, beside their settings."""
+"""Columns that identify a trial in TensorBoard's HParams tab, besides its settings."""
 
 
 class TensorBoard:
-    """Event files under RUN/tensorboard: a folder per trial, and `sweep` for the sweep's course."""
+    """Event files under RUN/tensorboard: a folder per trial, and `sweep` for the sweep's progress."""
 
     def __init__(self, run_folder: Path, sweep_name: str, sweep_text: str) -> None:
         import_optional("tensorboard", "tensorboard")
@@ -37,13 +37,13 @@ class TensorBoard:
         self.sweep: Any = None
 
     def connect(self) -> None:
-        """Make ready, and find out what is shown already."""
+        """Open the event file of the sweep."""
         self.sweep = self.writer(str(self.folder / "sweep"))
         self.sweep.add_text("sweep", f"# {self.name}\n\n" + as_code(self.text), 0)
         self.sweep.flush()
 
     def show(self, record: Record) -> None:
-        """Show a trial, in place of an older record of it."""
+        """Show a trial, replacing an older record of it."""
         folder = self.folder / record.trial["trial_id"]
         marker = folder / "shown"  # written last: a folder without it was left by a killed run
         version = version_of_record(record.trial)
@@ -53,7 +53,7 @@ class TensorBoard:
         writer = self.writer(str(folder))
         try:
             self._write(writer, record)
-            writer.flush()  # says what the writer's own thread met, which close does not
+            writer.flush()  # raises errors of the writer's thread, which close does not
         finally:
             writer.close()
         write_text(marker, version)
@@ -68,19 +68,19 @@ class TensorBoard:
             writer.add_scalar(name, trial[name], last, end)
         settings = present(trial, (*HPARAMS, *config_names(trial)))
         values = {name: trial[name] for name in settings}
-        # add_hparams would write a second file beside the writer's own, which a running TensorBoard misses
+        # add_hparams would write a second event file, which a running TensorBoard misses
         for part in self.summary.hparams(values, dict.fromkeys(finals, 0.0)):
             writer.file_writer.add_summary(part, None, end)
         lines = [f"{name}: {trial[name]}" for name in present(trial, TAGS)]
         writer.add_text("record", as_code("\n".join([*lines, f"stages: {stage_names(record)}"])), last, end)
 
     def show_counts(self, counts: dict[str, float], step: int) -> None:
-        """Show how far the sweep is after `step` trials."""
+        """Show the sweep's progress after `step` trials."""
         for name, value in counts.items():
             self.sweep.add_scalar(f"sweep/{name}", value, step)
         self.sweep.flush()
 
     def finish(self) -> None:
-        """Say that the sweep is over for now."""
+        """Close the sweep's event file."""
         self.sweep.flush()
         self.sweep.close()

@@ -1,9 +1,9 @@
-"""Trackers show in TensorBoard and MLflow what the records hold; they never end a sweep nor hold it up.
+"""Trackers show the records in TensorBoard and MLflow; they never stop or delay a sweep.
 
-Each tracker works on a thread of its own, in the launching process, and is switched off with a warning
-when it fails. What it has shown it knows again, so a sweep that goes on shows no trial twice, and all
-records may be handed over at the start. Per-epoch series are named `epoch/val_accuracy` and the like, so
-that `val_accuracy` is the final net's alone, as in the records.
+Each tracker works on its own thread in the launching process, and is switched off with a warning when it
+fails. It recognises trials that it has already shown, so a continued sweep can pass it all records at the
+start. Per-epoch series have names such as `epoch/val_accuracy`; `val_accuracy` is that of the final net
+only, as in the records.
 """
 
 import os
@@ -22,52 +22,52 @@ from lightsweep.tracking.mlflow import HTTP_AT_START, HTTP_AT_WORK, MLflow
 from lightsweep.tracking.tensorboard import TensorBoard
 from lightsweep.tracking.words import reason_of
 
-_SERVER_SECONDS, _FILE_SECONDS = 20.0, 120.0  # making MLflow's tables on a busy machine takes its time
+_SERVER_SECONDS, _FILE_SECONDS = 20.0, 120.0  # on a busy machine, creating MLflow's tables is slow
 
 
 class Tracker(Protocol):
-    """A place where trials are shown; its methods are called on one thread and may raise anything."""
+    """Where trials are shown; its methods are called on one thread and may raise any exception."""
 
     label: str
-    """What it is and where, for messages; nothing secret in it."""
+    """Kind and location of the tracker, for messages; contains no secrets."""
     is_remote: bool
-    """Whether it is said by $MLFLOW_TRACKING_URI where it is; else it is in the run folder."""
+    """Whether $MLFLOW_TRACKING_URI sets its location; otherwise it is in the run folder."""
 
     def connect(self) -> None:
-        """Make ready, and find out what is shown already."""
+        """Connect, and find out which trials are already shown."""
 
     def show(self, record: Record) -> None:
-        """Show a trial, in place of an older record of it, unless it is shown already."""
+        """Show a trial, replacing an older record of it, unless it is already shown."""
 
     def show_counts(self, counts: dict[str, float], step: int) -> None:
-        """Show how far the sweep is after `step` trials."""
+        """Show the sweep's progress after `step` trials."""
 
     def finish(self) -> None:
-        """Say that the sweep is over for now."""
+        """Mark the sweep as finished for now."""
 
 
 class Trackers:
-    """The trackers of one run, each at work on its own thread: what fails there does not raise here.
+    """The trackers of one run, each on its own thread, so that their failures do not raise here.
 
-    Only `close` waits. A tracker's failure is warned of once, through `warnings.warn`, in the next call.
+    Only `close` waits. The next call after a tracker's failure warns once, through `warnings.warn`.
     """
 
     def __init__(self, workers: Sequence["_Worker"]) -> None:
         self._workers = tuple(workers)
 
     def end(self, record: Record) -> None:
-        """Show a trial that ended; one that is shown already costs nothing but a look-up."""
+        """Show a trial that ended; a trial that is already shown costs only a look-up."""
         self._do(lambda tracker: tracker.show(record))
 
     def counts(self, done: int, failed: int, stopped: int, reused: int, waiting_seconds: float) -> None:
-        """Show the sweep's own course.
+        """Show the sweep's progress.
 
         Args:
-            done: Completed trials.
-            failed: Trials that failed.
-            stopped: Trials that were stopped early.
-            reused: Stages that were looked up.
-            waiting_seconds: That trials spent waiting for another's stage.
+            done: Number of trials completed.
+            failed: Number of trials that failed.
+            stopped: Number of trials that were stopped early.
+            reused: Number of stages that were looked up.
+            waiting_seconds: Time that trials spent waiting for another trial's stage.
 
         """
         counts = {
@@ -77,7 +77,7 @@ class Trackers:
         self._do(lambda tracker: tracker.show_counts(counts, done + failed + stopped))
 
     def close(self, patience_seconds: float = 30.0) -> None:
-        """Wait until all is shown, but not for a tracker that shows nothing for so many seconds."""
+        """Wait until everything is shown; give up on a tracker without progress in `patience_seconds`."""
         for worker in self._workers:
             worker.do(lambda tracker: tracker.finish())
         for worker in self._workers:
@@ -94,22 +94,22 @@ class Trackers:
             if worker.failure and not worker.is_warned:
                 worker.is_warned = True
                 text = f"{worker.tracker.label} is switched off: {worker.failure}"
-                warnings.warn(f"{text}; the same command shows what is missing", stacklevel=4)
+                warnings.warn(f"{text}; run the same command again to add what is missing", stacklevel=4)
 
 
 def open_trackers(
     names: Sequence[TrackerName], run_folder: Path, sweep_name: str, sweep_text: str
 ) -> Trackers:
-    """Open trackers: TensorBoard's files in the run folder, MLflow at $MLFLOW_TRACKING_URI or there, too.
+    """Open trackers: TensorBoard in the run folder, MLflow at $MLFLOW_TRACKING_URI or in the run folder.
 
     Args:
-        names: Which.
-        run_folder: The run's folder; it is there.
-        sweep_name: MLflow's experiment has it.
-        sweep_text: The sweep file, shown with the sweep's course.
+        names: Names of the trackers.
+        run_folder: The run's folder, which must exist.
+        sweep_name: Name of the sweep, and of the MLflow experiment.
+        sweep_text: Content of the sweep file, shown with the sweep's progress.
 
     Raises:
-        InputError: A package is not installed, or the server does not answer within seconds.
+        InputError: A package is not installed, or a tracker does not respond in time.
 
     """
     kinds: dict[str, type[TensorBoard] | type[MLflow]] = {"tensorboard": TensorBoard, "mlflow": MLflow}
@@ -121,7 +121,7 @@ def open_trackers(
         if worker.failure:
             for other in workers:
                 other.stop(0)
-            remedy = "start it, correct MLFLOW_TRACKING_URI" if worker.tracker.is_remote else "mend that"
+            remedy = "start it, correct MLFLOW_TRACKING_URI" if worker.tracker.is_remote else "fix that"
             raise InputError(
                 f"tracking: {worker.tracker.label} cannot be used: {worker.failure}; {remedy}, "
                 f"or take {name} out of tracking"
@@ -132,7 +132,7 @@ def open_trackers(
 
 
 class _Worker:
-    """A tracker's thread: it does one task after the other until one fails, and then none."""
+    """A tracker's thread: runs tasks in order until one fails, then discards the rest."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
@@ -144,19 +144,19 @@ class _Worker:
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def start(self, patience_seconds: float) -> None:
-        """Connect the tracker; `failure` says if it did not within so many seconds."""
+        """Connect the tracker; set `failure` if that takes longer than `patience_seconds`."""
         self.do(lambda tracker: tracker.connect())
         self._thread.start()
         if not self._is_connected.wait(patience_seconds):
             self.failure = f"it does not answer within {patience_seconds:g} seconds"
 
     def do(self, task: Callable[[Tracker], None]) -> None:
-        """Have a task done some time later."""
+        """Queue a task."""
         if not self.failure:
             self._tasks.put(task)
 
     def stop(self, patience_seconds: float) -> None:
-        """Wait for the end of all tasks, as long as one ends within so many seconds."""
+        """Wait for all tasks, as long as each ends within `patience_seconds`."""
         self._tasks.put(None)
         done = -1
         while self._thread.is_alive() and done < self._tasks_done:
@@ -178,7 +178,7 @@ class _Worker:
 
 @contextmanager
 def _environment(settings: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for a while; MLflow takes its time limits from there only."""
+    """Set environment variables temporarily; MLflow reads its timeouts only from there."""
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:

@@ -1,4 +1,4 @@
-"""What trackers show of a record, and how they say what failed."""
+"""Names and values that trackers take from a record, and the wording of their failures."""
 
 import importlib
 import itertools
@@ -28,14 +28,14 @@ TAGS = (
 )  # fmt: skip
 
 
-_UNANSWERED = ("ConnectionError", "ConnectTimeout", "ReadTimeout")  # of `requests`, which MLflow uses
+_UNANSWERED = ("ConnectionError", "ConnectTimeout", "ReadTimeout")  # exceptions of `requests`, used by MLflow
 
 
 def import_optional(module: str, package: str) -> Any:
     """Import a module of an optional package.
 
     Raises:
-        InputError: It is not installed, or not in order.
+        InputError: The package is not installed, or cannot be imported.
 
     """
     try:
@@ -48,7 +48,7 @@ def import_optional(module: str, package: str) -> Any:
 
 
 def without_secrets(text: str) -> str:
-    """Return a text without what stands before the @ of an address or in its query, and known passwords.
+    """Return a text without known passwords, and without the user part and query of URLs.
 
     >>> without_secrets("cannot reach http://me:secret@host:5000/x?token=abc at all")
     'cannot reach http://host:5000/x at all'
@@ -77,17 +77,17 @@ def reason_of(error: BaseException) -> str:
 
 
 def version_of_record(trial: dict[str, Any]) -> str:
-    """Return what tells a record of a trial from an older or a newer one."""
+    """Return a string that distinguishes a trial's record from older and newer ones."""
     return " ".join(str(trial.get(name)) for name in ("status", "started_at", "result_key"))
 
 
 def present(row: dict[str, Any], names: Sequence[str]) -> list[str]:
-    """Return those names that have a value in a row."""
+    """Return the names that have a value in a row."""
     return [name for name in names if row.get(name) is not None]
 
 
 def config_names(trial: dict[str, Any]) -> list[str]:
-    """Return the names of a trial's settings."""
+    """Return the column names of a trial's settings."""
     return [name for name in trial if name.startswith("config.")]
 
 
@@ -98,24 +98,24 @@ def trial_name(trial: dict[str, Any]) -> str:
 
 
 def stage_names(record: Record) -> str:
-    """Return the names of the stages, as one text."""
+    """Return the names of the stages, joined by commas."""
     return ", ".join(stage["stage"] for stage in record.stages if stage["stage"] != "assessment")
 
 
 def start_of(trial: dict[str, Any]) -> float:
-    """Return when a trial began, in seconds since the epoch."""
+    """Return the start time of a trial, in seconds since the Unix epoch."""
     return datetime.fromisoformat(trial["started_at"]).timestamp()
 
 
 def end_of(trial: dict[str, Any]) -> float:
-    """Return when a trial ended, in seconds since the epoch."""
+    """Return the end time of a trial, in seconds since the Unix epoch."""
     return start_of(trial) + float(trial["seconds"])
 
 
 def timed_epochs(record: Record) -> list[tuple[dict[str, Any], float]]:
-    """Return each epoch with its end in seconds since the epoch, within the trial's time.
+    """Return each epoch with its end time in seconds since the Unix epoch, at most the trial's end.
 
-    Epochs of looked-up stages took their seconds in another trial.
+    The durations of looked-up stages come from another trial, so their sum may exceed the trial's own.
     """
     ends = itertools.accumulate(float(epoch["seconds"]) for epoch in record.epochs)
     start, last = start_of(record.trial), end_of(record.trial)
@@ -123,15 +123,15 @@ def timed_epochs(record: Record) -> list[tuple[dict[str, Any], float]]:
 
 
 def as_code(text: str) -> str:
-    """Return text as a block of code in Markdown."""
+    """Return a text as a code block in Markdown."""
     return "\n".join(f"    {line}" for line in text.splitlines())
 
 
 def as_setting(value: Any) -> str:
-    """Return a setting's value as a sweep file has it."""
+    """Return a setting's value as written in a sweep file."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def cut(text: str, most: int) -> str:
-    """Return a text, shortened to at most so many characters."""
+    """Return a text shortened to at most `most` characters."""
     return text if len(text) <= most else text[: most - 1] + "…"

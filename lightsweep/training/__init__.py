@@ -1,1 +1,1 @@
-"""What decides a trial's result: batches, augmentation, the loop, the chain of stages."""
+"""Training of one trial: batches, augmentation, the training loop, the chain of stages."""

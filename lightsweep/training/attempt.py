@@ -1,4 +1,4 @@
-"""Running one trial to its outcome, whatever becomes of it."""
+"""Run one trial to its outcome: completed, early-stopped or failed."""
 
 import platform
 import time
@@ -19,22 +19,23 @@ from lightsweep.training.outcome import Outcome, completed, early_stopped, faile
 from lightsweep.trials.trial import Trial
 
 Attempt = Callable[[Trial, Dataset, StageStore, torch.device], Generator[Outcome, None, Outcome]]
-"""Runs a trial, yielding after each epoch what becomes of it if it ends there; returns what became of it."""
+"""Runs a trial; yields after each epoch the outcome if stopped there, and returns the final outcome."""
 
 
 def attempt(
     trial: Trial, dataset: Dataset, store: StageStore, device: torch.device
 ) -> Generator[Outcome, None, Outcome]:
-    """Run a trial, yielding after each epoch what becomes of it if it is stopped there.
+    """Run a trial; yield after each epoch the outcome that it has if it is stopped there.
 
-    Its failure is an outcome, with the reason.
+    A failure of the trial is returned as an outcome with the reason, not raised.
 
     Raises:
-        WriteError: The store cannot be written, so that no trial has a chance.
+        WriteError: The store cannot be written, so every trial would fail.
         MachineError: The device is a GPU that cannot be used.
-        NotStoredError: The store only looks up, and a result is not there.
-        torch.OutOfMemoryError: Of a GPU, which others may share: on more of it the trial may succeed.
-        torch.AcceleratorError: The GPU failed, and this process can use it no more.
+        NotStoredError: The store is read-only (`LookUps`) and lacks a result.
+        torch.OutOfMemoryError: The GPU, which others may share, ran out of memory; a retry with a larger
+            share may succeed.
+        torch.AcceleratorError: The GPU failed, and this process can no longer use it.
 
     """
     if device.type == "cuda":

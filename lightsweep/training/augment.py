@@ -1,9 +1,9 @@
-"""Random image transforms on whole batches, each image with amounts of its own.
+"""Random image transforms on whole batches, with separate amounts for each image.
 
-`draw` makes the random amounts and nothing else, `apply` is a pure function of images and amounts.
+`draw` only draws the random amounts; `apply` is a pure function of images and amounts.
 Images are float32 [n, channels, height, width] in [0, 1], on any device; their memory format is kept.
-Neighbouring rotate, shift, scale, shear, crop and flip are composed into one matrix per image and
-resampled once; formulas and signs are those of torchvision.transforms.v2.functional.
+Consecutive rotate, shift, scale, shear, crop and flip are composed into one matrix per image and
+resampled once; formulas and signs follow torchvision.transforms.v2.functional.
 """
 
 import math
@@ -16,8 +16,8 @@ from torch.nn.functional import grid_sample
 
 from lightsweep.sweepfile.augmentation import TransformSpec
 
-_CHANNEL_WEIGHTS = (0.2989, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601)
-_ASPECT_RATIOS = (0.3, 3.3)  # of erased rectangles, height by width (Zhong et al., arXiv 1708.04896)
+_CHANNEL_WEIGHTS = (0.2989, 0.587, 0.114)  # weights of red, green and blue in the grey value (ITU-R BT.601)
+_ASPECT_RATIOS = (0.3, 3.3)  # height / width of erased rectangles (Zhong et al., arXiv 1708.04896)
 _GEOMETRIC = frozenset(("rotate", "shift", "scale", "shear", "crop", "flip"))
 _WHOLE_PIXELS = frozenset(("crop", "flip"))
 
@@ -26,13 +26,13 @@ def augment(images: Tensor, transforms: Sequence[TransformSpec], generator: torc
     """Transform each image by random amounts.
 
     Args:
-        images: float32 [n, channels, height, width] in [0, 1]; left as they are.
-        transforms: What to do, in this order.
-        generator: Where the randomness comes from, on the images' device.
+        images: float32 [n, channels, height, width] in [0, 1]; not modified.
+        transforms: Transforms in the order in which they are applied.
+        generator: Source of randomness, on the images' device.
 
     Returns:
-        Images of the same shape, type and memory format in [0, 1]; the very tensor without transforms.
-        Images to which nothing was applied are equal bit for bit.
+        Images of the same shape, dtype and memory format in [0, 1]; the same tensor object if there are no
+        transforms. Images to which no transform is applied are unchanged bit for bit.
 
     """
     return apply(images, transforms, draw(images.shape, transforms, generator)) if transforms else images
@@ -41,14 +41,14 @@ def augment(images: Tensor, transforms: Sequence[TransformSpec], generator: torc
 def draw(
     shape: Sequence[int], transforms: Sequence[TransformSpec], generator: torch.Generator
 ) -> tuple[Tensor, ...]:
-    """Draw the amounts for n images of a shape [n, channels, height, width], on the generator's device.
+    """Draw the amounts for images of shape [n, channels, height, width], on the generator's device.
 
     Returns:
-        For each transform a float32 tensor; where it is not applied, the amounts that change nothing.
+        A float32 tensor per transform; where a transform is skipped, its amounts are neutral.
         rotate, shear: [n, 1], degrees, clockwise. scale: [n, 1], factors. shift: [n, 2], fractions of
-        width and height, right and down. crop: [n, 2], whole pixels, right and down. flip: [n, 1], -1 for
-        mirrored and 1 for not. erase: [n, 4], top, left, height and width of the rectangle in pixels.
-        noise: [n, channels, height, width], what is added. brightness, contrast: [n, 1], factors.
+        width and height, right and down. crop: [n, 2], whole pixels, right and down. flip: [n, 1], -1 to
+        mirror, else 1. erase: [n, 4], top, left, height and width of the rectangle in pixels.
+        noise: [n, channels, height, width], added to the image. brightness, contrast: [n, 1], factors.
 
     """
     return tuple(_draw_one(shape, transform, generator) for transform in transforms)
@@ -68,7 +68,7 @@ def _draw_one(shape: Sequence[int], step: TransformSpec, generator: torch.Genera
             amounts, unchanged = torch.full((count, 1), -1.0, device=device), 1.0
         case "shift":
             amounts = uniform(low, high, 2)
-        case "crop":  # whole pixels, each as likely
+        case "crop":  # whole pixels, all equally likely
             first, beyond = round(low), round(high) + 1
             amounts = uniform(first, beyond, 2).floor_().clamp_(max=beyond - 1)
         case "erase":
@@ -90,28 +90,30 @@ def _rectangles(area: Tensor, uniform: Tensor, height: int, width: int) -> Tenso
     """Return rectangles [n, 4] (top, left, height, width) in whole pixels inside the image.
 
     Args:
-        area: Shares of the image's area, [n, 1].
-        uniform: Numbers in [0, 1) for the aspect ratio (log-uniform) and the place, [n, 3].
-        height: Of the image in pixels.
-        width: Of the image in pixels.
+        area: [n, 1], area of each rectangle as a fraction of the image's area.
+        uniform: [n, 3], numbers in [0, 1) for the aspect ratio (log-uniform) and the position.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
 
     """
     pixels = area * (height * width)
     low, high = (math.log(ratio) for ratio in _ASPECT_RATIOS)
     ratio = uniform[:, :1].mul(high - low).add_(low).exp_()
-    exact = (pixels * ratio).sqrt_().clamp_(max=height).maximum(pixels / width)  # so that width fits, too
+    exact = (
+        (pixels * ratio).sqrt_().clamp_(max=height).maximum(pixels / width)
+    )  # so that the width fits as well
     sides = torch.cat((exact, pixels / exact.clamp(min=1e-6)), 1).round_()
     room = torch.cat((height + 1 - sides[:, :1], width + 1 - sides[:, 1:]), 1)
     return torch.cat(((uniform[:, 1:] * room).floor_(), sides), 1)
 
 
 def apply(images: Tensor, transforms: Sequence[TransformSpec], amounts: Sequence[Tensor]) -> Tensor:
-    """Transform images by given amounts, as `draw` returns them.
+    """Transform images by the given amounts, in the format of `draw`.
 
     Args:
-        images: float32 [n, channels, height, width] in [0, 1]; left as they are.
-        transforms: What to do, in this order.
-        amounts: For each transform, on the images' device.
+        images: float32 [n, channels, height, width] in [0, 1]; not modified.
+        transforms: Transforms in the order in which they are applied.
+        amounts: Amounts of each transform, on the images' device.
 
     """
     pairs = zip(transforms, amounts, strict=True)
@@ -127,7 +129,7 @@ def apply(images: Tensor, transforms: Sequence[TransformSpec], amounts: Sequence
 
 
 def _may_do_nothing(transform: TransformSpec) -> bool:
-    """Tell whether an image may well be left as it is, by being skipped or by a range of one amount."""
+    """Return whether many images may stay unchanged: by skipping, or by a range with a single value."""
     return transform.probability < 1 or (transform.range is not None and len(set(transform.range)) == 1)
 
 
@@ -135,13 +137,13 @@ def inverse_matrices(steps: Sequence[tuple[str, Tensor]], height: int, width: in
     """Compose one or more geometric steps (name, amounts) into one matrix per image.
 
     Returns:
-        float32 [n, 2, 3], from a place (x, y, 1) in the result to the place (x, y) in the image that it
-        shows, in pixels right and down from the image's centre.
+        float32 [n, 2, 3], maps a position (x, y, 1) in the result to its source position (x, y) in the
+        image, in pixels right and down from the image's centre.
 
     """
     first = steps[0][1]
     x, y, offset = torch.eye(3, 2, device=first.device).expand(len(first), 3, 2).unbind(1)  # columns
-    for name, amount in steps:  # each time the matrix so far, times the inverse of this step
+    for name, amount in steps:  # multiply the matrix so far by the inverse of this step
         match name:
             case "rotate":
                 angle = torch.deg2rad(amount)
@@ -161,7 +163,7 @@ def inverse_matrices(steps: Sequence[tuple[str, Tensor]], height: int, width: in
 
 
 def _resample(images: Tensor, steps: Sequence[tuple[str, Tensor]], may_skip: bool) -> Tensor:
-    """Move the images' pixels: one sampling, of each image by one matrix."""
+    """Resample each image once, by its composed matrix."""
     height, width = images.shape[2:]
     whole_pixels = all(name in _WHOLE_PIXELS for name, _ in steps)
     matrix = inverse_matrices(steps, height, width)
@@ -171,10 +173,10 @@ def _resample(images: Tensor, steps: Sequence[tuple[str, Tensor]], may_skip: boo
     x, y, offset = matrix[..., None].unbind(2)
     across = x * torch.arange(0.5 - width / 2, width / 2, device=images.device) + offset
     down = y * torch.arange(0.5 - height / 2, height / 2, device=images.device)
-    grid = across[:, :, None] + down[:, :, :, None]  # affine_grid's values, in a tenth of its time
+    grid = across[:, :, None] + down[:, :, :, None]  # same values as affine_grid, in a tenth of the time
     mode = "nearest" if whole_pixels else "bilinear"  # nearest is exact for whole pixels
     sampled = grid_sample(images, grid.permute(0, 2, 3, 1), mode, "zeros", align_corners=False)
-    # bilinear weights may sum to a little more than 1; the result takes the images' memory format
+    # bilinear weights may sum to slightly more than 1; the result keeps the images' memory format
     result = torch.clamp(sampled, max=1, out=torch.empty_like(images))
     return result if moved is None else torch.where(moved[:, None, None, None], result, images)
 
@@ -194,11 +196,11 @@ def _recolour(images: Tensor, name: str, amount: Tensor) -> Tensor:
     in_rows = (rows >= top) & (rows < top + height)
     in_columns = (columns >= left) & (columns < left + width)
     kept = ~(in_rows[:, None, :, None] & in_columns[:, None, None, :])
-    return images * kept.float()  # several times as fast as masked_fill
+    return images * kept.float()  # several times faster than masked_fill
 
 
 def _grey_mean(images: Tensor) -> Tensor:
-    """Return the images' mean grey [n, 1, 1, 1]: weighted for 3 channels, else the channels' mean."""
+    """Return the images' mean grey value [n, 1, 1, 1]: BT.601 for 3 channels, else the channel mean."""
     means = images.mean((2, 3), keepdim=True)
     if images.shape[1] != 3:
         return means.mean(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""What enters the net: a split's images in batches, or what its frozen first blocks made of them once."""
+"""Inputs of the net: a split's images in batches, or cached feature maps of its frozen first blocks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,25 +12,25 @@ from lightsweep.sweepfile.net import NetSpec
 from lightsweep.training.augment import augment
 
 EVALUATION_BATCH = 256
-MAPS_BYTES = 256 * 2**20  # kept per split and submodel at most; what is larger is computed each time
+MAPS_BYTES = 256 * 2**20  # cache limit per split and submodel; larger maps are recomputed
 
 
 @dataclass(frozen=True)
 class Split:
-    """Some of the images of a data set."""
+    """A subset of a data set's images, on one device."""
 
     pixels: Tensor
-    """uint8 [n, height, width, channels], all images."""
+    """All images of the data set, uint8 [n, height, width, channels]."""
     labels: Tensor
-    """int64 [n]."""
+    """Labels of all images, int64 [n]."""
     index: Tensor
-    """int64 [m], the images that belong to this split."""
+    """Indices of the images in this split, int64 [m]."""
 
     def images_of(self, positions: Tensor) -> Tensor:
-        """Return images float32 [batch, channels, height, width] in [0, 1].
+        """Return the images at these positions, float32 [batch, channels, height, width] in [0, 1].
 
-        Channels are last in memory on a processor, where convolutions are faster by it; on a GPU they are
-        not, as long as nobody has measured that it helps there.
+        On a CPU the memory format is channels last, which makes convolutions faster. On a GPU it is
+        contiguous: channels last has not been measured to help there.
         """
         images = self.pixels.index_select(0, self.index[positions]).permute(0, 3, 1, 2)
         if images.device.type == "cuda":
@@ -38,7 +38,7 @@ class Split:
         return images.float().div_(255)
 
     def labels_of(self, positions: Tensor) -> Tensor:
-        """Return labels int64 [batch]."""
+        """Return the labels at these positions, int64 [batch]."""
         return self.labels[self.index[positions]]
 
     def __len__(self) -> int:
@@ -48,13 +48,13 @@ class Split:
 
 @dataclass(frozen=True)
 class Source:
-    """Batches of a split for a net's two inputs (`models.FusedNet.forward`)."""
+    """Batches of a split for a net's two inputs (`nets.models.FusedNet.forward`)."""
 
     split: Split
     starts: tuple[int, int] = (0, 0)
-    """For each input, how many of the submodel's blocks it has behind it."""
+    """Number of the submodel's blocks that each input has already passed."""
     maps: tuple[Tensor | None, Tensor | None] = (None, None)
-    """For each input, what those blocks made of the split's images, float32 [m, height, width, channels]."""
+    """Output of those blocks for the split's images, float32 [m, height, width, channels]; None: images."""
 
     def inputs(
         self,
@@ -62,7 +62,7 @@ class Source:
         transforms: Sequence[TransformSpec] = (),
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return both inputs for the images at some positions of the split, the second one augmented."""
+        """Return both inputs for the images at these positions of the split, the second one augmented."""
         first, second = (
             None if maps is None else maps.index_select(0, positions).permute(0, 3, 1, 2)
             for maps in self.maps
@@ -76,18 +76,18 @@ class Source:
 
 
 def freeze(net: Net, model: NetSpec, trainable: frozenset[str], split: Split, is_augmented: bool) -> Source:
-    """Return a split's source for a stage that trains some blocks, with the maps of frozen first blocks.
+    """Return a stage's batches of a split, with cached feature maps of the frozen first blocks.
 
-    They are those that the net would compute in its present mode: on processors bit for bit, where torch's
-    convolutions give an image the same numbers in any batch of more than one; for depthwise convolutions and
-    reference nets within rounding.
+    The maps equal what the net computes in its current mode. On a CPU they are equal bit for bit, since
+    torch's convolutions give an image the same values in any batch of more than one; for depthwise
+    convolutions and reference nets they are equal up to rounding.
 
     Args:
-        net: The net as it begins the stage.
-        model: Its settings.
+        net: The net at the start of the stage.
+        model: The net's settings.
         trainable: Full names of the blocks that the stage trains.
         split: The images.
-        is_augmented: Whether the second input's images are augmented, so that their maps cannot be kept.
+        is_augmented: Whether the second input is augmented, so that its maps cannot be cached.
 
     """
     depths = {name: _frozen_depth(name, model, trainable) for name in model.submodels}
@@ -97,7 +97,7 @@ def freeze(net: Net, model: NetSpec, trainable: frozenset[str], split: Split, is
         else None
         for name, depth in depths.items()
     }
-    # the only submodel sees the second input; the first is then read by nobody
+    # a single submodel reads the second input; the first one is then unused
     ends = (model.submodels[0], model.submodels[-1])
     first, second = (maps[name] for name in ends)
     starts = [depths[name] if maps[name] is not None else 0 for name in ends]
@@ -105,7 +105,7 @@ def freeze(net: Net, model: NetSpec, trainable: frozenset[str], split: Split, is
 
 
 def _frozen_depth(submodel: str, model: NetSpec, trainable: frozenset[str]) -> int:
-    """Return how many of a submodel's convolution blocks are frozen before the first that is not."""
+    """Return the number of a submodel's convolution blocks before its first trainable one."""
     depth = 0
     while depth < model.depth and f"{submodel}.conv{depth + 1}" not in trainable:
         depth += 1
@@ -114,7 +114,7 @@ def _frozen_depth(submodel: str, model: NetSpec, trainable: frozenset[str]) -> i
 
 @torch.no_grad()
 def _maps(net: Net, submodel: str, depth: int, split: Split) -> Tensor | None:
-    """Return maps [m, height, width, channels] of all images, or None where they are too large to keep."""
+    """Return the maps of all images, [m, height, width, channels]; None if they are too large to cache."""
     whole: Tensor | None = None
     for positions in torch.arange(len(split), device=split.pixels.device).split(EVALUATION_BATCH):
         maps = net.first_maps(split.images_of(positions), submodel, depth).permute(0, 2, 3, 1)
@@ -127,9 +127,9 @@ def _maps(net: Net, submodel: str, depth: int, split: Split) -> Tensor | None:
 
 
 def channel_statistics(training: Split, chunk: int = 2048) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of the training images, float32 [channels, 1, 1], white being 1.
+    """Return mean and standard deviation of the training images, float32 [channels, 1, 1], for white = 1.
 
-    On the processor, from sums of whole numbers: the same bits on every device and for every chunk.
+    Computed on the CPU from integer sums: the same bits on every device and for every chunk size.
     """
     _, height, width, channels = training.pixels.shape
     sums = torch.zeros(2, channels, dtype=torch.int64, device=training.pixels.device)
@@ -138,5 +138,5 @@ def channel_statistics(training: Split, chunk: int = 2048) -> tuple[Tensor, Tens
         sums += torch.stack([pixels.sum(0), pixels.square().sum(0)])
     mean, squares = (sums.cpu().double() / (len(training) * height * width)).unbind()
     deviation = (squares - mean.square()).clamp(min=0).sqrt() / 255
-    deviation = torch.where(deviation < 1e-6, 1.0, deviation)  # a channel that never varies
+    deviation = torch.where(deviation < 1e-6, 1.0, deviation)  # a constant channel
     return (mean / 255).float()[:, None, None], deviation.float()[:, None, None]

@@ -1,6 +1,6 @@
-"""One trial: its chain of stages, each looked up in the store before it is trained, then the assessment.
+"""One trial: a chain of stages, each looked up in the store before it is trained, then the assessment.
 
-The test images are touched here, in `_assess`, at the end of a trial, and nowhere else.
+The test images are used only here, in `_Chain.assess`, at the end of a trial.
 """
 
 import base64
@@ -39,42 +39,43 @@ CALIBRATION_IMAGES = 1024
 
 @dataclass(frozen=True)
 class StageEntry:
-    """How a trial came by a stage's result, or by its assessment: a line of the ledger."""
+    """Origin of a stage's result, or of the assessment, in a trial: one row of the stage ledger."""
 
     stage_index: int
-    """From 0; the assessment comes after the last stage."""
+    """Index of the stage, from 0; the assessment comes after the last stage."""
     key: str
     origin: Literal["trained", "continued", "stored"]
-    """Made here from the stage's start or from a checkpoint, or looked up."""
+    """Trained here from the start, continued here from a checkpoint, or read from the store."""
     epochs: int
-    """Of the result."""
+    """Number of epochs in the result."""
     epochs_trained: int
-    """Of these, how many were trained here."""
+    """Number of those epochs that this trial trained itself."""
     seconds: float
-    """That the result took where it was made."""
+    """Time that it took to compute the result, wherever that was."""
     waited_seconds: float
-    """For somebody else who was making it."""
+    """Time spent waiting for another trial that was computing the result."""
     provenance: dict[str, Any]
-    """Where and when the result was made."""
+    """Where and when the result was computed."""
     warning: str | None = None
+    """Damaged files of this stage that were discarded from the store."""
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What became of a trial: a result per stage and, last, the assessment."""
+    """Results of a trial: one per stage and, last, the assessment."""
 
     stages: tuple[StageResult, ...]
     assessment: StageResult
     entries: tuple[StageEntry, ...]
-    """For each stage and, last, for the assessment."""
+    """Ledger rows of each stage and, last, of the assessment."""
 
 
 def run_trial(trial: Trial, dataset: Dataset, store: StageStore, device: torch.device) -> TrialResult:
-    """Train a trial's stages one after the other, or look them up, and assess the final net.
+    """Train or look up a trial's stages one after the other, and assess the final net.
 
     Raises:
         DivergedError: A stage's loss is not finite.
-        InputError: The validation split cannot be made.
+        InputError: The images cannot be split into training and validation images.
 
     """
     steps = trial_steps(trial, dataset, store, device)
@@ -89,9 +90,9 @@ def run_trial(trial: Trial, dataset: Dataset, store: StageStore, device: torch.d
 def trial_steps(
     trial: Trial, dataset: Dataset, store: StageStore, device: torch.device
 ) -> Generator[EpochRecord | StageEntry, None, TrialResult]:
-    """Do what `run_trial` does, yielding each epoch's record as it ends and each stage's entry.
+    """Like `run_trial`, but yield each epoch's record as the epoch ends, and each stage's entry.
 
-    Epochs that are looked up, with their stage or with a checkpoint of it, are yielded, too.
+    Epochs read from a stored result or checkpoint are yielded as well.
     """
     keys = stage_keys(trial, dataset.fingerprint, device.type)
     chain = _Chain(trial, dataset, device, keys)
@@ -125,10 +126,10 @@ def trial_steps(
 
 
 def _check_finite(trial: Trial, index: int, result: StageResult) -> None:
-    """Raise what a stage ended with that left the finite numbers, be it just now or when it was stored.
+    """Raise if a stage diverged, now or when its result was stored.
 
     Raises:
-        DivergedError: It did.
+        DivergedError: The stage diverged.
 
     """
     if "diverged" in result.metrics:
@@ -136,7 +137,7 @@ def _check_finite(trial: Trial, index: int, result: StageResult) -> None:
 
 
 class _Chain:
-    """A trial's data on the device, made when the first stage needs it, and the training of one stage."""
+    """A trial's data, moved to the device when a stage first needs it, and the training of one stage."""
 
     def __init__(self, trial: Trial, dataset: Dataset, device: torch.device, keys: tuple[str, ...]) -> None:
         self.trial, self.dataset, self.device, self.keys = trial, dataset, device, keys
@@ -156,10 +157,10 @@ class _Chain:
         return self._splits
 
     def start(self, index: int, previous: StageResult | None) -> Net:
-        """Return the net that a stage begins with.
+        """Return the net that a stage starts with.
 
-        It is freshly initialised and normalises by the training images, or the previous stage's: fused if
-        it was not yet, pruned if the stage begins so.
+        For the first stage it is freshly initialised and normalises by the training images' statistics. For
+        a later stage it is the previous stage's net, fused or pruned as the stage requires.
         """
         stage = self.trial.stages[index]
         if previous is not None:
@@ -185,7 +186,7 @@ class _Chain:
         checkpoint: Checkpoint | None,
         store: StageStore,
     ) -> Generator[EpochRecord, None, StageResult]:
-        """Train one stage, or assess after the last one, from the results of those before it."""
+        """Train one stage, or assess after the last one, given the results of the earlier stages."""
         started, started_at = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
         before = checkpoint.seconds if checkpoint else 0.0
         if self.device.type == "cuda":
@@ -213,9 +214,9 @@ class _Chain:
         checkpoint: Checkpoint | None,
         store: StageStore,
     ) -> Generator[EpochRecord, None, StageResult]:
-        """Train one stage, epoch by epoch, handing checkpoints over now and then.
+        """Train one stage epoch by epoch, and store a checkpoint from time to time.
 
-        That it diverged is a result, too: it would again.
+        Divergence is deterministic, so it is stored like a result.
         """
         stage, spec = self.trial.stages[index], self.trial.spec
         net, model = self.start(index, results[-1] if results else None), model_of(self.trial, stage)
@@ -244,7 +245,7 @@ class _Chain:
         return StageResult(weights, [asdict(record) for record in state.records], metrics)
 
     def quantise(self, index: int, last: StageResult) -> StageResult:
-        """Round the net to int8, its input ranges from training images; validate it."""
+        """Quantise the net to int8, calibrated on training images, and validate it."""
         training, validation = self.splits()
         net = self.start(index, last).eval()
         stream = torch.Generator().manual_seed(derive(self.trial.seed, "calibration"))
@@ -256,7 +257,7 @@ class _Chain:
         return StageResult(weights=weights_of(net), metrics={"network": network, **metrics})
 
     def assess(self, last: StageResult) -> StageResult:
-        """Evaluate the final net on training, validation and, for the only time, test images."""
+        """Evaluate the final net on training and validation images and, only here, on test images."""
         net = moved(final_net(self.trial, self.dataset.info, last), self.device)
         training, validation = self.splits()
         everything = _split(self.dataset.test, np.arange(len(self.dataset.test.labels)), self.device)
@@ -287,9 +288,9 @@ def _split(images: Images, index: np.ndarray, device: torch.device) -> Split:
     return Split(*_on_device(images, device), torch.from_numpy(index).to(device))
 
 
-@lru_cache(maxsize=6)  # of two data sets, training, validation and test images
+@lru_cache(maxsize=6)  # training, validation and test images of two data sets
 def _on_device(images: Images, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return pixels and labels on a device: the one copy there, of which splits are indices."""
+    """Return pixels and labels on a device: the only copy there; splits are index tensors into it."""
     return as_tensor(images.pixels).to(device), as_tensor(images.labels).to(device)
 
 

@@ -1,7 +1,7 @@
-"""The training loop, the only one, and the evaluation of a net.
+"""The training loop and the evaluation of a net.
 
-Data, order and augmentation are tensors on the net's device, and nothing in an epoch waits for the
-device before the epoch's end.
+Data, order and augmentation are tensors on the net's device; within an epoch nothing synchronises with
+the device until the epoch's end.
 """
 
 import math
@@ -27,7 +27,7 @@ from lightsweep.training.schedules import learning_rate
 
 
 class DivergedError(Exception):
-    """Training left the finite numbers."""
+    """The loss became NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -35,24 +35,25 @@ class EpochRecord:
     """One epoch of a stage. Losses in nats, accuracies as fractions."""
 
     epoch: int
-    """From 1 within the stage."""
+    """Number of the epoch within the stage, from 1."""
     learning_rate: float
-    """At the epoch's last step."""
+    """Learning rate at the epoch's last step."""
     train_loss: float | None
-    """Mean over the epoch's images, in training mode, summed over the heads that train. None: not finite."""
+    """Mean over the images, in training mode, summed over the trained heads; None if not finite."""
     train_accuracy: float
-    """Mean over the heads that train, likewise."""
+    """Training accuracy in training mode, mean over the trained heads."""
     val_loss: float | None
-    """Likewise, in evaluation mode."""
+    """Validation loss in evaluation mode, summed over the trained heads; None if not finite."""
     val_accuracy: float
-    """Mean over the heads that train."""
+    """Validation accuracy, mean over the trained heads."""
     val_accuracy_heads: tuple[float, ...]
-    """Of each of the net's heads."""
+    """Validation accuracy of each head of the net."""
     seconds: float
+    """Time that the epoch took, validation included."""
 
     @staticmethod
     def from_plain(record: dict[str, Any]) -> "EpochRecord":
-        """Return a record that was stored as plain values."""
+        """Return the record of stored plain values."""
         return EpochRecord(**{**record, "val_accuracy_heads": tuple(record["val_accuracy_heads"])})
 
 
@@ -61,27 +62,27 @@ class Evaluation:
     """A net's results on a split, per head."""
 
     losses: tuple[float, ...]
-    """Cross-entropy, mean over the images, in nats."""
+    """Mean cross-entropy over the images in nats, per head."""
     accuracies: tuple[float, ...]
-    """Fractions."""
+    """Accuracy as a fraction, per head."""
     predictions: Tensor
-    """int64 [heads, n], on the CPU."""
+    """Predicted classes, int64 [heads, n], on the CPU."""
 
 
 @dataclass
 class StageState:
-    """A stage under way: with the settings, all that its next epoch depends on."""
+    """State of a stage in progress: with the settings, all that its next epoch depends on."""
 
     net: Net
     optimizer: torch.optim.Optimizer
     records: list[EpochRecord]
-    """Of the epochs so far."""
+    """Records of the epochs so far."""
     best: dict[str, Tensor]
-    """With patience, the net's state after the best epoch so far."""
+    """The net's state after the best epoch so far; empty without patience."""
 
     @staticmethod
     def begin(net: Net, model: NetSpec, stage: StageSpec) -> "StageState":
-        """Freeze what the stage does not train, and make its optimizer."""
+        """Freeze the blocks that the stage does not train, and create its optimizer."""
         trainable = trainable_blocks(stage, model)
         for name, block in _blocks(net, model, stage).items():
             block.requires_grad_(name in trainable)
@@ -99,7 +100,7 @@ class StageState:
         return Checkpoint(plain, [asdict(record) for record in self.records], seconds)
 
     def go_on_from(self, checkpoint: Checkpoint) -> None:
-        """Take over a checkpoint's state."""
+        """Restore the state of a checkpoint."""
         parameters = self.parameters()
         net: dict[str, Tensor] = {}
         for full_name, tensor in checkpoint.tensors.items():
@@ -107,7 +108,7 @@ class StageState:
             if part == "optimizer":
                 number, _, name = name.partition(".")
                 parameter = parameters[int(number)]
-                # the optimizer's counters are scalars on the processor, its moments stand beside the weights
+                # the optimizer's step counters are scalars on the CPU, its moments are on the weights' device
                 self.optimizer.state[parameter][name] = (
                     tensor.to(parameter.device) if tensor.dim() else tensor
                 )
@@ -117,7 +118,7 @@ class StageState:
         self.records = [EpochRecord.from_plain(record) for record in checkpoint.epochs]
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return what the optimizer trains, in its order."""
+        """Return the parameters that the optimizer trains, in its order."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
 
@@ -132,16 +133,16 @@ def train_stage(
     seed: int,
     stage_index: int,
 ) -> Iterator[EpochRecord]:
-    """Train a stage's net in place from where the stage stands, yielding a record after each epoch.
+    """Train a stage's net in place from its current state, yielding a record after each epoch.
 
-    With patience, the epoch of the best validation accuracy (then lowest loss) is restored at the end. In a
-    stage that pruned weights those that are zero stay zero.
-    Random streams are derived from (seed, purpose, stage_index, epoch), so that a stage that goes on from
-    a checkpoint ends like one that was never interrupted. What frozen first blocks make of images that are
-    not augmented is computed once.
+    With patience, the epoch with the best validation accuracy (ties: lowest loss) is restored at the end.
+    In a stage that pruned weights, zero weights stay zero.
+    Random streams are derived from (seed, purpose, stage_index, epoch), so a stage resumed from a checkpoint
+    ends like one that was never interrupted. The output of frozen first blocks for images without
+    augmentation is computed once.
 
     Raises:
-        DivergedError: The loss is not finite, after the record of the epoch in which it was so.
+        DivergedError: The loss is not finite; raised after the record of that epoch is yielded.
 
     """
     net, optimizer, records = state.net, state.optimizer, state.records
@@ -206,20 +207,20 @@ def _blocks(net: Net, model: NetSpec, stage: StageSpec) -> dict[str, nn.Module]:
 
 
 def _masks(net: Net) -> list[tuple[Tensor, Tensor]]:
-    """Return the weights of a pruned net's layers, each with ones where it is not zero."""
+    """Return each layer's weight of a pruned net with its mask: 1 where the weight is not 0."""
     weights = [layer.weight for layer in matrix_layers(net).values()]
     return [(weight, (weight != 0).to(weight.dtype)) for weight in weights]
 
 
 def _set_modes(net: Net, blocks: dict[str, nn.Module], trainable: frozenset[str]) -> None:
-    """Put a net in training mode but for frozen blocks: their running statistics stand still, too."""
+    """Set training mode except for frozen blocks, whose running statistics must not change either."""
     net.train()
     for name, block in blocks.items():
         block.train(name in trainable)
 
 
 def kept_epoch(records: Sequence[EpochRecord], patience: int | None) -> int:
-    """Return the index of the epoch whose weights a stage keeps: the last, or with patience the best."""
+    """Return the index of the epoch whose weights are kept: the last, or with patience the best."""
     if patience is None:
         return len(records) - 1
 
@@ -244,7 +245,7 @@ def train_epoch(
 ) -> tuple[float, float]:
     """Train for one epoch; return its mean loss in nats and its accuracy.
 
-    After each step every weight of `masks` is multiplied by its mask, zeros and ones.
+    After each step, each weight in `masks` is multiplied by its mask of zeros and ones.
     """
     count, device = len(source.split), source.split.pixels.device
     generator = torch.Generator(device).manual_seed(draws)
@@ -272,7 +273,7 @@ def train_epoch(
 
 @torch.inference_mode()
 def evaluate(net: Net, source: Source) -> Evaluation:
-    """Evaluate a net on a split, both inputs getting the original image (arXiv 2501.15547, section 3)."""
+    """Evaluate a net on a split, with the original image for both inputs (arXiv 2501.15547, section 3)."""
     net.eval()
     split, device = source.split, source.split.pixels.device
     losses, predictions = [], []
@@ -284,7 +285,9 @@ def evaluate(net: Net, source: Source) -> Evaluation:
     predicted = torch.cat(predictions, 1)
     hits = (predicted == split.labels[split.index]).sum(1)
     loss = torch.stack(losses).sum(0) / len(split)
-    accuracies = tuple(count / len(split) for count in hits.tolist())  # float64: equal counts tie exactly
+    accuracies = tuple(
+        count / len(split) for count in hits.tolist()
+    )  # in float64, so equal counts tie exactly
     return Evaluation(tuple(loss.tolist()), accuracies, predicted.cpu())
 
 
@@ -294,7 +297,7 @@ def _trained_heads(stage: StageSpec, heads: int) -> slice:
 
 def _optimizer(stage: StageSpec, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     lr, decay = stage.lr, stage.weight_decay
-    match stage.optimizer:  # foreach takes a third off a Nadam step
+    match stage.optimizer:  # foreach makes a Nadam step a third faster
         case "nadam":
             return torch.optim.NAdam(parameters, lr, weight_decay=decay, foreach=True)
         case "adam":

@@ -1,4 +1,4 @@
-"""What became of a trial, as a worker says it."""
+"""The outcome of a trial, as a worker reports it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,45 +9,52 @@ from lightsweep.training.chain import StageEntry, TrialResult
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a worker says of a trial, as plain values."""
+    """The outcome of a trial as plain values."""
 
     status: str
-    """completed, early_stopped or failed."""
+    """Status of the trial: completed, early_stopped or failed."""
     error: str | None
-    """Why it failed, in one line."""
+    """Reason of the failure in one line; None if the trial did not fail."""
     started_at: str
+    """Start time in UTC, ISO 8601."""
     seconds: float
-    """That the trial took in this run, looked-up stages included."""
+    """Time that the trial took in this run, including reading stored stages."""
     host: str
+    """Name of the machine."""
     device: str
+    """Type of the device: cpu or cuda."""
     accuracies: dict[str, float] = field(default_factory=dict)
     """val_accuracy, test_accuracy, train_accuracy as fractions."""
     stages: list[dict[str, Any]] = field(default_factory=list)
-    """An entry of the ledger per stage and for the assessment, as far as the trial came
-    (`pipeline.StageEntry`, its provenance spread out)."""
+    """Ledger rows of the stages reached and of the assessment.
+
+    Each is a `training.chain.StageEntry` with the provenance's fields inlined.
+    """
     epochs: list[dict[str, Any]] = field(default_factory=list)
-    """One per epoch, with `stage_index`, `trial_epoch` and `is_kept`."""
+    """Record of each epoch, with `stage_index`, `trial_epoch` and `is_kept`."""
     test_confusion: list[list[int]] | None = None
-    """Test images by [true class][predicted class]."""
+    """Counts of test images, [true class][predicted class]."""
     test_hits: str | None = None
-    """Base64 of a bit for each test image, in their order, the first byte's highest bit first: whether it
-    was classified right."""
+    """Whether each test image was classified correctly, as bits in base64.
+
+    The bits are in image order, with the highest bit of each byte first.
+    """
     failure: Literal["diverged", "lost", "error"] | None = None
-    """What kind of failure it is: of the training itself, of the machine that trained, or another error."""
+    """Kind of failure: the training diverged, the machine was lost, or another error."""
 
     @property
     def epochs_behind(self) -> int:
-        """Epochs that the trial's results hold, as far as it came."""
+        """Number of epochs in the trial's results so far."""
         return len(self.epochs) or sum(stage["epochs"] for stage in self.stages)
 
     @property
     def warnings(self) -> list[str]:
-        """What was found damaged in the store, and discarded."""
+        """Warnings about damaged store files that were discarded."""
         return [stage["warning"] for stage in self.stages if stage["warning"]]
 
 
 def completed(result: TrialResult, started_at: str, seconds: float, host: str, device: str) -> Outcome:
-    """Return the outcome of a trial that ran to its end."""
+    """Return the outcome of a completed trial."""
     epochs = [
         {**record, "stage_index": index, "is_kept": record["epoch"] == stage.metrics["kept_epoch"]}
         for index, stage in enumerate(result.stages)
@@ -72,9 +79,9 @@ def early_stopped(
     device: str,
     entries: Sequence[StageEntry],
 ) -> Outcome:
-    """Return the outcome of a trial that ends after these epochs, as `Outcome.epochs` has them.
+    """Return the outcome of a trial stopped after these epochs, given in the format of `Outcome.epochs`.
 
-    It has no accuracies: those of its epochs are not the final net's.
+    It has no accuracies, since its last epoch's net is not the final net.
     """
     return Outcome(
         "early_stopped", None, started_at, seconds, host, device,
@@ -92,7 +99,7 @@ def failed(
     entries: Sequence[StageEntry] = (),
     epochs: Sequence[dict[str, Any]] = (),
 ) -> Outcome:
-    """Return the outcome of a trial that did not reach its end, with the stages and epochs that it had."""
+    """Return the outcome of a failed trial, with the stages and epochs that it reached."""
     return Outcome(
         "failed", " ".join(error.split())[:500], started_at, seconds, host, device, failure=failure,
         stages=[_plain(entry) for entry in entries], epochs=list(epochs),

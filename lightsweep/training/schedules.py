@@ -6,9 +6,9 @@ from lightsweep.sweepfile.stages import StageSpec
 
 
 def learning_rate(stage: StageSpec, epoch: float) -> float:
-    """Return the learning rate after `epoch` epochs (a fraction within an epoch) of a stage.
+    """Return the learning rate of a stage after `epoch` epochs, which may be fractional.
 
-    Warm-up is linear from 0 over w epochs; then with t = (epoch − w) / (epochs − w): lr for constant,
+    Warm-up is linear from 0 over w epochs; then, with t = (epoch − w) / (epochs − w): lr for constant,
     lr · (1 − t) for linear, lr · (1 + cos πt) / 2 for cosine (Loshchilov & Hutter 2017, eq. 5).
     """
     if epoch < stage.warmup_epochs:

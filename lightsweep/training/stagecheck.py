@@ -1,7 +1,7 @@
-"""Whether what is stored for a stage can be what its key stands for.
+"""Check whether a stored result or checkpoint fits the stage that its key identifies.
 
-A file of the store may be whole, with the right checksum, and hold another stage's numbers all the same: it
-was made by a damaged program, or by hand. Nothing that does not fit reaches a net or a record.
+A store file may have the right checksum and still hold another stage's numbers, if a faulty program or a
+person wrote it. What does not fit never reaches a net or a record.
 """
 
 import base64
@@ -29,21 +29,21 @@ _EPOCH_FIELDS = {field.name for field in fields(EpochRecord)}
 _PROVENANCE = ("host", "device", "hardware", "torch", "source", "started_at")
 
 
-MOST_DISCARDED = 4  # of one stage, in a row: a result and a checkpoint, and what others put there meanwhile
+MOST_DISCARDED = 4  # attempts per stage: a result, a checkpoint, and files that others write meanwhile
 
 
 def claim(trial: Trial, index: int, key: str, info: DatasetInfo, store: StageStore) -> ClaimReply:
-    """Claim a stage, or the assessment; what is stored for it and cannot be of it is discarded.
+    """Claim a stage, or the assessment; discard stored files that do not fit it.
 
     Args:
         trial: The trial.
-        index: Of the stage; the assessment comes after the last one.
-        key: Of the stage.
-        info: Of the data set.
-        store: Where it is claimed.
+        index: Index of the stage; the assessment comes after the last one.
+        key: Key of the stage.
+        info: Description of the data set.
+        store: Store in which the key is claimed.
 
     Raises:
-        WriteError: It cannot be discarded.
+        WriteError: A file that does not fit cannot be discarded.
 
     """
     warnings = list[str]()
@@ -57,20 +57,20 @@ def claim(trial: Trial, index: int, key: str, info: DatasetInfo, store: StageSto
         store.discard(key, kind, fault)
         if kind == CHECKPOINT:
             store.release(key)
-    raise WriteError(f"stage {key}: what is stored for it is of no use and cannot be removed ({fault})")
+    raise WriteError(f"stage {key}: its stored file is unusable and cannot be removed ({fault})")
 
 
 def fault_of(
     answer: ClaimReply, trial: Trial, index: int, info: DatasetInfo, with_weights: bool
 ) -> str | None:
-    """Say why what is stored for a stage cannot be of it; None if it can, or nothing is stored.
+    """Return why a reply does not fit a stage; None if it fits or nothing is stored.
 
     Args:
-        answer: What the store says.
+        answer: The store's reply to the claim.
         trial: The trial.
-        index: Of the stage; the assessment comes after the last one.
-        info: Of the data set.
-        with_weights: Whether the store gives results with their weights.
+        index: Index of the stage; the assessment comes after the last one.
+        info: Description of the data set.
+        with_weights: Whether the store returns results with their weights.
 
     """
     stage = trial.stages[index] if index < len(trial.stages) else None
@@ -89,14 +89,14 @@ def fault_of(
 def fault_of_result(
     result: StageResult, stage: StageSpec | None, info: DatasetInfo, expected: Mapping[str, Tensor] | None
 ) -> str | None:
-    """Say why a result cannot be a stage's, or an assessment's; None if it can.
+    """Return why a result does not fit a stage or the assessment; None if it fits.
 
     Args:
-        result: What is stored.
+        result: The stored result.
         stage: The stage; None for the assessment.
-        info: Of the data set.
-        expected: The net's state after the stage, of which names, shapes and dtypes count; None where the
-            weights were not read.
+        info: Description of the data set.
+        expected: State of a net like the stage's, compared by names, shapes and dtypes; None if the weights
+            were not read.
 
     """
     if any(not isinstance(result.provenance.get(name), str) for name in _PROVENANCE):
@@ -124,13 +124,13 @@ def fault_of_result(
 def fault_of_checkpoint(
     checkpoint: Checkpoint, stage: StageSpec, net: nn.Module, parameters: Sequence[Tensor]
 ) -> str | None:
-    """Say why a checkpoint cannot be of a stage; None if it can.
+    """Return why a checkpoint does not fit a stage; None if it fits.
 
     Args:
-        checkpoint: What is stored.
+        checkpoint: The stored checkpoint.
         stage: The stage.
-        net: In the form that the stage trains; its numbers do not count.
-        parameters: What the stage's optimizer trains.
+        net: A net of the stage's structure; its values are ignored.
+        parameters: Parameters that the stage's optimizer trains.
 
     """
     if fault := _fault_of_epochs(checkpoint.epochs, stage.epochs - 1):

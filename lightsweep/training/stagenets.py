@@ -1,4 +1,4 @@
-"""The net that each stage of a trial begins with, from the result of the stage before it."""
+"""The net that each stage of a trial starts with, built from the previous stage's result."""
 
 import torch
 from torch import Tensor
@@ -14,12 +14,12 @@ from lightsweep.trials.trial import Trial
 
 
 def final_net(trial: Trial, info: DatasetInfo, last: StageResult) -> Net:
-    """Return the net that a trial ends with, on the processor, in evaluation mode.
+    """Return a trial's final net, on the CPU, in evaluation mode.
 
     Args:
         trial: The trial.
-        info: Of its data set.
-        last: The result of its last stage.
+        info: Description of its data set.
+        last: Result of its last stage.
 
     """
     return go_on(trial, info, None, last).eval()
@@ -30,7 +30,7 @@ def _build(trial: Trial, info: DatasetInfo, model: NetSpec, network: Network) ->
 
 
 def blank_net(trial: Trial, info: DatasetInfo, stage: StageSpec) -> Net:
-    """Return a stage's net without numbers, which takes no memory."""
+    """Return a stage's net on the meta device: shapes without values, which take no memory."""
     with torch.device("meta"):
         net = _build(trial, info, model_of(trial, stage), network_of(stage))
         if isinstance(stage, QuantiseStage):
@@ -39,17 +39,17 @@ def blank_net(trial: Trial, info: DatasetInfo, stage: StageSpec) -> Net:
 
 
 def model_of(trial: Trial, stage: StageSpec | None) -> NetSpec:
-    """Return the settings of the net in a stage, or at the end: narrower once filters were pruned."""
+    """Return the net's settings in a stage, or at the end (None): narrower once filters are pruned."""
     is_compressing = stage is None or isinstance(stage, PruneStage | QuantiseStage)
     return compressed(trial.spec.model, trial.spec.compression if is_compressing else None)
 
 
 def go_on(trial: Trial, info: DatasetInfo, stage: StageSpec | None, previous: StageResult) -> Net:
-    """Return the net of a stage, or of the assessment, with the weights of the result before it."""
+    """Return the net of a stage, or of the assessment (None), with the previous result's weights."""
     network: Network = network_of(stage) if stage else "fused"
     net, weights = _build(trial, info, model_of(trial, stage), network), previous.weights
     if isinstance(stage, PruneStage) and stage.prune == "filters":
-        assert isinstance(trial.spec.model, ModelSpec)  # `stage_table` says so
+        assert isinstance(trial.spec.model, ModelSpec)  # `trials.stages.stage_table` ensures it
         weights = prune_filters(weights, trial.spec.model, stage.amount)
     if stage is None and isinstance(trial.stages[-1], QuantiseStage):
         shape_as_quantised(net)
@@ -60,12 +60,12 @@ def go_on(trial: Trial, info: DatasetInfo, stage: StageSpec | None, previous: St
 
 
 def moved(net: Net, device: torch.device) -> Net:
-    """Return a net on a device; on a GPU without channels last, see `Split.images_of`."""
+    """Return the net on a device; contiguous on a GPU, see `training.batches.Split.images_of`."""
     if device.type == "cuda":
         net.to(device).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return net
 
 
 def weights_of(net: Net) -> dict[str, Tensor]:
-    """Return a net's state on the processor."""
+    """Return a net's state on the CPU."""
     return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}

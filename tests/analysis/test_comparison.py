@@ -210,7 +210,7 @@ def test_one_common_seed_has_a_difference_but_no_interval(run):
     assert result.difference.mean == pytest.approx(0.004)
     assert (result.val_std, result.test_std) == (None, None)
     assert (
-        "No difference has an interval: that takes two seeds in common."
+        "No difference has an interval: that needs two seeds in common."
         in lay_out_comparison([run, two]).sentences
     )
 
@@ -239,7 +239,7 @@ def test_other_parameters_are_another_net_and_other_settings_are_named(run):
     part = lay_out_comparison([run, two])
     assert "tiny" not in [row.arm for row in part.arms[0]]
     text = " ".join(part.sentences)
-    assert "1 of them is another net in each run, and not compared: tiny." in text
+    assert "1 of them is a different net in each run, and not compared: tiny." in text
     assert "6 of them are the same trials" in text
 
 
@@ -279,7 +279,7 @@ def test_nets_that_searches_number_are_the_same_only_by_their_settings(search_fo
     part = lay_out_comparison([one, two])
     assert part.arms == ([], [])
     assert (
-        "All of them are another net in each run, and not compared: net 0, net 1, net 3 and net 7."
+        "All of them are a different net in each run, and not compared: net 0, net 1, net 3 and net 7."
         in part.sentences
     )
 
@@ -325,8 +325,8 @@ def test_intervals_that_leave_zero_out_are_counted_with_what_chance_does(run):
     )
     trials = better.trials.assign(test_accuracy=better.trials["test_accuracy"] + gains + noise)
     text = " ".join(lay_out_comparison([run, replace(better, trials=trials)]).sentences)
-    assert "Of 2 differences in test accuracy with an interval, 1 leaves zero out." in text
-    assert "one in twenty does so by chance" in text
+    assert "Of 2 differences in test accuracy with an interval, 1 excludes zero." in text
+    assert "one in twenty excludes zero by chance" in text
     assert "6 of them are the same trials" in text
 
 
@@ -340,16 +340,16 @@ def test_the_page_has_both_tables(run):
     trials = run.trials.assign(run="two", test_accuracy=run.trials["test_accuracy"] + 0.004)
     two = replace(run, name="two", trials=trials, sweep_text="seeds: 5\n")
     page = rendered([run, two])
-    header, *facts = table_under(page, "In what they differ")
+    header, *facts = table_under(page, "Differences between the runs")
     assert header == ["Key", "one", "two"]
     assert facts == [["dataset.name", "digits", "–"], ["seeds", "3", "5"]]
-    header, *rows = table_under(page, "Arms that they share")
+    header, *rows = table_under(page, "Shared arms")
     assert len(rows) == 16
     assert rows[:2] == [
         ["tiny", "one", "2,350", "90.20 ± 0.20%", "89.20 ± 0.20%", "3", "–", "–", "–", ""],
         ["", "two", "2,350", "90.20 ± 0.20%", "89.60 ± 0.20%", "3", "+0.40", "–", "3", ""],
     ]
-    assert "Of the settings (sweep.yaml), commits, versions and processors 2 entries differ" in text_of(page)
+    assert "2 entries differ between the runs (settings of sweep.yaml, commits, versions and" in text_of(page)
     headings = [attributes for tag, attributes in Page(page).elements if tag == "th"]
     assert headings
     assert all(attributes.get("scope") == "col" for attributes in headings)
@@ -371,11 +371,11 @@ def test_long_tables_are_folded_and_no_arm_is_torn_apart(run, monkeypatch):
     assert page.count("<details>") == 2
     assert "<summary>4 more rows</summary>" in page
     assert "<summary>10 more rows</summary>" in page
-    assert "Not in the table" not in part.note
+    assert "Not shown" not in part.note
     monkeypatch.setattr(comparison_page, "MOST", 9)
     part = lay_out_comparison(runs)
     assert [len(rows) for rows in part.arms] == [6, 4]
-    assert part.note.endswith("Not in the table, which would be too long: 6 more rows.")
+    assert part.note.endswith("Not shown, to keep the table short: 6 more rows.")
 
 
 def test_nothing_of_a_run_becomes_markup(run):

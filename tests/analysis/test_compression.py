@@ -90,12 +90,12 @@ def test_beyond_the_ends_nothing_is_said(folder):
     tiny = arms["tiny, both"]
     assert (tiny.comparison, tiny.neighbours, tiny.built) == (None, (), None)
     assert tiny.reason == (
-        "its 1,200 bytes are below all on the front of the nets built small (small: 10,000 bytes)"
+        "its 1,200 bytes are below every net on the front of the nets built small (small: 10,000 bytes)"
     )
     large = edit(folder, lambda t: t.assign(weight_bytes=t["weight_bytes"].replace(PRUNED_BYTES, 300_000)))
     _, arms = compared(large)
     assert arms["middle, pruned"].reason == (
-        "its 300,000 bytes are above all on the front of the nets built small (big: 80,000 bytes)"
+        "its 300,000 bytes are above every net on the front of the nets built small (big: 80,000 bytes)"
     )
 
 
@@ -160,7 +160,7 @@ def test_few_seeds_decide_nothing_and_it_is_said(tmp_path, seeds, n, bounds):
     judged = arms["middle, pruned"].comparison.judgement
     assert (judged.n, judged.verdict, judged.interval is None) == (n, "not decided", n < 2)
     part = lay_out_compression(evidence, "")
-    said = "A single seed has no interval, and decides nothing." in part.note
+    said = "A single seed gives no interval and decides nothing." in part.note
     assert said == (n < 2)
     assert part.finding == (
         "None of 3 compressed nets on digits are shown to beat the nets built small at equal bytes; "
@@ -193,9 +193,9 @@ def test_arms_without_a_result_or_bytes_say_so(folder):
         return trials
 
     evidence, arms = compared(edit(folder, spoil))
-    assert arms["big, int8"].reason == "no seed of it has a result"
-    assert arms["middle, pruned"].reason == "its bytes are not known"
-    assert verdict_of(arms["big, int8"]) == "not compared: no seed of it has a result"
+    assert arms["big, int8"].reason == "none of its seeds has a result"
+    assert arms["middle, pruned"].reason == "its bytes are unknown"
+    assert verdict_of(arms["big, int8"]) == "not compared: none of its seeds has a result"
     assert evidence.family.comparisons == ()
     assert lay_out_compression(evidence, "").forest is None
 
@@ -203,7 +203,7 @@ def test_arms_without_a_result_or_bytes_say_so(folder):
 def test_a_run_of_compressed_nets_alone_has_nothing_to_compare_with(folder):
     compressed = edit(folder, lambda t: t[t["config.compression.amount"].notna()])
     _, arms = compared(compressed)
-    assert {arm.reason for arm in arms.values()} == {"no net that was built small has a result"}
+    assert {arm.reason for arm in arms.values()} == {"no net built small has a result"}
 
 
 def test_each_setting_makes_an_arm_compressed_and_old_folders_have_none():
@@ -218,7 +218,7 @@ def test_folders_older_than_compression_have_no_such_section(run_folder):
     run = load_run(run_folder)
     assert compare_compressed(run) == ()
     page = render_report([run])
-    for title in ("Built small or made small", "Accuracy against bytes", "Against the alternatives"):
+    for title in ("Built small or compressed", "Accuracy against bytes", "Against the alternatives"):
         assert title not in page
 
 
@@ -262,7 +262,7 @@ def test_runs_are_judged_apart(folder, tmp_path):
     edit(other, lambda t: t[t["config.compression.quantise"].isna()])
     page = render_report([load_run(folder), load_run(other)])
     titles = re.findall("<h2>(Built small.*?)</h2>", page)
-    assert titles == ["Built small or made small (alternatives)", "Built small or made small (other)"]
+    assert titles == ["Built small or compressed (alternatives)", "Built small or compressed (other)"]
 
 
 def test_the_page_says_how_many_compressed_nets_win(folder):
@@ -277,7 +277,7 @@ def test_the_page_says_how_many_compressed_nets_win(folder):
     assert [verdict for verdict, _ in rows[:3]] == ["not-decided", "hurts", "helps"]
     cells = re.findall("<td[^>]*>(.*?)</td>", rows[2][1])
     assert cells[1:6] == [
-        'compressing is better by 2.00 points<br><span class="quiet">stands without any one seed</span>',
+        'compressing is better by 2.00 points<br><span class="quiet">unchanged if any one seed is left out</span>',
         "14,142",
         "97.00%",
         "95.00%",

@@ -95,7 +95,7 @@ def test_a_missing_value_has_its_reason_once(folder):
     notes = re.findall(r"<sup>(\d)</sup> (.*?)</p>", page)
     assert notes == [
         ("1", "int8 nets are not exported"),
-        ("2", "not measured, and costs.json does not say why"),
+        ("2", "not measured; costs.json gives no reason"),
         ("3", "&lt;b&gt;too slow&lt;/b&gt;"),
     ]
 

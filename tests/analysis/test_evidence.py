@@ -48,7 +48,7 @@ def rows(evidence: Evidence) -> dict[str, Comparison]:
 
 def without_guess(sentence: str) -> str:
     """Leave out how many seeds would tell: a matter of `test_statistics.py`."""
-    return re.sub(r"; if it is what it seems, some [\d,]+ seeds would tell$", "", sentence)
+    return re.sub(r"; if the estimate is right, about [\d,]+ seeds would decide$", "", sentence)
 
 
 # By hand: "a" is worth 1, 2, ... 6 points at the seeds, "b" one point at five seeds and minus one at one.
@@ -81,7 +81,7 @@ def test_numbers_by_hand(tmp_path: Path) -> None:
     assert (a.probability_of_improvement, b.probability_of_improvement) == (1, pytest.approx(5 / 6))
     assert (a.verdict, b.verdict) == ("not decided", "not decided")
     assert without_guess(rows(evidence)["a"].sentence) == (
-        "not decided: 6 seeds are too few for 2 comparisons, 7 may do"
+        "not decided: 6 seeds are too few for 2 comparisons, 7 may suffice"
     )
 
 
@@ -220,7 +220,7 @@ def test_a_seed_that_base_lost_is_lost_to_all(tmp_path: Path) -> None:
     found = rows(judged(imitate(tmp_path / "run", tree, losing("base", 0, BROKEN))))
     assert [row.judgement.n for row in found.values()] == [6, 6]
     assert {without_guess(row.sentence) for row in found.values()} == {
-        "not decided: 6 seeds are too few for 2 comparisons, 7 may do"
+        "not decided: 6 seeds are too few for 2 comparisons, 7 may suffice"
     }
     assert {row.lost for row in found.values()} == {(f"base, seed 0 failed: {BROKEN}",)}
 
@@ -245,7 +245,7 @@ def test_one_seed_tells_nothing(tmp_path: Path) -> None:
     (row,) = rows(evidence).values()
     assert row.judgement.mean == pytest.approx(0.1)
     assert (row.judgement.interval, row.judgement.deviation, row.judgement.p) == (None, None, 1)
-    assert row.sentence == "not decided: one seed tells nothing of chance"
+    assert row.sentence == "not decided: one seed says nothing about chance"
 
 
 @pytest.mark.parametrize("folds", [None, 3])
@@ -327,7 +327,7 @@ def test_a_shapley_value_needs_every_arm(tmp_path: Path) -> None:
         (0.75, 0.0, "more together than apart by 5.00 points"),
         (0.60, 0.0, "less together than apart by 10.00 points"),
         (0.70, 0.0, "simply add up: the difference is within ±0.50 points"),
-        (0.70, 0.1, "not decided: neither a difference nor its absence is shown"),
+        (0.70, 0.1, "not decided: neither a difference nor equivalence is significant"),
         (
             0.703,
             0.0,
@@ -391,8 +391,8 @@ def test_a_terminal_hears_warnings_verdicts_and_signs(tmp_path: Path) -> None:
         "digits, main effects:",
         "  warning: main effects: 2 comparisons, 6 seeds: no p value can be below 0.062 (two-sided sign-flip "
         "test, Holm), so nothing can be shown at 0.05: 7 seeds are the fewest that can",
-        "  a: not decided: 6 seeds are too few for 2 comparisons, 7 may do",
-        "  b: not decided: 6 seeds are too few for 2 comparisons, 7 may do",
+        "  a: not decided: 6 seeds are too few for 2 comparisons, 7 may suffice",
+        "  b: not decided: 6 seeds are too few for 2 comparisons, 7 may suffice",
         "digits, interactions:",
         "  a × b: simply add up: the difference is within ±0.50 points",
         "failure signs: train/test gap in 3 arms; the report shows them with advice",
@@ -409,7 +409,7 @@ def test_too_few_seeds_are_warned_of_with_the_number_that_would_do(tmp_path: Pat
         "test, Holm), so nothing can be shown at 0.05: 9 seeds are the fewest that can",
     )
     assert {without_guess(row.sentence) for row in family.comparisons} == {
-        "not decided: 6 seeds are too few for 11 comparisons, 9 may do"
+        "not decided: 6 seeds are too few for 11 comparisons, 9 may suffice"
     }
     assert foresee_family("differences", 11, 8, 0.05).startswith("warning")
     assert not foresee_family("differences", 11, 9, 0.05).startswith("warning")
@@ -451,7 +451,7 @@ def test_earlier_records_turn_it_into_points(tmp_path: Path) -> None:
     lines = foresee(design, run.trials)
     assert lines[:1] == foresee(design)
     assert lines[1:] == (
-        "digits, differences: by the seeds recorded so far that is some "
+        "digits, differences: by the seeds recorded so far, this is about "
         f"{100 * effect * median:.2f} points (median of 2 comparisons)",
     )
 

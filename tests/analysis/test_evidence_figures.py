@@ -273,7 +273,7 @@ def test_only_the_strongest_of_many_pairs_are_drawn(tmp_path: Path) -> None:
     assert len(figure.data) == 12 * 2
     assert figure.layout.annotations[0].text == "e × f"
     plot = lay_out_evidence(evidence, "").families[1].plots[0]
-    assert plot.caption.endswith("Drawn are the 12 strongest of 15 pairs; the table has all.")
+    assert plot.caption.endswith("Shown are the 12 strongest of 15 pairs; the table has all.")
 
 
 def test_spread_shows_seeds_means_and_folds(tmp_path: Path) -> None:
@@ -363,7 +363,7 @@ def test_without_any_value_all_still_draw(tmp_path: Path, tree: Tree, came_to: O
         assert len(forest.layout.yaxis.ticktext) == len(family.comparisons)
     if tree["design"] == "path":
         (note,) = part.families[0].plots[0].figure.layout.annotations
-        assert note.text == "not drawn: an end of the path has no result"
+        assert note.text == "not drawn: one end of the path has no result"
 
 
 def test_one_seed_has_no_bars(tmp_path: Path) -> None:
@@ -414,7 +414,7 @@ def test_the_page_has_every_number_with_its_n_and_method(worked: Run, page: str)
     assert cells(page, "a")[1:] == [
         "6", "+3.50", "+1.54 to +5.46", "–", "0.031", "0.062", "1", "1.87", "100%", "+1.75",
     ]  # fmt: skip
-    assert cells(page, "a")[0].startswith("not decided: 6 seeds are too few for 2 comparisons, 7 may do")
+    assert cells(page, "a")[0].startswith("not decided: 6 seeds are too few for 2 comparisons, 7 may suffice")
     assert "Mean over paired seeds (n = 5 to 6 seeds; each small dot is one) with its 95% interval" in text
     assert "Student's t" in text
     assert "two-sided sign-flip test at 0.05, Holm-corrected over the 2 comparisons here" in text
@@ -437,7 +437,7 @@ def test_the_page_has_the_arms_and_what_is_left_out(page: str) -> None:
     assert rows[2][-1] == "5 of 6"
     assert "Left out: seeds without a result" in text
     assert f"without {NASTY}, seed 5 failed: {BROKEN}" in text
-    assert "What other test sets of 1,000 images might give is in the table" in text
+    assert "The table shows what other test sets of 1,000 images might give" in text
 
 
 def test_the_page_shows_warnings(page: str, tmp_path: Path) -> None:
@@ -514,8 +514,8 @@ def test_no_ablation_no_section(worked: Run) -> None:
 
 def test_failure_signs_are_shown_or_said_to_be_none(page: str, tmp_path: Path) -> None:
     assert (
-        "Failure signs None of what arXiv 2501.15547 warns of (submodels that drift apart, a drop after "
-        "unfreezing, a train/test gap above 20 points, folds that differ by more than 2 points) in 17 "
+        "Failure signs None of the signs that arXiv 2501.15547 warns of (submodels that drift apart, a drop "
+        "after unfreezing, a train/test gap above 20 points, folds that differ by more than 2 points) in 17 "
         "completed trials."
     ) in words(page)
     tree = design_tree(None, free=[NASTY], seeds=range(2))
@@ -524,5 +524,5 @@ def test_failure_signs_are_shown_or_said_to_be_none(page: str, tmp_path: Path) -
     assert "Failure sign in 2 arms: train/test gap." in words(page)
     assert "2 of 2" in words(page)
     assert "90.00% on training images, 60.00% on test images" in words(page)
-    assert "None of what arXiv" not in page
+    assert "None of the signs that arXiv" not in page
     assert NASTY not in page

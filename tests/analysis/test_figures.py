@@ -161,7 +161,7 @@ def test_partial_trials_are_layers_of_their_own(run_folder):
     assert [run.trials.loc[row, "trial_id"] for row in failed.customdata] == ["07-2", "p2", "p3", "p5"]
     assert (failed.yaxis, figure.layout.yaxis2.range) == ("y2", (0, 1))
     assert "failed: ValueError: loss is &lt;b&gt;nan" in failed.hovertext[0]
-    assert "stopped early after 15 epochs, then at" in stopped.hovertext[0]
+    assert "stopped early after 15 epochs at" in stopped.hovertext[0]
     assert stopped.marker.symbol != failed.marker.symbol
 
 

@@ -131,9 +131,7 @@ def test_single_folds_have_no_spread():
     assert (tiny.spread, tiny.widest_seed, tiny.val_deviation, tiny.exceeds) == (None, None, None, False)
     assert small.seeds[0].spread is None
     part = laid_out(table_of(NO_SPREAD))
-    assert part.finding == (
-        "No seed has two completed folds yet, so nothing is known of how far they lie apart."
-    )
+    assert part.finding == ("No seed has two completed folds yet, so the spread between folds is unknown.")
     assert [(row.spread, row.validation) for row in part.rows] == [("–", "85.00%"), ("–", "70.00%")]
 
 
@@ -220,16 +218,16 @@ def test_the_finding_counts_arms_that_are_not_shown_too():
     part = laid_out(table_of({**arms, "torn": {3: [0.4, 0.5]}}))
     assert "torn" not in [row.label for row in part.rows]
     assert part.finding == (
-        "1 of 31 arms has folds of a seed more than 2 points apart; the furthest, of torn at seed 3, are "
-        "10.00 points."
+        "1 of 31 arms has folds of a seed more than 2 points apart; the largest spread, 10.00 points, "
+        "is of torn at seed 3."
     )
 
 
 def test_where_no_folds_lie_far_apart_the_finding_says_so():
     part = laid_out(table_of({"tiny": {0: [0.90, 0.91]}, "small": FOLDED["small"]}))
     assert part.finding == (
-        "Of 2 arms none has folds of a seed more than 2 points apart; the furthest, of small at seed 1, are "
-        "2.00 points."
+        "None of 2 arms has folds of a seed more than 2 points apart; the largest spread, 2.00 points, is of "
+        "small at seed 1."
     )
 
 

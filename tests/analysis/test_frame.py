@@ -100,7 +100,7 @@ def test_a_missing_column_is_named(run_folder, name, column):
         ("test_accuracy", -0.1, "an accuracy lies outside"),
         ("val_accuracy", None, "status is completed, but val_accuracy is missing"),
         ("parameters", None, "status is completed, but parameters is missing"),
-        ("trial_id", "00-1", "'00-1': trial_id stands in more than one row"),
+        ("trial_id", "00-1", "'00-1': trial_id is in more than one row"),
         ("arm", None, "column arm has missing values"),
         ("phase", "hunt", "'00-0': phase is none of search, confirmation"),
     ],

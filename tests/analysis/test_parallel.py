@@ -299,7 +299,7 @@ def test_hovering_tells_the_net_and_its_settings_and_nothing_becomes_markup():
 def test_the_page_says_how_many_trials_are_drawn(search_folder, monkeypatch):
     run = load_run(search_folder)
     plot = lay_out_search(run, "").parallel
-    assert "A line for each of the 6 trials that completed, by the search’s own seed" in plot.caption
+    assert "A line for each of the 6 trials that completed, with the search’s own seed" in plot.caption
     assert "“–”" not in plot.caption  # no trial lacks a setting
     monkeypatch.setattr("analysis.parallel.result.MOST_TRIALS", 4)
     caption = lay_out_search(run, "").parallel.caption

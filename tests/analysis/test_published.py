@@ -61,7 +61,7 @@ def test_rows_are_read_as_they_stand(tmp_path):
         ("0.9905", "nan", "line 2: accuracy is nan; it must be a fraction"),
         ("https:", "javascript:", "line 2: url is 'javascript:.*'; it must start with https:// or http://"),
         (",A\n", ",AB\n", "line 2: trust is 'AB'; it must be one of A, B, C"),
-        (ROW, ROW + ROW, "line 3: the same row stands above"),
+        (ROW, ROW + ROW, "line 3: duplicate of an earlier row"),
     ],
 )
 def test_a_broken_table_is_refused_with_its_line(tmp_path, old, new, message):
@@ -164,10 +164,10 @@ def test_the_page_has_them_in_figure_and_table_but_in_no_front_and_no_hypervolum
     text = text_of(page)
     hypervolume = "Hypervolume of the front: "
     assert text.split(hypervolume)[1][:6] == text_of(plain).split(hypervolume)[1][:6]
-    assert "Stars: 1 of 2 published results on this data set. They are accuracies on the test" in text
-    assert "so they stand in the test view only, and have no part in the front" in text
+    assert "Stars: 1 of 2 published results on this data set. They are test accuracies measured" in text
+    assert "so they are in the test view only and do not affect the front" in text
     assert (
-        "The others, beyond 10 times this figure’s parameters or far less accurate, stand in the table"
+        "The others, beyond 10 times this figure’s parameters or far less accurate, are only in the table"
         in text
     )
     assert "2 published results on digits, with sources" in text
@@ -190,14 +190,12 @@ def test_the_page_has_them_in_figure_and_table_but_in_no_front_and_no_hypervolum
 def test_points_that_are_all_drawn_leave_no_others(run_folder):
     text = text_of(render_report([load_run(run_folder)], [point("one"), point("two")]))
     assert "Stars: all of 2 published results on this data set." in text
-    assert "stand in the table alone" not in text
+    assert "are only in the table" not in text
 
 
 def test_points_that_are_all_far_away_stand_in_the_table(run_folder):
     page = render_report([load_run(run_folder)], [point(parameters=10**9)])
-    assert "1 published result on this data set stands in the table below and not in the figure" in text_of(
-        page
-    )
+    assert "1 published result on this data set is in the table below but not in the figure" in text_of(page)
     assert PUBLISHED not in json.dumps(figure_of(page, "pareto-1"))
 
 

@@ -39,9 +39,9 @@ def test_trials_that_have_not_run_are_counted(run_folder):
     """A killed run's report must not look like a finished one's."""
     (run_folder / "plan.json").write_text("[" + ", ".join(["{}"] * 30) + "]")
     text = " ".join(Page(render_report([load_run(run_folder)])).text.split())
-    assert "6 planned trials have not run yet" in text
+    assert "Not run yet: 6 planned trials" in text
     (run_folder / "plan.json").write_text("[" + ", ".join(["{}"] * 24) + "]")
-    assert "not run yet" not in render_report([load_run(run_folder)])
+    assert "Not run yet" not in render_report([load_run(run_folder)])
     (run_folder / "plan.json").write_text("[{")
     with pytest.raises(RunError, match=r"plan\.json: not JSON"):
         load_run(run_folder)
@@ -79,10 +79,10 @@ def test_the_front_is_shown_with_its_certainty_its_hypervolume_and_the_best_per_
         f"Hypervolume of the front: {share:.4f}. That is the share of the area between the reference point "
         "(100,000 parameters, accuracy 0%) and the best conceivable net (1 parameter, accuracy 100%)"
     ) in text
-    assert "Of each run’s own front" not in text
+    assert "For each run’s own front" not in text
     assert "the share of 2,000 draws of the arms’ means from their posterior" in text
-    assert "With fewer than 5 seeds the spread of a result is estimated from all arms together" in text
-    assert "likeliest" not in text
+    assert "With fewer than 5 seeds, the spread of results is estimated from all arms together" in text
+    assert "most likely" not in text
 
 
 def costs_of(page):
@@ -115,7 +115,7 @@ def test_bytes_are_an_axis_where_they_say_more_than_parameters(run_folder):
         "97.70 ± 0.20% validation accuracy to 59,448 bytes of weights with 98.20 ± 0.20% validation accuracy."
     ) in text
     assert "at least as good in both bytes of weights and mean validation accuracy" in text
-    assert "of int8 nets 1 for each, and the scales" in text
+    assert "for int8 nets, 1 each and the scales" in text
     assert text.count("Hypervolume of the front") == 1
 
 
@@ -154,7 +154,7 @@ def test_the_likeliest_arms_off_the_front_are_named(run_folder):
     likely = chances[chances >= 0.005].head(3)
     assert len(likely) == 2
     text = text_of(render_report([run]))
-    named = text.split("Off the front, but likeliest to be on it: ")[1].split("%.")[0] + "%"
+    named = text.split("Off the front, but most likely to be on it: ")[1].split("%.")[0] + "%"
     assert sorted(named.split("; ")) == sorted(
         f"{arm} ({arms.loc[arm, 'parameters']:,} parameters) {100 * chances[arm]:.0f}%"
         for arm in likely.index
@@ -167,7 +167,7 @@ def test_one_seed_has_no_probability(run_folder):
     page = render_report([load_run(run_folder)])
     assert [row[8] for row in table_under(page, "The front")[1:]] == ["–"] * 3
     text = text_of(page)
-    assert "so the probability that it is on the front cannot be said (–)" in text
+    assert "so the probability of being on the front is unknown (–)" in text
     assert "bootstrap" not in text
 
 

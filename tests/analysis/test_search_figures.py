@@ -35,7 +35,7 @@ def test_the_cloud_is_the_search_and_the_lines_lead_to_fresh_seeds(trials):
         {10_000: 0.03, 2_000: 0.10, 500: 0.40, 3_000: 0.15, 5_000: 0.07, 8_000: 0.05}
     )
     assert list(trace_named(figure, "the search’s front").x) == [500, 2_000, 5_000, 8_000, 10_000]
-    lines = trace_named(figure, "what fresh seeds changed")
+    lines = trace_named(figure, "change with fresh seeds")
     assert lines.x[:3] == (500, 500, None)
     assert lines.y[:2] == pytest.approx((0.40, 0.43))
     points = trace_named(figure, "confirmed: mean over fresh seeds")

@@ -36,7 +36,7 @@ def test_the_front_is_the_confirmed_one(page):
     ]
     text = text_of(page)
     assert "3 of 4 arms form the Pareto front: from 500 parameters with 57.00 ± 1.41%" in text
-    assert "4 nets, confirmed with fresh seeds and shown by these alone" in text
+    assert "4 nets, confirmed and shown with fresh seeds only" in text
     assert "Unconfirmed" not in text
     drawn = figure_of(page, "pareto-1")["data"]
     is_result = {trace["meta"]["layer"]: trace["meta"]["layer"] in ("front", "own") for trace in drawn}
@@ -53,13 +53,13 @@ def test_what_was_searched_and_what_came_of_it_is_said(page):
     assert (
         "Searched for high validation accuracy and few parameters, with at most 10,000 parameters, over 2 "
         "settings: model.filters, stages.lr. Configurations were drawn by a tree-structured Parzen estimator "
-        "(TPE), seed 1000. Asked for: 8 trials. Early stopping: by non-dominated rank in accuracy and costs"
+        "(TPE), seed 1000. Requested: 8 trials. Early stopping: by non-dominated rank in accuracy and costs"
     ) in text
     assert (
-        "8 trials of the search: 6 completed, 1 stopped early, 1 failed; together 101 epochs. What a trial "
-        "reached that was stopped early is in no front and no mean; the figure of accuracy against "
-        "parameters has it as a triangle of its own. Of 12 draws, 3 could not be trained (above a limit, or "
-        "settings that do not go together) and 1 repeated an earlier one"
+        "8 trials of the search: 6 completed, 1 stopped early, 1 failed; together 101 epochs. Trials stopped "
+        "early are excluded from all averages and fronts; the figure of accuracy against parameters shows "
+        "them as triangles. Of 12 draws, 3 could not be trained (above a limit, or incompatible settings) "
+        "and 1 repeated an earlier one"
     ) in text
     assert "up to the reference point of 10,000 parameters and an accuracy of 0%" in text
 
@@ -67,11 +67,11 @@ def test_what_was_searched_and_what_came_of_it_is_said(page):
 def test_the_regression_to_the_mean_is_said_and_shown(page):
     text = text_of(page)
     assert (
-        "the validation accuracy of 4 confirmed nets changed by -1.75 points on average. A fall is "
+        "the validation accuracy of 4 confirmed nets changed by -1.75 points on average. A drop is "
         "regression to the mean"
     ) in text
-    assert "these nets cannot say, so no interval is given" in text
-    assert "1 of the 5 nets on the search’s front over parameters had no completed confirmation" in text
+    assert "these nets cannot tell how much, so no interval is given" in text
+    assert "1 of the 5 nets on the search’s front by parameters had no completed confirmation" in text
     header, *rows = table_under(page, "Confirmed nets")
     assert header[2:4] == ["Validation in the search", "Validation confirmed"]
     assert rows == [
@@ -119,7 +119,7 @@ def test_an_unconfirmed_search_says_so(search_folder):
     page = render_report([load_run(search_folder)])
     text = text_of(page)
     assert "from a search (8 trials), started" in text
-    assert "Unconfirmed, single-seed results of a search (8 nets), of which the best are lucky" in text
+    assert "Unconfirmed, single-seed results of a search (8 nets), the best of which are lucky" in text
     assert "No net was confirmed with fresh seeds" in text
     assert "Confirmed nets" not in page
     assert [row[1] for row in table_under(page, "The front")[1:]] == [
@@ -161,7 +161,7 @@ def test_without_a_study_or_enough_trials_importance_says_why(search_folder):
     (search_folder / "study.db").unlink()
     text = text_of(render_report([load_run(search_folder)]))
     assert "Importance of the settings is not shown: the run folder has no study.db." in text
-    assert "How many draws could not be trained is not known: the run folder has no study.db." in text
+    assert "The number of draws that could not be trained is unknown: the run folder has no study.db." in text
 
 
 def test_a_search_without_a_result_has_a_page(search_folder):
@@ -180,10 +180,10 @@ def test_repeated_searches_have_surfaces(search_folder, tmp_path):
     text = text_of(page)
     assert "The search: hunt" in text
     assert "The search: again" in text
-    assert "What a search reaches when it is repeated on digits: 2 searches (hunt and again)." in text
+    assert "What repeated searches reach on digits: 2 searches (hunt and again)." in text
     surfaces = figure_of(page, "repeats-1")["data"]
     assert [trace["name"] for trace in surfaces] == ["reached by 25%", "reached by 50%", "reached by 75%"]
-    assert "Of hunt and again: 8 nets, confirmed with fresh seeds" in text
+    assert "Of hunt and again: 8 nets, confirmed and shown with fresh seeds" in text
     write_design(other, seed=1001, sampler="random")
     assert "Repeated searches" not in render_report([load_run(search_folder), load_run(other)])
 
@@ -191,11 +191,11 @@ def test_repeated_searches_have_surfaces(search_folder, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"trials": None, "budget": {"epochs": 350, "minutes": None}}, "Asked for: 350 epochs."),
-        ({"trials": None, "budget": {"epochs": None, "minutes": 1}}, "Asked for: 1 minute."),
-        ({"early_stopping": None}, "No trial was to be stopped early."),
-        ({"early_stopping": "accuracy"}, "Early stopping: by accuracy alone, which is hard on small nets."),
-        ({"sampler": "random"}, "drawn by chance alone, seed 1000"),
+        ({"trials": None, "budget": {"epochs": 350, "minutes": None}}, "Requested: 350 epochs."),
+        ({"trials": None, "budget": {"epochs": None, "minutes": 1}}, "Requested: 1 minute."),
+        ({"early_stopping": None}, "No early stopping."),
+        ({"early_stopping": "accuracy"}, "Early stopping: by accuracy alone, which penalises small nets."),
+        ({"sampler": "random"}, "drawn by random sampling, seed 1000"),
         (
             {"limits": {"latency_ms": 1.5, "macs": 2e6}},
             "with at most 1.5 ms of latency and at most 2,000,000 MACs",
@@ -216,7 +216,7 @@ def test_other_objectives_are_owned_up_to(search_folder):
     objectives = {"val_accuracy": "maximise", "parameters": "minimise", "macs": "minimise"}
     write_design(search_folder, objectives=objectives)
     text = text_of(render_report([load_run(search_folder)]))
-    assert "The search was for MACs, too: its own front is another than this." in text
+    assert "The search also optimised MACs, so its own front differs from this one." in text
 
 
 def test_nothing_of_a_search_becomes_markup(search_folder):

@@ -40,20 +40,23 @@ def test_of_many_settings_the_first_are_named():
 
 
 def test_what_to_beware_of_is_counted(run, run_folder):
-    few = "8 of 8 arms have 2 to 3 seeds: with fewer than 6 no sign-flip test is significant at 5%."
-    assert warnings_of(run) == ["1 trial failed; it is in no mean, which flatters arms that diverge.", few]
+    few = "8 of 8 arms have 2 to 3 seeds: with fewer than 6, no sign-flip test can be significant at 5%."
+    assert warnings_of(run) == [
+        "1 trial failed and is excluded from all averages, which flatters arms that diverge.",
+        few,
+    ]
     plant_partial_trials(run_folder)
     (run_folder / "plan.json").write_text("[" + ", ".join(["{}"] * 40) + "]")
     assert warnings_of(load_run(run_folder)) == [
-        "10 planned trials have not run yet.",
-        "4 trials failed; they are in no mean, which flatters arms that diverge.",
-        "3 trials were stopped early; they are in no mean and no front.",
+        "Not run yet: 10 planned trials.",
+        "4 trials failed and are excluded from all averages, which flatters arms that diverge.",
+        "3 trials were stopped early and are excluded from all averages and fronts.",
         few,
     ]
 
 
 @pytest.mark.parametrize(
-    ("seeds", "text"), [(1, "1 of 1 arm has one seed: how far results spread"), (6, None)]
+    ("seeds", "text"), [(1, "1 of 1 arm has one seed: the spread of results"), (6, None)]
 )
 def test_few_seeds_are_warned_of(run, seeds, text):
     completed = run.trials[run.trials["arm"] == "tiny"].iloc[[0] * seeds]
@@ -94,7 +97,8 @@ class TestFindings:
         for row in rows:
             (text,) = [remark.text for remark in remarks if remark.text.startswith(f"{row.contrast.name}: ")]
             assert (
-                f"{100 * row.judgement.mean:+.2f} points (n = {row.judgement.n} seeds, 95% interval " in text
+                f"{100 * row.judgement.mean:+.2f} points (n = {row.judgement.n} seeds, "
+                "individual 95% interval " in text
             )
         assert remarks[-1].more == "evidence-1"
 

@@ -240,18 +240,19 @@ def test_bars_stack_from_spent_to_saved_and_tell_their_kinds_by_hatch_too():
     assert figure.layout.barmode == "stack"
     assert figure.layout.xaxis.title.text == "time of workers (min)"
     assert list(figure.layout.yaxis.ticktext) == [
-        "stages that did not end", "assessment", "fine", "thaw", "dual",
+        "unfinished stages", "assessment", "fine", "thaw", "dual",
     ]  # fmt: skip
     bars = {bar.name: bar for bar in figure.data}
     assert list(bars) == [name for name, _, _ in KINDS.values()]
     assert list(bars["trained"].x) == [None, 1, 14, 4, 20]
-    assert list(bars["of trials that failed"].x) == [5, None, None, None, 7]
+    assert list(bars["in failed trials"].x) == [5, None, None, None, 7]
     assert list(bars["saved by look-ups, not spent"].x) == [None, 1, None, None, 40]
     assert bars["saved by look-ups, not spent"].marker.color == HOLLOW
     looks = [(bar.marker.line.color, bar.marker.pattern.shape) for bar in figure.data]
     assert len({color for color, _ in looks}) == len({shape for _, shape in looks}) == 5
     assert (
-        bars["trained"].hovertext[4] == "<b>dual</b><br>trained: 20.0 min<br>made in 2 trials, looked up in 2"
+        bars["trained"].hovertext[4]
+        == "<b>dual</b><br>trained: 20.0 min<br>computed in 2 trials, looked up in 2"
     )
 
 
@@ -269,8 +270,8 @@ def test_the_page_says_what_was_trained_saved_waited_and_lost():
         "worker took 4.5 s, 2 failed trials took 12.0 s and 1 early-stopped trial took 9.0 s. The 5 trials "
         "ran within 4.2 min, from the first start to the last end."
     )
-    assert "1 stage went on from a checkpoint, and counts with the time before it." in part.bars.caption
-    assert "Not drawn: 2.5 s of completed trials" in part.bars.caption
+    assert "1 stage continued from a checkpoint and includes the time before it." in part.bars.caption
+    assert "Not drawn: 2.5 s that completed trials spent" in part.bars.caption
 
 
 def test_a_run_in_which_nothing_went_wrong_says_so():

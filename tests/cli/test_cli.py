@@ -77,7 +77,7 @@ class TestRun:
     def test_again_trains_nothing_and_starts_no_cluster(self, finished):
         done = lightsweep("run", "small.yaml", cwd=finished)
         assert done.returncode == 0
-        assert "4 of them done already" in done.stdout
+        assert "4 already done" in done.stdout
         assert " is up: " not in done.stdout
 
     def test_extending_trains_only_what_is_new(self, tmp_path):
@@ -107,7 +107,7 @@ class TestRun:
         (tmp_path / "small.yaml").write_text(renamed)
         done = lightsweep("run", "small.yaml", cwd=tmp_path)
         assert "9 completed, 0 failed, 0 left" in done.stdout
-        assert "done already" not in done.stdout  # the arms have other names
+        assert "already done" not in done.stdout  # the arms have other names
         assert "stages and assessments: 0 made, 36 reused" in done.stdout
         assert " is up: " not in done.stdout
 
@@ -136,7 +136,7 @@ class TestRun:
         ledger = pd.read_parquet(finished / "runs/small/stages.parquet")
         assert ledger[ledger.origin == "trained"].key.value_counts().eq(1).all()
         assert set(ledger[ledger.origin == "trained"].key) == set(before)
-        assert "done already" not in done.stdout
+        assert "already done" not in done.stdout
         assert weights(finished) == before
 
     def test_show_prints_one_trial_whole(self, finished):
@@ -160,7 +160,7 @@ class TestRun:
         done = lightsweep("verify", "runs/small", trial.trial_id[:8], cwd=finished)
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.splitlines()[-1] == "confirmed: bit-equal"
-        assert "weights compared with stored ones: of 3 of 3 stages" in done.stdout
+        assert "weights compared with the stored ones: 3 of 3 stages" in done.stdout
 
     def test_report_of_a_run(self, finished):
         done = lightsweep("report", "runs/small", "-o", "page.html", cwd=finished)
@@ -262,13 +262,13 @@ def test_ctrl_c_leaves_a_run_that_continues_and_shows_what_it_has(finished, tmp_
     setting = Setting(before=places_of(finished, "journal.jsonl")[-1], gets=signal.SIGINT)
     interrupted = start("run", "small.yaml", cwd=tmp_path, setting=setting).end()
     assert interrupted.returncode == INTERRUPTED, interrupted.stderr
-    assert "run the same command again to go on" in interrupted.stdout
+    assert "run the same command again to continue" in interrupted.stdout
     recorded = len(pd.read_parquet(tmp_path / "runs/small/trials.parquet"))
     assert 1 <= recorded < 4
     assert f"{recorded} of 4 trials done" in lightsweep("status", "runs/small", cwd=tmp_path).stdout
     again = lightsweep("run", "small.yaml", cwd=tmp_path)
     assert again.returncode == 0
-    assert f"{recorded} of them done already" in again.stdout
+    assert f"{recorded} already done" in again.stdout
     assert "4 completed, 0 failed, 0 left" in again.stdout
 
 

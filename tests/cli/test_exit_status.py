@@ -91,7 +91,7 @@ def test_3_is_a_run_folder_that_goes_while_it_runs_and_the_same_command_goes_on(
     assert done.returncode == LOST, done.stdout + done.stderr
     (error,) = done.stderr.splitlines()
     assert error.startswith("error: runs/fuzzed: cannot be written (No such file or directory)")
-    assert error.endswith("what was recorded stays, and the same command goes on")
+    assert error.endswith("records are kept; run the same command again to continue")
     again = lightsweep("run", "sweep.yaml", cwd=folder, **HERE)
     assert again.returncode == 0, again.stderr
     assert "stages reused" in again.stdout  # the store was not in that folder
@@ -138,7 +138,7 @@ def test_3_is_too_little_memory(folder: Path) -> None:
         check=False,
     )  # fmt: skip
     assert done.returncode == LOST, done.stderr
-    assert "error: 977 MiB of memory, the limit here (ulimit -v), are too little for that" in done.stderr
+    assert "error: the memory limit here (ulimit -v) of 977 MiB is too low for this command" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -150,6 +150,6 @@ def test_130_is_interrupted_and_the_same_command_goes_on(folder: Path) -> None:
     child.send(signal.SIGINT)
     done = child.end()
     assert (done.returncode, done.stderr) == (INTERRUPTED, "")
-    assert done.stdout.endswith("interrupted; run the same command again to go on\n")
+    assert done.stdout.endswith("interrupted; run the same command again to continue\n")
     (gate / "open").touch()
     assert lightsweep("run", "sweep.yaml", cwd=folder, **HERE).returncode == 0

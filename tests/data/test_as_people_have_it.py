@@ -359,7 +359,9 @@ class TestCommands:
         counted = lightsweep(
             "run", "sweep.yaml", "--set", "dataset.validation=30", "--set", "name=held", cwd=tmp_path
         )
-        assert "npz: its own validation images are not used, for dataset.validation is set" in counted.stdout
+        assert (
+            "npz: its own validation images are not used, because dataset.validation is set" in counted.stdout
+        )
 
     @pytest.mark.parametrize("value", ["5", "0.0001", "0.9999", "119"])
     def test_a_split_that_cannot_be_is_refused_by_plan_and_before_training(
@@ -377,7 +379,7 @@ class TestCommands:
                 cwd=tmp_path,
             )
             assert done.returncode == 2, done.stdout
-            assert "of each at least one must be held out and one be left: set 3 to 117" in done.stderr
+            assert "hold out at least one image of each class and leave at least one: 3 to 117" in done.stderr
             assert not (tmp_path / "runs").exists()
 
     def test_a_class_of_one_image_is_refused_by_plan_and_before_training(self, tmp_path: Path) -> None:

@@ -313,7 +313,7 @@ class TestComparison:
             other.by[1] = 2e-4  # decides that image alone
         others = (other(images, images)[0].argmax(1) != Offset()(images, images)[0].argmax(1)).sum()
         assert others == 1
-        with pytest.raises(ExportError, match=r"otherwise for 1 of 40 test images, .* by up to 0\.0002$"):
+        with pytest.raises(ExportError, match=r"differ for 1 of 40 test images, .* by up to 0\.0002$"):
             compare(make_file(suffix, Offset(), (1, 4, 4)), suffix, other, images, self.labels)
 
     def test_logits_that_are_no_numbers_are_refused(self) -> None:
@@ -371,7 +371,7 @@ class TestCommand:
         """A layer that was changed since would make another net of the same weights."""
         monkeypatch.setattr("lightsweep.trials.keys.training_code", lambda: {"source": "other"})
         said = lightsweep("export", trained.run.folder, trained.id_of("base"), "-o", tmp_path / "model.pt2")
-        assert said.out.startswith("warning: the trial was trained by other training code or on other images")
+        assert said.out.startswith("warning: the trial was trained with different training code or images")
         assert len(said.out.splitlines()) == 5
 
     def test_chooses_for_a_budget(self, trained: Run, tmp_path: Path, lightsweep: Any) -> None:
@@ -379,7 +379,7 @@ class TestCommand:
         said = lightsweep("export", trained.run.folder, "--best-under", 2500, "--output", output)
         assert said.status == 0, said.err
         assert said.out.startswith(
-            f"trial {trained.id_of('batch norm')}: batch norm, the only arm of at most 2,500 parameters by "
+            f"trial {trained.id_of('batch norm')}: batch norm, the only arm with at most 2,500 parameters by "
         )
         assert output.is_file()
 
@@ -415,13 +415,13 @@ class TestRefusal:
         ("arguments", "expected"),
         [
             (["ID", "-o", "model.onx"], "(ONNX) or .pt2 (torch.export); did you mean .onnx?"),
-            (["ID", "-o", "model"], "error: -o model: the suffix says what is written, .onnx (ONNX) or "),
+            (["ID", "-o", "model"], "error: -o model: the suffix selects the format, .onnx (ONNX) or "),
             (["ID", "-o", "no/model.onnx"],
-             "error: no/model.onnx: there is no folder no; make it, or name another file with -o"),
+             "error: no/model.onnx: there is no folder no; create it, or name another file with -o"),
             (["ID", "-o", "/proc/model.onnx"], "error: /proc/model.onnx: cannot be written ("),
             (["ID", "-o", "folder.onnx"], "folder.onnx"),
-            (["-o", "model.onnx"], "error: name either a TRIAL or --best-under N"),
-            (["ID", "--best-under", "99", "-o", "model.onnx"], "error: name either a TRIAL or --best-under"),
+            (["-o", "model.onnx"], "error: give either a TRIAL or --best-under N"),
+            (["ID", "--best-under", "99", "-o", "model.onnx"], "error: give either a TRIAL or --best-under"),
             (["ffffffffffffff", "-o", "model.onnx"],
              ": there is no trial ffffffffffffff; completed and best by validation: "),
             (["--best-under", "99", "-o", "model.onnx"], ": no completed arm has at most 99 parameters; the "
@@ -513,9 +513,7 @@ class TestRefusal:
         monkeypatch.setattr(exporting, "make_file", lambda suffix, _, *rest: right(suffix, net, *rest))
         said = lightsweep("export", trained.run.folder, trained.id_of("base"), "-o", tmp_path / "model.onnx")
         assert said.status == 2
-        assert said.err.startswith(
-            "error: nothing was written: the exported net does not do what it does in "
-        )
+        assert said.err.startswith("error: nothing was written: the exported net disagrees with PyTorch; ")
         assert not list(tmp_path.iterdir())
 
 
@@ -641,7 +639,7 @@ class TestChoice:
             "a2": r"trial a2 \(a, seed 9\) is not trained yet, so it has no final net; .*: a0$",
             "c": r"trial c0 \(c, seed 0\) failed \(stage dual: NaN loss\), so .*: b0, a0$",
             "e0": r"trial e0 \(e, seed 0\) was stopped early, so .*: b0, a0$",
-            "a": "trial a stands for 2 trials, such as a2, a0$",
+            "a": "trial a matches 2 trials, such as a2, a0$",
         }.items():
             with pytest.raises(InputError, match=said):
                 find_completed(run, trial)

@@ -257,7 +257,7 @@ class TestCosts:
         out, err = capfd.readouterr()
         assert (ended.value.code, err) == (0, "")
         lines = out.splitlines()
-        assert lines[0].startswith("warning: others are at work on this machine (load 9.0 on ")
+        assert lines[0].startswith("warning: this machine is busy (load 9.0 on ")
         assert lines[1] == "net 1 of 4: digits: wide"
         assert lines[3] == "net 3 of 4: digits: base and 1 more"
         assert lines[-1] == f"report: {run.folder / 'report.html'}"

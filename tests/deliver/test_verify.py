@@ -102,7 +102,7 @@ def test_other_weights_in_the_store_are_noticed(recorded: Recorded) -> None:
     result.weights["a.conv1.convolution.weight"][0, 0, 0, 0] += 1e-6
     recorded.store.write(recorded.keys[1], result.to_bytes(recorded.keys[1]))
     found = recorded.verify()
-    assert found.differences == ("stage fusion: its weights are not the stored ones",)
+    assert found.differences == ("stage fusion: its weights differ from the stored ones",)
     assert not found.is_confirmed
 
 
@@ -112,7 +112,7 @@ def test_weights_of_another_type_are_noticed(recorded: Recorded) -> None:
     name = "a.conv1.convolution.weight"
     result.weights[name] = result.weights[name].double()
     recorded.store.write(key, result.to_bytes(key))
-    assert recorded.verify().differences == ("stage fusion: its weights are not the stored ones",)
+    assert recorded.verify().differences == ("stage fusion: its weights differ from the stored ones",)
 
 
 def test_epochs_and_metrics_in_the_store_are_compared(recorded: Recorded) -> None:
@@ -120,7 +120,9 @@ def test_epochs_and_metrics_in_the_store_are_compared(recorded: Recorded) -> Non
     result = StageResult.from_bytes(recorded.store.read(key) or b"", key)
     result.metrics["kept_epoch"] = 7
     recorded.store.write(key, result.to_bytes(key))
-    assert recorded.verify().differences == ("stage fusion: its epochs or metrics are not the stored ones",)
+    assert recorded.verify().differences == (
+        "stage fusion: its epochs or metrics differ from the stored ones",
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_what_is_damaged_in_the_store_is_said_and_stays(recorded: Recorded, is_t
     path.write_bytes(data if is_torch else data[:-9])
     before = sorted((file, file.stat().st_mtime_ns) for file in recorded.store.folder.rglob("*"))
     (difference,) = recorded.verify().differences
-    assert difference.startswith("stage dual: what is stored is damaged (it")
+    assert difference.startswith("stage dual: the stored result is damaged (it")
     assert sorted((file, file.stat().st_mtime_ns) for file in recorded.store.folder.rglob("*")) == before
 
 

@@ -118,8 +118,8 @@ def test_an_empty_cluster_is_waited_for(short_folder: Path) -> None:
         assert process.stdout is not None
         said = next(line for line in process.stdout if "waiting for" in line)
         assert (
-            "waiting for a node with 1 CPU, which one trial takes; the cluster has no CPU and no GPU (its "
-            "autoscaler, if any, has been asked)"
+            "waiting for a node with 1 CPU, which one trial takes; the cluster has no CPU and no GPU "
+            "(requested from its autoscaler, if any)"
         ) in said
         cluster.tell("add")
         output = process.communicate(timeout=HANGS_SECONDS)[0]
@@ -225,21 +225,21 @@ class TestAGpu:
     def test_whose_memory_is_too_small_is_shared_less_and_the_trial_tried_again(self, run: RayRun) -> None:
         done = run.start(attempt=attempt_in_half_a_gpu).end()
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "out of memory; it takes 0.5 of a GPU from now on; the trial is tried again" in done.stdout
+        assert "out of memory; it takes 0.5 of a GPU from now on; the trial is retried" in done.stdout
         assert table(run.folder, "trials").status.tolist() == ["completed"] * 4
 
     def test_whose_share_the_user_has_set_fails_what_is_too_large_for_it(self, run: RayRun) -> None:
         done = run.start("resources.gpus=0.25", attempt=attempt_in_half_a_gpu).end()
         assert done.returncode == 1, done.stdout + done.stderr
         errors = table(run.folder, "trials").error
-        assert errors.str.startswith("0.25 of a GPU's memory is too little for it (CUDA out of memory.").all()
+        assert errors.str.startswith("it needs more than 0.25 of a GPU's memory (CUDA out of memory.").all()
 
     def test_that_failed_ends_its_process_and_another_one_goes_on(self, run: RayRun) -> None:
         attempt = partial(attempt_on_a_gpu_that_fails_once, run.folder / "failed")
         done = run.start("resources.gpus=1", attempt=attempt).end()
         assert done.returncode == 0, done.stdout + done.stderr
         assert "its worker" in done.stdout
-        assert "was lost; the trial is tried again" in done.stdout
+        assert "was lost; the trial is retried" in done.stdout
         assert table(run.folder, "trials").status.tolist() == ["completed"] * 4
 
     def test_or_a_processor_with_other_code_trains_nothing(self, run: RayRun) -> None:

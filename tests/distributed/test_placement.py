@@ -77,7 +77,7 @@ class TestPlacement:
         assert placed.is_full()
         placed.end(waiting[0])
         said = placed.measure(waiting[0], 2 * GIB, 80 * GIB)
-        assert said == "a trial takes 2.8 of a GPU's 80.0 GiB: 16 such share one from now on"
+        assert said == "a trial takes 2.8 of a GPU's 80.0 GiB: 16 trials share one from now on"
         assert not placed.is_full()
         assert placed.take(waiting[0]) == 1 / 16
         # Sizes are 1 + seed; nine times the measured one needs (2 × 9 + 0.75) × 1.1 = 20.6 GiB.

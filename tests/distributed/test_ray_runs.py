@@ -93,9 +93,9 @@ def test_a_search_that_loses_a_worker_and_its_broker(run: RayRun) -> None:
     assert 1 <= len(failed) <= 6
     assert failed.error.str.contains("can't allocate memory").all()
     assert ended == [f"[{number}" for number in range(1, len(rows) + 1)]
-    assert lines[0] == "killed: a search, 0% of it done already"
+    assert lines[0] == "killed: a search, 0% already done"
     assert lines[1].startswith("Ray is up: ")
-    (lost,) = [line for line in lines if line.endswith("was lost; the trial is tried again")]
+    (lost,) = [line for line in lines if line.endswith("was lost; the trial is retried")]
     assert " (seed 1000): its worker" in lost
     assert [line for line in lines if line.startswith("failed: ")] == lines[-len(failed) :]
     assert lines[-len(failed) - 1] == "report: runs/killed/report.html"
@@ -148,7 +148,7 @@ def test_a_full_disk_ends_the_run_with_one_error_and_loses_nothing(run: RayRun, 
         (error,) = done.stderr.splitlines()
         assert error.startswith("error: ")
         assert "cannot be written (No space left on device)" in error
-        assert error.endswith("what was recorded stays, and the same command goes on")
+        assert error.endswith("records are kept; run the same command again to continue")
         stored = set(results(run.folder))
         assert stored
         remount("size=100m")
@@ -160,8 +160,8 @@ def test_a_full_disk_ends_the_run_with_one_error_and_loses_nothing(run: RayRun, 
 
 
 PARTS = {
-    "raylet": pytest.param("/raylet/raylet ", "this node's raylet does not answer any more"),
-    "head": pytest.param("/gcs_server ", "its head (GCS) does not answer any more", marks=pytest.mark.slow),
+    "raylet": pytest.param("/raylet/raylet ", "this node's raylet no longer responds"),
+    "head": pytest.param("/gcs_server ", "its head (GCS) no longer responds", marks=pytest.mark.slow),
     "agent": pytest.param("ray::DashboardAgent", "", marks=pytest.mark.slow),
     "other agent": pytest.param("ray::RuntimeEnvAgent", "", marks=pytest.mark.campaign),
 }
@@ -189,7 +189,7 @@ def test_a_part_of_ray_that_is_gone_is_one_line_and_the_same_command_goes_on(
     (error,) = done.stderr.splitlines()
     assert error.startswith("error: ")
     assert reason in error
-    assert error.endswith("; what was recorded stays, and the same command goes on")
+    assert error.endswith("; records are kept; run the same command again to continue")
     run.await_silence()
     assert not [row for row in journal(run.folder) if row["status"] == "failed"]
     again = start_training(run.folder).end()
@@ -227,7 +227,7 @@ def test_the_installed_command_trains_with_its_own_code_wherever_it_is_called(
 @pytest.mark.slow
 def test_nodes_of_other_code_are_refused_before_anything_is_trained(run: RayRun) -> None:
     done = run.start(prepare=pretend_another_lightsweep).end()
-    assert "its workers have another lightsweep (in " in done.stderr, done.stdout + done.stderr
+    assert "its workers have a different lightsweep (in " in done.stderr, done.stdout + done.stderr
     assert "install the same versions on all nodes" in done.stderr
     assert not journal(run.folder)
 

@@ -94,7 +94,7 @@ def test_a_root_that_others_could_have_made_is_refused(root: Path, trap: str) ->
     else:
         root.touch()
     with pytest.raises(
-        InputError, match=r"is not a folder that only you can write into|cannot be written there"
+        InputError, match=r"is not a folder that only you can write to|cannot be written there"
     ):
         temporary_folder().__enter__()
 
@@ -103,9 +103,7 @@ def test_a_path_too_long_for_sockets_is_refused_with_the_remedy(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(root.parent / ("x" * 80)))
-    with pytest.raises(
-        InputError, match=r"is too long by \d+ characters.*set a shorter TMPDIR, such as /tmp"
-    ):
+    with pytest.raises(InputError, match=r"is \d+ characters too long.*set a shorter TMPDIR, such as /tmp"):
         temporary_folder().__enter__()
 
 

@@ -154,7 +154,7 @@ def test_exchanged_entries_are_noticed(stored: Stored) -> None:
     other.write_bytes(ones)
     again = stored.run()
     assert len(stored.said) == 2
-    assert all("its checksum does not fit its content and its key" in line for line in stored.said)
+    assert all("its checksum does not match its content and key" in line for line in stored.said)
     assert again.assessment.metrics == stored.first.assessment.metrics
 
 

@@ -54,7 +54,7 @@ def test_any_other_end_is_one_line_and_lost(accident: str, how: str) -> None:
     process = start(accident)
     out, error = process.communicate(timeout=HANGS_SECONDS)
     assert (process.returncode, out) == (3, "")
-    assert error == f"error: the run {how}; what was recorded stays, and the same command goes on\n"
+    assert error == f"error: the run {how}; records are kept; run the same command again to continue\n"
 
 
 def test_what_it_had_started_ends_with_it() -> None:

@@ -105,12 +105,12 @@ class TestPages:
         epochs.iloc[:0].to_parquet(run_folder / "epochs.parquet")
         page = opened(run_folder)
         expect(page.get_by_text("No arm has a seed with a result on digits yet")).to_be_visible()
-        expect(page.get_by_text("24 trials failed; they are in no mean")).to_be_visible()
+        expect(page.get_by_text("24 trials failed and are excluded from all averages")).to_be_visible()
         assert page.locator("#failures li").count() == 24
         assert rows_of(page).count() == 24
         rows_of(page).first.click()
         expect(page.get_by_role("dialog")).to_contain_text("out of memory")
-        expect(page.get_by_role("dialog")).to_contain_text("No epoch is recorded.")
+        expect(page.get_by_role("dialog")).to_contain_text("No epochs are recorded.")
 
     def test_of_one_trial(self, run_folder, opened):
         for name in ("trials", "epochs"):
@@ -282,10 +282,10 @@ class TestFigure:
             "90.00%",
             "89.00%",
             "augmentation",
-            "Most often taken for another: 4 for 9 (6).",
+            "Most frequent confusions: 4 for 9 (6).",
         ):
             expect(dialog).to_contain_text(text)
-        expect(dialog).to_contain_text("submodel A has 85.79% and submodel B 85.79%")
+        expect(dialog).to_contain_text("submodel A classifies 85.79% and submodel B 85.79%")
         names = page.evaluate("document.getElementById('trial-curves').data.map((trace) => trace.name)")
         assert names == ["validation", "training", "submodel A, validation", "submodel B, validation", "kept"]
         notes = page.evaluate(
@@ -303,7 +303,7 @@ class TestFigure:
 
     def test_the_numbers_of_a_figure_are_a_table(self, page):
         page.locator("details.numbers[data-of=pareto-1] summary").click()
-        table = page.get_by_role("region", name="The numbers of: Accuracy against cost")
+        table = page.get_by_role("region", name="Numbers of the figure: Accuracy against cost")
         expect(table.locator("tbody tr").first).to_be_visible()
         rows = [row.split("\t") for row in table.locator("tbody tr").all_inner_texts()]
         small = next(row for row in rows if row[3].startswith("small"))

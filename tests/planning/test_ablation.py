@@ -53,7 +53,7 @@ class TestAblation:
             "standard deviations of the paired differences is found in about 3 of 4 such experiments"
         )
         assert len(points) == 1
-        assert points[0].startswith("digits, differences: by the seeds recorded so far that is some ")
+        assert points[0].startswith("digits, differences: by the seeds recorded so far, this is about ")
         assert points[0].endswith(" points (median of 3 comparisons)")
 
     def test_the_matched_arm_costs_what_base_costs(self, folder: Path) -> None:
@@ -69,7 +69,7 @@ class TestAblation:
         found = dict(line.strip().split(": ", 1) for line in lines[start + 2 : start + 6])
         assert list(found) == ["dual input", "tie", "dead", "matched"]
         assert found["dead"] == "not decided: no seed has all its arms"
-        assert found["tie"].startswith("not decided: 2 seeds are too few for 4 comparisons, 8 may do")
+        assert found["tie"].startswith("not decided: 2 seeds are too few for 4 comparisons, 8 may suffice")
         assert sum("dead (seed" in line and "failed: " in line for line in lines) == 2
 
     def test_the_report_shows_the_tie_and_the_failures(self, folder: Path) -> None:
@@ -80,7 +80,7 @@ class TestAblation:
 
     def test_a_single_seed_decides_nothing_and_trains_nothing_new(self, folder: Path) -> None:
         done = lightsweep("run", "abl.yaml", "--set", "seeds=1", "--set", "name=one", cwd=folder)
-        assert "  dual input: not decided: one seed tells nothing of chance" in done.stdout.splitlines()
+        assert "  dual input: not decided: one seed says nothing about chance" in done.stdout.splitlines()
         assert " is up: " not in done.stdout
 
     def test_an_arm_that_changes_nothing_is_refused_with_its_name(self, folder: Path) -> None:

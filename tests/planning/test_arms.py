@@ -339,19 +339,20 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     # names
     (
         {**ONE, "arms": {"without kernel": HIDDEN}},
-        "ablation.arms.without kernel: there is an arm without kernel already; name this one anew",
+        "ablation.arms.without kernel: there is already an arm without kernel; rename this one",
     ),
-    ({"arms": {"base": HIDDEN}}, "ablation.arms.base: there is an arm base already; name this one anew"),
+    ({"arms": {"base": HIDDEN}}, "ablation.arms.base: there is already an arm base; rename this one"),
     (
         {
             "design": "factorial",
             "components": {"a": KERNEL, "b": HIDDEN, "a, b": {"batch_size": 8}},
         },
-        "arm without a, b: there is an arm without a, b already; name this one anew",
+        "arm without a, b: there is already an arm without a, b; rename this one",
     ),
     (
         {"design": "factorial", "components": {"hidden": KERNEL}, "alternatives": {"model.hidden": [8]}},
-        "ablation.components.hidden: model.hidden of the alternatives is called so, too; name it anew",
+        "ablation.components.hidden: the alternatives of model.hidden have this name too; "
+        "rename the component",
     ),
     # the data set
     (
@@ -418,7 +419,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "finetune_lr, lr, patience, preset, schedule",
     ),
     # values
-    (alternatives(batch_size=[8, 16, 8]), "ablation.alternatives.batch_size: 8 stands there twice; drop one"),
+    (alternatives(batch_size=[8, 16, 8]), "ablation.alternatives.batch_size: 8 is listed twice; drop one"),
     (
         alternatives(model__kernel=["x"]),
         "ablation.alternatives.model.kernel (model.kernel = x): model.kernel = 'x': must be a valid integer",

@@ -117,7 +117,7 @@ def test_a_cut_last_line_is_passed_over_and_the_rest_kept(tmp_path, outcome):
         run.journal.append(record(trial, COST, outcome, "", DIGITS))
     text = run.journal.path.read_text()
     run.journal.path.write_text(text[: len(text) - 40])
-    with pytest.warns(UserWarning, match=r"line 2 is not a whole record, passed over"):
+    with pytest.warns(UserWarning, match=r"line 2 is damaged and skipped"):
         assert list(run.journal.records()) == [TRIALS[0].trial_id]
 
 
@@ -126,10 +126,10 @@ def test_a_million_bad_lines_are_one_warning(tmp_path, outcome):
     run.journal.append(record(TRIALS[0], COST, outcome, "", DIGITS))
     with run.journal.path.open("a") as file:
         file.write("{}\n" * 1_000_000)
-    with pytest.warns(UserWarning, match="not a whole record") as warned:
+    with pytest.warns(UserWarning, match="damaged and skipped") as warned:
         assert list(run.journal.records()) == [TRIALS[0].trial_id]
     (said,) = [str(warning.message) for warning in warned]
-    assert said.endswith("1,000,000 lines are not a whole record, passed over (the first is line 2)")
+    assert said.endswith("1,000,000 lines are damaged and skipped (the first is line 2)")
 
 
 def test_a_record_after_a_cut_line_is_whole(tmp_path, outcome):

@@ -116,7 +116,7 @@ def test_a_folder_older_than_all_this_is_read(tmp_path: Path) -> None:
     run = load_run(folder)
     assert run.trials[["data_fingerprint", "failure", "test_hits"]].isna().all(axis=None)
     assert run.trials["test_accuracy"].tolist() == [record["test_accuracy"]]
-    assert "0 of them done already" not in train(tmp_path, SWEEP)
+    assert "0 already done" not in train(tmp_path, SWEEP)
     assert journal(tmp_path)[-1]["result_key"] == record["result_key"]
 
 

@@ -38,12 +38,12 @@ def test_one_more_of_the_same_name_waits_and_one_of_another_name_shares(tmp_path
     first.await_state(lambda: any(gate.iterdir()))
     second = start_training(shared)
     other = start_training(shared, "name=other")
-    second.await_line("another lightsweep run is at work in runs/killed: waiting for its end")
+    second.await_line("another lightsweep run is using runs/killed; waiting for it to finish")
     other.await_state((shared / "runs/other/plan.json").exists)
     (gate / "open").touch()
     outputs = [child.end() for child in (first, second, other)]
     assert [done.returncode for done in outputs] == [0, 0, 0], outputs
-    assert "4 of them done already" in outputs[1].stdout
+    assert "4 already done" in outputs[1].stdout
     both = pd.concat([made(shared), made(shared, "other")])
     assert both.is_unique
     assert set(both) == set(results(shared))

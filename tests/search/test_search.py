@@ -312,7 +312,7 @@ def test_more_trials_extend_a_search_and_another_search_is_refused(tmp_path: Pat
     run_to_the_end(begin(tmp_path, trials=3))
     assert len(run_to_the_end(begin(tmp_path, trials=5))) == 2
     for other in ({"space": SMALL}, {"limits": {"parameters": 9}}, {"seed": 7}):
-        with pytest.raises(InputError, match="its study is of another search"):
+        with pytest.raises(InputError, match="its study belongs to another search"):
             begin(tmp_path, **other)
 
 

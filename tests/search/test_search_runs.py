@@ -244,7 +244,7 @@ def test_a_search_in_postgresql_is_killed_and_goes_on(short_folder: Path, postgr
     other = Search(short_folder / "b", postgresql)
     other.run.folder.mkdir()
     output = other.run.to_the_end(status=2)
-    assert "has a study killed already" in output
+    assert "already has a study killed" in output
     assert "Traceback" not in output
 
 

@@ -94,10 +94,10 @@ def test_bytes_too_many_are_noticed(more: bytes) -> None:
 
 def test_another_keys_result_is_noticed() -> None:
     """Two files of a store that were exchanged: each is whole, and neither is what its name says."""
-    with pytest.raises(DamagedResultError, match="its checksum does not fit its content and its key"):
+    with pytest.raises(DamagedResultError, match="its checksum does not match its content and key"):
         StageResult.from_bytes(some_result().to_bytes(OTHER_KEY), KEY)
     checkpoint = Checkpoint({}, [], 1.0).to_bytes(OTHER_KEY)
-    with pytest.raises(DamagedResultError, match="and its key"):
+    with pytest.raises(DamagedResultError, match="content and key"):
         Checkpoint.from_bytes(checkpoint, KEY)
 
 

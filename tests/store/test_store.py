@@ -228,7 +228,8 @@ def test_a_damaged_checkpoint_is_discarded_with_one_warning(tmp_path: Path) -> N
     store.write(KEY, some_result().to_bytes(KEY), CHECKPOINT)  # whole, but no checkpoint
     assert store.read(KEY, CHECKPOINT) is None
     path = store.path(KEY, CHECKPOINT)
-    assert said == [f"checkpoint {path} is discarded and trained again: it cannot be read (other fields)"]
+    why = "it cannot be read (unexpected fields)"
+    assert said == [f"checkpoint {path} is discarded and trained again: {why}"]
     assert files(store) == []
 
 

@@ -104,7 +104,7 @@ class TestReferences:
         journal(run, "t1", C)
         with run.journal.path.open("a") as file:
             file.write('{"trial": {"trial_id": "t2"')
-        with pytest.warns(UserWarning, match="line 2 is not a whole record"):
+        with pytest.warns(UserWarning, match="line 2 is damaged and skipped"):
             assert set(references(tmp_path)) == {A, B, C}
 
 
@@ -208,12 +208,12 @@ def test_where_a_plan_cannot_be_read_nothing_is_removed(
         with pytest.raises(InputError) as caught:
             remove()
         assert re.match(rf"{broken}: (not a run's plan|not a text file|is a folder)", str(caught.value))
-        assert str(caught.value).endswith("what its run refers to is unknown (nothing was removed)")
+        assert str(caught.value).endswith("that this run refers to are unknown (nothing was removed)")
     assert left(store) == before
     assert cut_to_limit(store, certain(tmp_path), (), 6234) == Amount(
         0, 0
     )  # nothing to remove, nothing to refuse
-    with pytest.warns(UserWarning, match="what its run refers to is unknown") as warned:
+    with pytest.warns(UserWarning, match="the stages that this run refers to are unknown") as warned:
         found = references(tmp_path)
     assert found == {A: ["two"], D: ["two"], E: ["two"]}
     assert len(warned) == 1
@@ -329,7 +329,7 @@ def test_any_other_limit_is_refused_with_examples(text: str) -> None:
         parse_limit(text)
     assert str(caught.value) == (
         f"--limit {text!r}: a size is a number with a unit (B, KB, MB, GB, KiB, MiB, GiB), "
-        "such as 500MB or 1.5GiB; none is any size"
+        "such as 500MB or 1.5GiB; none means no limit"
     )
 
 
@@ -384,7 +384,7 @@ class TestCommand:
     def test_prune_removes_and_says_what(self, lightsweep: Callable[..., Said], store: FolderStore) -> None:
         status, lines, _ = lightsweep("store", "--out", ".", "--prune")
         assert status == 0
-        assert lines[0] == "removed what no run refers to: 2 (34 B)"
+        assert lines[0] == "removed entries to which no run refers: 2 (34 B)"
         assert lines[1] == ".stages: results 2 (1.2 KiB), checkpoints 1 (4.9 KiB), limit none"
         assert rows(lines)[-1] == ["no run", "0", "0 B", ""]
         assert left(store) == ["a.stage", "b.stage", "d.checkpoint"]
@@ -394,7 +394,7 @@ class TestCommand:
     ) -> None:
         status, lines, _ = lightsweep("store", "--out", ".", "--limit", "6kb")
         assert status == 0
-        assert lines[0] == "removed what was above the limit: 3 (234 B)"
+        assert lines[0] == "removed entries above the limit: 3 (234 B)"
         assert lines[1] == ".stages: results 1 (1000 B), checkpoints 1 (4.9 KiB), limit 5.9 KiB"
         assert store.limit_bytes() == 6000
         assert left(store) == ["a.stage", "d.checkpoint"]

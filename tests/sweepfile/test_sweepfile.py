@@ -244,7 +244,8 @@ WRONG_FILES = {
     ),
     HEAD.replace("digits}", "digits, validation: 100000}"): (
         "dataset.validation = 100000: digits has 1438 training images of 10 classes; "
-        "of each at least one must be held out and one be left: set 10 to 1428, or a share of that"
+        "hold out at least one image of each class and leave at least one: "
+        "10 to 1428 images, or an equivalent fraction"
     ),
     HEAD.replace("digits}", "digits, train_limit: 5}"): (
         "dataset.train_limit = 5: must be at least one image of each of the 10 classes"
@@ -337,7 +338,7 @@ WRONG_FILES = {
     HEAD + "grid: {base.model.filters: [[3], [4]]}\n": (
         "grid.base.model.filters: no such key below base (or dataset); write model.filters"
     ),
-    HEAD + "grid: {batch_size: [32, 32]}\n": "grid.batch_size: 32 stands there twice; drop one",
+    HEAD + "grid: {batch_size: [32, 32]}\n": "grid.batch_size: 32 is listed twice; drop one",
     HEAD + "grid: {batch_size: [32, -1]}\n": (
         "grid (batch_size = -1): batch_size = -1: must be greater than or equal to 1"
     ),

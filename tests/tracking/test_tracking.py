@@ -481,7 +481,8 @@ def test_a_server_killed_in_mid_sweep_is_one_warning_and_the_sweep_goes_on(
         trackers.end(trial_record(20))
     messages = [str(warning.message) for warning in caught if warning.category is UserWarning]
     assert messages == [
-        f"MLflow ({server.uri}) is switched off: it does not answer; the same command shows what is missing"
+        f"MLflow ({server.uri}) is switched off: it does not answer; run the same command again to add what "
+        "is missing"
     ]
     assert len(caught) == 1
     assert "hunter2" not in "".join(capfd.readouterr())

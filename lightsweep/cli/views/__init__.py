@@ -1,1 +1,1 @@
-"""What the commands show: a file a subject."""
+"""Text output of the commands, one file per subject."""

@@ -1,4 +1,4 @@
-"""What nets cost, and what was exported, as text in a terminal."""
+"""Costs of nets, and results of an export, as text in a terminal."""
 
 from typing import Any
 
@@ -15,17 +15,17 @@ PAPERS_SIZE = (
 
 
 def net_name(net: dict[str, Any]) -> str:
-    """Return what a net of `costs.json` is called: data set, its first arm, and how many more have it."""
+    """Return the name of a net in `costs.json`: data set, first arm, and the number of further arms."""
     more = len(net["arms"]) - 1
     return f"{net['dataset']}: {net['arms'][0]}{f' and {more} more' if more else ''}"
 
 
 def print_costs(tree: dict[str, Any], console: Console) -> None:
-    """Print the content of `costs.json`: counts, bytes, speed and memory; a net per row, by its number."""
+    """Print the content of `costs.json`: counts, sizes, speed and memory, with a numbered net per row."""
     counts = _table("numbers", "parameters", "all numbers", "MACs")
     sizes = _table("KiB", "weights", "weights in int8", "weights with Nadam's two moments", "ONNX file")
     speeds = _table(
-        "milliseconds: median (quartiles); KiB at the most at a time, besides weights and images",
+        "milliseconds: median (quartiles); peak KiB, without weights and images",
         "latency, batch 1", "batch 256", "memory, batch 1", "batch 256",
     )  # fmt: skip
     for number, net in enumerate(tree["nets"], 1):
@@ -67,24 +67,26 @@ def _latency(latency: dict[str, float] | None) -> str:
 
 
 def choice_line(choice: Choice, most_parameters: int) -> str:
-    """Return in words what was chosen for a budget, and by what."""
+    """Return in words which trial was chosen for a budget, and why."""
     among = "the only arm" if choice.arms == 1 else f"best of {choice.arms} arms"
     over = (
-        "one trial" if choice.trials == 1 else f"the mean of {choice.trials} trials, of which it is the best"
+        "one trial"
+        if choice.trials == 1
+        else f"the mean of {choice.trials} trials, of which this is the best"
     )
     return (
-        f"trial {choice.trial_id}: {choice.arm}, {among} of at most {most_parameters:,} parameters by "
+        f"trial {choice.trial_id}: {choice.arm}, {among} with at most {most_parameters:,} parameters by "
         f"validation accuracy, {choice.val_mean:.2%} ({over})"
     )
 
 
 def exported_lines(made: Exported) -> list[str]:
-    """Return in words what was exported, and that it does what the net does."""
+    """Return in words what was exported, and how it agrees with PyTorch."""
     info, row, agreement = made.info, made.record.trial, made.agreement
     shape, classes = f"{info.channels}, {info.height}, {info.width}", len(info.classes)
     outdated = (
-        "warning: the trial was trained by other training code or on other images than now: see whether the "
-        "two accuracies below agree"
+        "warning: the trial was trained with different training code or images: check that the two "
+        "accuracies below agree"
     )
     return [
         *([] if made.is_current else [outdated]),

@@ -1,4 +1,4 @@
-"""A data set of the user's own as text in a terminal: what would be read of a path, and what is odd there."""
+"""Data sets as text in a terminal: which are available, and what would be read from a path, with warnings."""
 
 from collections import Counter
 from pathlib import Path
@@ -15,19 +15,19 @@ from lightsweep.runs.run import shared_text
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.system.terminal import cell, say
 
-SHOWN = 200  # classes
+SHOWN = 200  # maximum number of classes printed
 FEW = 10
-"""Training images of a class with fewer of them are worth a warning."""
+"""Number of training images below which a class gets a warning."""
 UNEQUAL = 10
-"""The largest class may have so many times the images of the smallest."""
+"""Ratio of the largest to the smallest class, in training images, above which there is a warning."""
 PARTS = ("train", "validation", "test")
 
 
 def print_path(path: Path, image_size: int | None, console: Console) -> None:
-    """Print what would be read of a folder of pictures or an npz file: counts, sizes, channels, warnings.
+    """Print what would be read from a folder of pictures or an npz file: counts, sizes, channels, warnings.
 
     Raises:
-        InputError: There is nothing, or it cannot be read.
+        InputError: The path does not exist, or cannot be read.
 
     """
     if path.is_dir():
@@ -45,7 +45,9 @@ def print_path(path: Path, image_size: int | None, console: Console) -> None:
         sizes = _listed({f"{width}×{height}": n for (width, height), n in folder.looks.sizes.items()})
         lines = [f"sizes: {sizes}", f"channels: {data.info.channels} ({_listed(folder.looks.modes)})"]
         if not folder.has_test:
-            lines.append("no folder is called test: a fixed fifth of the images, stratified, are test images")
+            lines.append(
+                "no folder is named test: a fixed, stratified fifth of the images is used for testing"
+            )
     else:
         lines = [f"size: {data.info.size_text}"]
     validation = "its own" if data.validation is not None else "a tenth of the training images by default"
@@ -65,7 +67,7 @@ def class_counts(data: Dataset) -> dict[str, Counter[int]]:
 def warnings_of(
     data: Dataset, counts: dict[str, Counter[int]], folder: ImageFolder | None, image_size: int | None
 ) -> list[str]:
-    """Say what makes a data set less than it looks."""
+    """Return warnings about weaknesses of a data set."""
     names, train = data.info.classes, counts["train"]
     found = []
     if folder is not None and len(folder.looks.sizes) > 1 and image_size is None:
@@ -74,11 +76,11 @@ def warnings_of(
         found.append(shared_text(shared, len(data.test.labels)))
     few = [f"{names[label]} ({train[label]})" for label in range(len(names)) if train[label] < FEW]
     if few:
-        found.append(f"classes of fewer than {FEW} training images: {', '.join(few[:5])}")
+        found.append(f"classes with fewer than {FEW} training images: {', '.join(few[:5])}")
     if max(train.values()) > UNEQUAL * min(train.values()):
         found.append(
             f"the largest class has {max(train.values()) / min(train.values()):.0f} times the training "
-            "images of the smallest: accuracy says little of the small ones"
+            "images of the smallest: accuracy says little about small classes"
         )
     without = [names[label] for label in range(len(names)) if not counts["test"][label]]
     if without:
@@ -113,7 +115,7 @@ def _sweep_line(spec: DatasetSpec, folder: ImageFolder | None, image_size: int |
 
 
 def print_datasets(found: list[datasets.Availability], console: Console) -> None:
-    """Print which data sets are here, and where they are or what is missing."""
+    """Print which data sets are available, and where they are or which files are missing."""
     table = Table("data set", "here", "train", "test", "shape", "classes", "where")
     for item in found:
         info = item.info

@@ -1,4 +1,4 @@
-"""Plans, trials and data sets as tables in a terminal and as JSON."""
+"""Plans as text in a terminal and as JSON."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -20,13 +20,13 @@ from lightsweep.runs.run import STORE, data_notes, load_all
 from lightsweep.store.folder import stage_file
 from lightsweep.system.terminal import cell, say
 
-TREE_LINES = 200  # of a plan's stages in a terminal
+TREE_LINES = 200  # maximum number of stages printed
 
 
 def plan_tree(planned: Plan, out: Path, data_dir: Path) -> dict[str, Any]:
-    """Return a plan as plain content: trials with costs and stages, and what the stages come to.
+    """Return a plan as plain content: trials with costs and stages, and a summary of the stages.
 
-    Works where the data is not here; what is stored is then unknown (null), with the reason.
+    If the data is missing, it is unknown (null) which stages are stored, and the reason is given.
     """
     missing = None
     try:
@@ -95,7 +95,7 @@ def _plain_node(node: StageNode, is_stored: Callable[[str], bool] | None) -> dic
 
 
 def print_plan(tree: dict[str, Any], console: Console) -> None:
-    """Print a plan: an arm per row, then what the stages come to."""
+    """Print a plan: an arm per row, then the tree and a summary of its stages."""
     table = Table(title=f"{tree['name']}: {len(tree['trials'])} trials", title_justify="left")
     for name in ("arm", "trials", "parameters", "MACs", "weights", "stages (epochs at most)"):
         table.add_column(name, justify="left" if name.startswith(("arm", "stages")) else "right")
@@ -122,8 +122,8 @@ def print_plan(tree: dict[str, Any], console: Console) -> None:
     stages = tree["stages"]
     stored = "unknown" if stages["stored"] is None else str(stages["stored"])
     console.print(
-        f"stages: {stages['total']} in all, {stages['unique']} unique, {stages['total'] - stages['unique']} "
-        f"shared, {stored} stored already",
+        f"stages: {stages['total']} in total, {stages['unique']} unique, "
+        f"{stages['total'] - stages['unique']} shared, {stored} already stored",
         highlight=False,
         soft_wrap=True,
     )
@@ -139,7 +139,7 @@ def print_plan(tree: dict[str, Any], console: Console) -> None:
 
 
 def _print_tree(nodes: list[dict[str, Any]], console: Console) -> None:
-    """Print the stages as a tree, each once with its number of seeds and folds, arms at their ends."""
+    """Print the stages as a tree: each once, with its number of seeds and folds; arms at the leaves."""
     root = Tree("stages: epochs at most × seeds and folds")
     left = TREE_LINES
 

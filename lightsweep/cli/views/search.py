@@ -1,4 +1,4 @@
-"""A search before, while and after it runs: its space in a terminal, its progress, its study in a browser."""
+"""Output on a search: its space and progress in a terminal, its study in a browser."""
 
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -24,14 +24,14 @@ from lightsweep.sweepfile.search import Axis, Search
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.system.terminal import cell
 
-REASONS = 5  # that are printed why draws cannot be trained
+REASONS = 5  # maximum number of printed reasons why draws cannot be trained
 
 
 def survey_tree(planned: Plan) -> dict[str, Any]:
-    """Return what a search would do as plain content: its space, and what 200 random draws of it are.
+    """Return a search as plain content: its space, and a survey of random draws from it.
 
     Raises:
-        InputError: The space is wrong (`search.survey`).
+        InputError: The space is invalid; see `search.space.survey`.
 
     """
     search = planned.sweep.search
@@ -52,7 +52,7 @@ def _quartiles(found: Survey) -> list[int]:
 
 
 def print_survey(tree: Mapping[str, Any], search: Search, console: Console) -> None:
-    """Print a search's space and what it holds."""
+    """Print a search's space and the survey of its random draws."""
     table = Table(title=f"{tree['name']}: a search {_extent(search)}", title_justify="left")
     for name in ("key", "searched", "when"):
         table.add_column(name)
@@ -63,7 +63,7 @@ def print_survey(tree: Mapping[str, Any], search: Search, console: Console) -> N
     found = tree["survey"]
     low, quarter, middle, three_quarters, high = found["parameters"]
     lines = [
-        f"of {found['draws']} random draws {found['feasible']} can be trained: {low:,} to {high:,} "
+        f"{found['feasible']} of {found['draws']} random draws can be trained: {low:,} to {high:,} "
         f"parameters, half of them {quarter:,} to {three_quarters:,}, median {middle:,}",
         *(
             f"{count} cannot: {reason}"
@@ -101,7 +101,7 @@ def _words(values: Any) -> str:
 
 
 def progress_of(sweep: Sweep, records: Mapping[str, Record]) -> str:
-    """Return in words how far a search came, by the records of its run."""
+    """Return a search's progress in words, from the records of its run."""
     assert sweep.search is not None
     rows = [found.trial for found in records.values()]
     searched = [row for row in rows if row["phase"] == "search"]
@@ -109,20 +109,26 @@ def progress_of(sweep: Sweep, records: Mapping[str, Record]) -> str:
     confirmed = sum(row["phase"] == "confirmation" for row in rows)
     stopped = sum(row["status"] == "early_stopped" for row in searched)
     return (
-        f"a search {_extent(sweep.search)}: {len(searched)} trials of {epochs:,} epochs so far, {stopped} of "
-        f"them stopped early; {confirmed} trials of the confirmation"
+        f"a search {_extent(sweep.search)}: {len(searched)} trials with {epochs:,} epochs so far, "
+        f"{stopped} of them stopped early; {confirmed} confirmation trials"
     )
 
 
 def serve_dashboard(folder: Path, sweep: Sweep, port: int, say: Callable[[str], None]) -> None:
-    """Serve optuna-dashboard on a copy of a run's study, until Ctrl-C.
+    """Serve optuna-dashboard for a copy of a run's study, until Ctrl-C.
+
+    Args:
+        folder: The run's folder.
+        sweep: The run's sweep.
+        port: Port on this machine.
+        say: Called with a line that tells the URL.
 
     Raises:
-        InputError: The run is no search, its study is not there, or the port is taken.
+        InputError: The run is not a search, it has no study yet, or the port is in use.
 
     """
     if sweep.search is None:
-        raise InputError(f"{folder}: its sweep is no search, so it has no study")
+        raise InputError(f"{folder}: its sweep is not a search, so it has no study")
     import optuna_dashboard  # type: ignore[import-untyped]
 
     with TemporaryDirectory(prefix="lightsweep-") as scratch:
@@ -137,14 +143,16 @@ def serve_dashboard(folder: Path, sweep: Sweep, port: int, say: Callable[[str], 
                 closing(sqlite3.connect(copy)) as target,
             ):
                 source.backup(target)
-        say(f"optuna-dashboard on a copy of {folder / STUDY_FILE}: http://127.0.0.1:{port}/ (Ctrl-C ends it)")
+        say(
+            f"optuna-dashboard for a copy of {folder / STUDY_FILE}: http://127.0.0.1:{port}/ (Ctrl-C ends it)"
+        )
         application = optuna_dashboard.wsgi(f"sqlite:///{copy}")
         try:
             server = make_server("127.0.0.1", port, application, handler_class=_QuietHandler)
         except OSError as error:
-            raise InputError(f"--port {port}: cannot be served on ({error.strerror})") from None
+            raise InputError(f"--port {port}: cannot be used ({error.strerror})") from None
         with server:
-            # in a thread: while it answers, wsgiref passes over every exception, Ctrl-C among them
+            # in a thread, because wsgiref swallows all exceptions during a request, even KeyboardInterrupt
             answering = Thread(target=server.serve_forever)
             answering.start()
             with suppress(KeyboardInterrupt):
@@ -154,7 +162,7 @@ def serve_dashboard(folder: Path, sweep: Sweep, port: int, say: Callable[[str], 
 
 
 class _QuietHandler(WSGIRequestHandler):
-    """Answers without a line for each request."""
+    """Handles requests without logging them."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         pass

@@ -1,4 +1,4 @@
-"""The stage store as text."""
+"""The stage store as text in a terminal."""
 
 from rich.console import Console
 from rich.table import Table
@@ -8,15 +8,15 @@ from lightsweep.system.terminal import cell
 
 
 def print_store(summary: Summary, console: Console) -> None:
-    """Print what the stage store holds: in all, then a run per row; several runs may refer to the same."""
+    """Print the totals of the stage store, then a run per row; several runs may refer to the same entry."""
     limit = "none" if summary.limit_bytes is None else size_text(summary.limit_bytes)
     console.print(
         f"{summary.folder}: results {amount_text(summary.results)}, "
         f"checkpoints {amount_text(summary.checkpoints)}, limit {limit}",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
-    table = Table("referred to by")
-    for name in ("entries", "size", "of it alone"):
+    table = Table("run")
+    for name in ("entries", "size", "exclusive size"):
         table.add_column(name, justify="right")
     for share in summary.runs:
         held = share.held
@@ -30,12 +30,12 @@ def print_store(summary: Summary, console: Console) -> None:
 
 
 def amount_text(amount: Amount) -> str:
-    """Return how many entries of the store, and their size."""
+    """Return a number of entries and their size in words."""
     return f"{amount.entries:,} ({size_text(amount.size_bytes)})"
 
 
 def size_text(size_bytes: int) -> str:
-    """Return a size with the unit that suits it.
+    """Return a size with a suitable unit.
 
     >>> size_text(1536)
     '1.5 KiB'

@@ -1,4 +1,4 @@
-"""A trial's record, and what training it again gave, as text."""
+"""A trial's record, and its verification, as text in a terminal."""
 
 from typing import Any
 
@@ -11,25 +11,25 @@ from lightsweep.system.terminal import cell
 
 
 def print_verification(found: Verification, console: Console) -> None:
-    """Print whether a trial that was trained again is what was recorded."""
+    """Print whether a trial that was trained again agrees with its record."""
     lines = [f"{found.label}: trained again without the store in {found.seconds:.1f} s"]
     lines += [
         f"{name}: {_show(name, before)} was recorded, {_show(name, after)} now"
         for name, (before, after) in found.accuracies.items()
     ]
-    lines.append(f"weights compared with stored ones: of {found.weights_compared} of {found.stages} stages")
+    lines.append(f"weights compared with the stored ones: {found.weights_compared} of {found.stages} stages")
     lines.append(f"expected: {found.expected}")
     if found.is_bit_equal:
         lines.append("confirmed: bit-equal")
     else:
         lines += [f"differs: {difference}" for difference in found.differences]
-        lines.append("confirmed within that" if found.is_confirmed else "NOT confirmed")
+        lines.append("confirmed within that tolerance" if found.is_confirmed else "NOT confirmed")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_trial(record: Record, console: Console) -> None:
-    """Print one trial, whole: its row, its settings, and its stages."""
+    """Print the whole record of a trial: its row, its settings and its stages."""
     row = record.trial
     table = Table(show_header=False, box=None)
     for key, value in row.items():
@@ -45,7 +45,7 @@ def print_trial(record: Record, console: Console) -> None:
     curves = Table("stage", "epochs", "kept", "train loss", "val accuracy", "A", "B", "seconds")
     for name, epochs in stages.items():
         kept = next((epoch for epoch in epochs if epoch["is_kept"]), None)
-        shown = kept or epochs[-1]  # nothing is kept of a trial that was stopped early
+        shown = kept or epochs[-1]  # no epoch is kept if the trial was stopped early
         curves.add_row(
             cell(name), str(len(epochs)), str(kept["epoch"]) if kept else "–",
             _show("loss", shown["train_loss"]),
