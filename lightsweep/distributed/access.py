@@ -16,6 +16,7 @@ from typing import Literal
 
 import psutil
 
+from lightsweep.distributed.internals import ASK
 from lightsweep.errors import InputError
 
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
@@ -31,23 +32,6 @@ class Answer:
     """Whether the head answered, refused for lack of a valid token, or did not answer."""
     nodes: tuple[str, ...] = ()
     """Addresses of the live nodes."""
-
-
-# Run in a separate process, because Ray reads its mode only once.
-_ASK = """
-import sys
-from ray._raylet import GcsClient
-from ray.core.generated.gcs_pb2 import GcsNodeInfo
-from ray.exceptions import AuthenticationError
-try:
-    for node in GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10).values():
-        if node.state == GcsNodeInfo.ALIVE:
-            print(node.node_manager_address)
-except AuthenticationError:
-    sys.exit(3)
-except Exception:
-    sys.exit(4)
-"""
 
 
 def use_own_token(environment: MutableMapping[str, str]) -> None:
@@ -118,7 +102,7 @@ def ask(place: str, environment: Mapping[str, str]) -> Answer:
     """Query the head at host:port for its nodes, using the environment's token if its mode is token."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _ASK, place],
+            [sys.executable, "-c", ASK, place],
             env=dict(environment), capture_output=True, text=True, timeout=ASKING_SECONDS, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

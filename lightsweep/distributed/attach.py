@@ -16,13 +16,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import ray
-from ray._private.services import canonicalize_bootstrap_address_or_die
-from ray._raylet import Config  # type: ignore[attr-defined]
 from ray.autoscaler.sdk import request_resources
 from ray.job_config import JobConfig
 
 from lightsweep.distributed.access import MODE, check_access, use_own_token
-from lightsweep.distributed.settings import apply_settings
+from lightsweep.distributed.internals import apply_settings, head_address, read_environment_again
 from lightsweep.distributed.watch import Watch
 from lightsweep.echo import one_line
 from lightsweep.errors import InputError
@@ -55,7 +53,7 @@ def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[Watc
         with warnings.catch_warnings(action="ignore"):
             if address is None:
                 use_own_token(os.environ)
-                Config.initialize("")  # Ray had read its mode on import
+                read_environment_again()  # Ray had read its mode on import
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -67,7 +65,7 @@ def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[Watc
             else:
                 place = _find(address)
                 os.environ[MODE] = check_access(place, os.environ, insecure)
-                Config.initialize("")
+                read_environment_again()
                 ray.init(
                     address=place, log_to_driver=False, logging_level=logging.CRITICAL, job_config=_Job()
                 )
@@ -214,7 +212,7 @@ def _find(address: str) -> str:
             "beside this command; run it on the head: ray exec cluster.yaml 'lightsweep run SWEEP --address "
             "auto'"
         )
-    place = str(canonicalize_bootstrap_address_or_die(address))
+    place = head_address(address)
     parts = urlsplit(f"//{place}")
     if parts.hostname and parts.port:
         socket.create_connection((parts.hostname, parts.port), timeout=10).close()

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightsweep.distributed.settings import apply_settings
+from lightsweep.distributed.internals import apply_settings
 from lightsweep.runs.cluster import GoesOn, Job, Listener, TrialSource
 from lightsweep.runs.counts import Counts
 from lightsweep.runs.placement import Placement, Room
