@@ -1,7 +1,7 @@
-"""From run folders to evidence: checked tables, Pareto fronts, figures and one self-contained page.
+"""Turn run folders into evidence: checked tables, Pareto fronts, figures and one self-contained page.
 
-Reads files only: imports neither torch nor ray nor lightsweep. The names below are loaded when first used,
-so that importing the package costs nothing.
+Reads files only: imports neither torch nor ray, and of lightsweep only helpers for files, text and errors.
+The names below are imported on first use, so that importing the package is cheap.
 """
 
 from importlib import import_module

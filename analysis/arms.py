@@ -1,4 +1,4 @@
-"""From trials to a row per arm."""
+"""Summarise trials: one row per arm."""
 
 import numpy as np
 import pandas as pd
@@ -19,26 +19,27 @@ ACCURACIES = [f"{split}_accuracy" for split in SPLITS]
 ARCHITECTURE = "config.model.architecture"
 
 
-OWN = "submodels"  # every other architecture is a reference net's
+OWN = "submodels"  # every other architecture is a reference net
 
 
 def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
-    """Reduce trials (of ``Run.trials``, or several concatenated) to a row per run, data set and arm.
+    """Reduce trials (of `Run.trials`, or several concatenated) to one row per run, data set and arm.
 
-    Columns: run, dataset, arm; label (the arm, with its run in front if there are several); n_completed,
-    n_early_stopped, n_failed (trials); n_seeds (whose every fold completed); n_seeds_tried (of which any
-    trial ended in some way); parameters, macs (Int64, known also for arms
-    without a completed trial); weight_bytes (Int64, the most that one of its trials stores, for a compressed
-    net's may differ a little from seed to seed); latency_ms (median over its trials); val_mean, val_std,
-    test_mean, test_std, train_mean, train_std (fractions, over the n_seeds: see ``seeds.whole_seeds``; sample
-    standard deviation over seeds, ddof 1, null below two; null if one of them lacks the value);
-    is_corrected (bool: the arm lacks seeds that others of its run have, and its means are those that it
-    would have over all seeds by the model arm + seed, see ``seeds.seed_effects``; nets of a search, which
-    were planned with a seed each, are left as they are); seconds (mean over completed trials); config
-    (text: the hyperparameters in which the arms differ); is_reference (bool: a reference net, not one of
-    submodels).
+    Columns: run, dataset, arm; label (the arm, prefixed with its run if there are several runs); n_completed,
+    n_early_stopped, n_failed (numbers of trials); n_seeds (seeds of which every fold completed);
+    n_seeds_tried (seeds with any finished trial, whatever its status); parameters, macs (Int64, known also
+    for arms without a completed trial); weight_bytes (Int64, the largest over the arm's trials, since a
+    compressed net's size may differ slightly between seeds); latency_ms (median over its trials); val_mean,
+    val_std, test_mean, test_std, train_mean, train_std (fractions, over the n_seeds seeds of
+    `seeds.whole_seeds`; sample standard deviation, ddof 1, null for fewer than two seeds; all null if any of
+    the seeds lacks the value); is_corrected (bool: the arm lacks seeds that other arms of its run have, and
+    its means are adjusted to all seeds by the model arm + seed of `seeds.seed_effects`; never in a search,
+    where each net is planned with a single seed); seconds (mean over completed trials); config (str: the
+    hyperparameters in which the arms differ); is_reference (bool: a reference net, not submodels).
 
-    Raises RunError if the trials of one arm differ in parameters or MACs.
+    Raises:
+        RunError: The trials of one arm differ in parameters or MACs.
+
     """
     groups = trials.groupby(ARM_KEY, sort=False)
     arms = pd.DataFrame(index=groups.size().index)
@@ -79,7 +80,7 @@ def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _correct_means(arms: pd.DataFrame, by_seed: pd.DataFrame, trials: pd.DataFrame) -> None:
-    """Set the means of arms that lack seeds which others of their run have to what they would be over all."""
+    """Adjust the means of arms that lack seeds which other arms of their run have."""
     searched = set(trials.loc[trials["phase"] == "search", "run"]) if "phase" in trials else set()
     for key, rows in by_seed.groupby(level=["run", "dataset"], sort=False):
         if key[0] in searched:
@@ -98,16 +99,15 @@ def _correct_means(arms: pd.DataFrame, by_seed: pd.DataFrame, trials: pd.DataFra
 
 
 def differing_settings(trials: pd.DataFrame) -> list[str]:
-    """List the columns ``config.<key>`` that have two or more values, missing being one, in ``trials``."""
+    """List the columns `config.<key>` that have two or more values in `trials`; missing counts as a value."""
     columns = [str(column) for column in trials if str(column).startswith("config.")]
     return [column for column in columns if trials[column].map(notation.value).nunique() > 1]
 
 
 def _describe_configs(trials: pd.DataFrame) -> list[str]:
-    """Write per arm, in order of appearance, the hyperparameters that differ somewhere, a line for each.
+    """Describe each arm, in order of appearance: one line per hyperparameter that differs anywhere.
 
-    What an arm lacks of a group of settings (``compression.epochs`` of a net that is not compressed) is left
-    out.
+    Settings of a group that an arm does not have (`compression.epochs` of an uncompressed net) are omitted.
     """
     columns = differing_settings(trials)
     groups = trials[columns].map(notation.value).groupby([trials[key] for key in ARM_KEY], sort=False)

@@ -1,4 +1,4 @@
-"""What a run is, an ablation or a search: `design.json`, as `lightsweep run` writes it, checked."""
+"""Parse and check `design.json`, as `lightsweep run` writes it: an ablation or a search."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,38 +12,40 @@ Direction = Literal["minimise", "maximise"]
 
 @dataclass(frozen=True)
 class Factor:
-    """Something that the design varies."""
+    """A factor that the design varies."""
 
     name: str
     is_component: bool
-    """A component is in base and out at level 1; other factors have alternatives to base's setting."""
+    """Whether it is a component: present in base, absent at level 1. Other factors list alternatives to
+    base's setting."""
     levels: tuple[str, ...]
-    """Names of the levels; the first is base's."""
+    """Names of the levels; level 0 is base's."""
 
 
 @dataclass(frozen=True)
 class Placebo:
-    """Base, trained with other seeds: what it differs by is noise alone."""
+    """Base, trained with other seeds: it differs from base by noise only."""
 
     arm: str
     offset: int
-    """What is added to each of the design's seeds."""
+    """Number added to each of the design's seeds."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """An ablation: arms that are changes to base, and what is asked of their comparison."""
+    """An ablation: arms that are changes to base, and the rules for comparing them."""
 
     kind: Literal["leave-one-out", "one-at-a-time", "factorial", "path"] | None
-    """None if there are free arms alone."""
+    """Kind of the design; None if there are only free arms."""
     base: str
     """Name of the arm that the others are changes to."""
     significance: float
-    """Share of families of comparisons that may claim a difference where there is none."""
+    """Largest share of families of comparisons that may claim a false difference."""
     equivalence: float
-    """Difference of accuracies, a fraction, that does not matter."""
+    """Largest difference of accuracies, a fraction, that does not matter."""
     order: tuple[str, ...] | Literal["all"] | None
-    """Of a path: the components in the order in which they come in."""
+    """Order in which a path adds its components, or "all" for every order; None unless the design is a
+    path."""
     seeds: tuple[int, ...]
     folds: int | None
     factors: tuple[Factor, ...]
@@ -52,10 +54,10 @@ class Design:
     test_images: Mapping[str, int]
     """Data set -> number of its test images."""
     placebo: Placebo | None = None
-    """No arm of ``arms``; None if none is planned, or the folder is older than that."""
+    """The placebo, which is not among `arms`; None if none is planned or the folder predates placebos."""
 
     def arm_at(self, dataset: str, levels: Mapping[str, int]) -> str:
-        """Return the arm with these levels; factors that are not named have base's."""
+        """Return the arm with these levels; factors that are not named are at base's level."""
         return self._cells[dataset, tuple(levels.get(factor.name, 0) for factor in self.factors)]
 
     @cached_property
@@ -69,9 +71,11 @@ class Design:
 
 
 def parse_design(tree: Mapping[str, Any]) -> Design | None:
-    """Return the design that `design.json`'s content describes; None if the run is no ablation.
+    """Return the design in the content of `design.json`; None if the run is not an ablation.
 
-    Raises KeyError, TypeError, ValueError or AttributeError for what no run writes.
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: The content is not what a run writes.
+
     """
     if tree["base"] is None:
         return None
@@ -95,16 +99,16 @@ def parse_design(tree: Mapping[str, Any]) -> Design | None:
 
 
 def _check(design: Design) -> None:
-    """Raise ValueError where parts of a design do not fit one another."""
+    """Raise ValueError if parts of a design contradict each other."""
     levels = {factor.name: len(factor.levels) for factor in design.factors}
     if not 0 < design.significance < 1 or not 0 < design.equivalence < 1:
         raise ValueError("significance and equivalence must be between 0 and 1")
     if len(levels) < len(design.factors) or not all(levels.values()):
-        raise ValueError("a factor stands in it twice, or has no levels")
+        raise ValueError("a factor is listed twice, or has no levels")
     if isinstance(design.order, tuple) and not set(design.order) <= levels.keys():
-        raise ValueError("its order names what is no factor")
+        raise ValueError("its order names an unknown factor")
     if len(set(design.seeds)) < len(design.seeds) or (design.folds is not None and design.folds < 2):
-        raise ValueError("a seed stands in it twice, or it has fewer than two folds")
+        raise ValueError("a seed is listed twice, or there are fewer than two folds")
     for dataset, arms in design.arms.items():
         if design.base not in arms or design.test_images.get(dataset, 0) < 1:
             raise ValueError(f"data set {dataset!r} has no arm {design.base!r}, or no test images")
@@ -120,35 +124,39 @@ _DESIGN = TypeAdapter(Design)
 
 @dataclass(frozen=True)
 class SearchDesign:
-    """A search: what was looked for, within what, and for how long."""
+    """A search: its objectives, limits and budget."""
 
     objectives: Mapping[str, Direction]
-    """val_accuracy (a fraction), parameters, macs, weight_bytes or latency_ms -> its direction."""
+    """Objective (val_accuracy as a fraction, parameters, macs, weight_bytes or latency_ms) -> its
+    direction."""
     limits: Mapping[str, float]
-    """Cost -> what no net may exceed, in its unit."""
+    """Objective or cost -> its limit, in its unit: a minimum for val_accuracy, a maximum for costs."""
     sampler: str
-    """tpe, nsga2, gp, qmc or random."""
+    """Name of the sampler: tpe, nsga2, gp, qmc or random."""
     seed: int
-    """Of the sampler, and that nets are trained with while searching."""
+    """Seed of the sampler, and of the nets' training during the search."""
     trials: int | None
-    """How many were asked for; None with a budget."""
+    """Number of trials requested; None if a budget was given instead."""
     budget: Mapping[str, float]
-    """How many epochs or minutes were asked for; empty with a number of trials."""
+    """Requested budget, "epochs" or "minutes" -> amount; empty if a number of trials was given instead."""
     keys: tuple[str, ...]
-    """The settings that were searched."""
+    """Dotted keys of the settings that were searched."""
     early_stopping: str | None
-    """What trials were compared by: rank or accuracy; None if all were trained to their end."""
+    """What trials are compared by for early stopping: rank or accuracy; None without early stopping."""
     margin: float | None
-    """Accuracy, a fraction, by which a confirmed net may miss the front; None for no confirmation."""
+    """Accuracy, a fraction, by which a net may miss the front and still be confirmed; None if none are."""
     seeds: tuple[int, ...]
-    """The fresh ones that the confirmation trains with."""
+    """Fresh seeds that the confirmation trains with."""
 
 
 def parse_search(tree: Mapping[str, Any]) -> SearchDesign | None:
-    """Return the search that `design.json`'s content describes; None if the run is no search.
+    """Return the search in the content of `design.json`; None if the run is not a search.
 
-    Folders older than searches do not name it. Raises KeyError, TypeError, ValueError or AttributeError for
-    what no run writes.
+    Folders that predate searches have no such key.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: The content is not what a run writes.
+
     """
     search = tree.get("search")
     if search is None:
@@ -166,18 +174,20 @@ _SEARCH = TypeAdapter(SearchDesign)
 
 @dataclass(frozen=True)
 class DataIdentity:
-    """Which images a run calls by a name."""
+    """The images that a run's data set name refers to."""
 
     fingerprint: str
     """SHA-256 of shapes, pixels and labels."""
     path: str | None
-    """Where they lay; None for data sets that have a place of their own."""
+    """Path they were read from; None for data sets that have a fixed location."""
 
 
 def parse_data(tree: Mapping[str, Any]) -> dict[str, DataIdentity]:
-    """Return which images each data set's name stands for; of none if the folder is older than that.
+    """Return the identity of each data set, by its label; empty if the folder predates fingerprints.
 
-    Raises KeyError, TypeError or AttributeError for what no run writes.
+    Raises:
+        KeyError, TypeError, AttributeError: The content is not what a run writes.
+
     """
     return {
         str(label): DataIdentity(
@@ -188,17 +198,21 @@ def parse_data(tree: Mapping[str, Any]) -> dict[str, DataIdentity]:
 
 
 def parse_folds(tree: Mapping[str, Any]) -> int | None:
-    """Return how many folds each seed has; None without cross-validation, or if the folder is too old to say.
+    """Return the number of folds per seed; None without cross-validation or if the folder does not record it.
 
-    Raises TypeError or ValueError for what no run writes.
+    Raises:
+        TypeError, ValueError: The content is not what a run writes.
+
     """
     folds = tree.get("folds")
     return None if folds is None else int(folds)
 
 
 def parse_classes(tree: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Return the names of each data set's classes; of none if the folder is older than that.
+    """Return the class names of each data set; empty if the folder does not record them.
 
-    Raises TypeError or AttributeError for what no run writes.
+    Raises:
+        TypeError, AttributeError: The content is not what a run writes.
+
     """
     return {str(name): tuple(map(str, classes)) for name, classes in tree.get("classes", {}).items()}

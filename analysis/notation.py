@@ -1,4 +1,4 @@
-"""How values are written for people: percent with two decimals, thousands separators, "–" for missing."""
+"""Format values for people: percent with two decimals, thousands separators, "–" for missing."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,29 +9,29 @@ MISSING = "–"
 
 
 def percent(fraction: Any) -> str:
-    """Write an accuracy (a fraction in [0, 1], or missing) in percent, for example ``"98.12%"``."""
+    """Write an accuracy (a fraction in [0, 1], or missing) in percent, for example `"98.12%"`."""
     return MISSING if pd.isna(fraction) else f"{100 * float(fraction):.2f}%"
 
 
 def percent_spread(mean: Any, std: Any) -> str:
-    """Write a mean accuracy with its standard deviation (both fractions), ``"98.12 ± 0.11%"``."""
+    """Write a mean accuracy with its standard deviation (both fractions), `"98.12 ± 0.11%"`."""
     if pd.isna(mean) or pd.isna(std):
         return percent(mean)
     return f"{100 * float(mean):.2f} ± {100 * float(std):.2f}%"
 
 
 def count(number: Any) -> str:
-    """Write a whole number (or missing) with thousands separators, ``"14,862"``."""
+    """Write a whole number (or missing) with thousands separators, `"14,862"`."""
     return MISSING if pd.isna(number) else f"{int(number):,}"
 
 
 def seconds(duration_seconds: Any) -> str:
-    """Write a duration in seconds (or missing) with one decimal, ``"1,234.5 s"``."""
+    """Write a duration in seconds (or missing) with one decimal, `"1,234.5 s"`."""
     return MISSING if pd.isna(duration_seconds) else f"{float(duration_seconds):,.1f} s"
 
 
 def significant(number: Any) -> str:
-    """Write a positive number without unit (or missing) with three significant digits, ``"1,230"``."""
+    """Write a positive number without unit (or missing) with three significant digits, `"1,230"`."""
     if pd.isna(number):
         return MISSING
     rounded = float(f"{float(number):.3g}")
@@ -44,35 +44,35 @@ def kibibytes(size_bytes: Any) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Write a number with its noun, in the plural unless it is one: ``"3 seeds"``, ``"1 arm"``."""
+    """Write a number with its noun, which is plural unless the number is one: `"3 seeds"`, `"1 arm"`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def seeds_of(arm: Mapping[str, Any]) -> str:
-    """Write how many seeds an arm's mean is of, ``"3"``, or ``"3 of 5"`` where others have no result."""
+    """Write the number of seeds in an arm's mean, `"3"`, or `"3 of 5"` if some seeds have no result."""
     have, tried = int(arm["n_seeds"]), int(arm["n_seeds_tried"])
     return f"{have:,}" if have == tried else f"{have:,} of {tried:,}"
 
 
 def value(anything: Any) -> str:
-    """Write a hyperparameter's value; a whole float (an integer column with gaps) without its ``.0``."""
+    """Write a hyperparameter's value; a whole float (an integer column with gaps) without its `.0`."""
     if isinstance(anything, float):
         return MISSING if pd.isna(anything) else f"{anything:.10g}"
     return MISSING if anything is None or anything is pd.NA else str(anything)
 
 
 def points(fraction: Any) -> str:
-    """Write a difference of accuracies (a fraction, or missing) in percentage points, ``"0.52 points"``."""
+    """Write a difference of accuracies (a fraction, or missing) in percentage points, `"0.52 points"`."""
     return MISSING if pd.isna(fraction) else f"{100 * float(fraction):.2f} points"
 
 
 def signed_points(fraction: Any) -> str:
-    """Write a difference of accuracies (a fraction, or missing) in points with its sign, ``"+0.52"``."""
+    """Write a difference of accuracies (a fraction, or missing) in points with its sign, `"+0.52"`."""
     return MISSING if pd.isna(fraction) else f"{100 * float(fraction):+.2f}"
 
 
 def interval_points(interval: Any, signed: bool = True) -> str:
-    """Write an interval (``statistics.Interval``, fractions, or None) in points, ``"-0.10 to +0.32"``."""
+    """Write an interval (`paired.Interval`, fractions, or None) in points, `"-0.10 to +0.32"`."""
     if interval is None:
         return MISSING
     form = "+.2f" if signed else ".2f"
@@ -80,7 +80,7 @@ def interval_points(interval: Any, signed: bool = True) -> str:
 
 
 def p_value(probability: Any) -> str:
-    """Write a p value (or missing) with two significant digits, ``"0.0039"``."""
+    """Write a p value (or missing) with two significant digits, `"0.0039"`."""
     return MISSING if pd.isna(probability) else f"{float(probability):.2g}"
 
 
@@ -90,7 +90,7 @@ def decimals(number: Any) -> str:
 
 
 def share(fraction: Any) -> str:
-    """Write a share of the whole (a fraction, or missing) in whole percent, ``"90%"``."""
+    """Write a fraction (or missing) in whole percent, `"90%"`."""
     return MISSING if pd.isna(fraction) else f"{100 * float(fraction):.0f}%"
 
 
@@ -104,22 +104,22 @@ OBJECTIVES = {
 
 
 def objective(name: str) -> str:
-    """Name an objective of a search as people do, ``"validation accuracy"``; others as they are."""
+    """Return the display name of a search objective, `"validation accuracy"`; unknown names are unchanged."""
     return OBJECTIVES.get(name, name)
 
 
 def listed(words: Sequence[str]) -> str:
-    """Write words as a list, ``"a, b and c"``."""
+    """Write words as a list, `"a, b and c"`."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def milliseconds(duration_ms: Any) -> str:
-    """Write a duration in milliseconds (or missing), ``"0.84 ms"``."""
+    """Write a duration in milliseconds (or missing), `"0.84 ms"`."""
     return MISSING if pd.isna(duration_ms) else f"{float(duration_ms):,.2f} ms"
 
 
 def amount(cost: str, number: Any) -> str:
-    """Write a cost of a net (or missing) with its unit, ``"9,610 MACs"`` or ``"0.35 ms for one image"``."""
+    """Write a cost of a net (or missing) with its unit, `"9,610 MACs"` or `"0.35 ms for one image"`."""
     if cost == "latency_ms":
         return f"{milliseconds(number)} for one image"
     return f"{count(number)} {objective(cost)}"

@@ -1,6 +1,6 @@
-"""From the files of a run folder to checked tables and plain content.
+"""Read the files of a run folder into checked tables and plain content.
 
-The columns are described where they are written, in `lightsweep.runfolder.records`.
+The columns are described in `lightsweep.runfolder.records`, which writes them.
 """
 
 import json
@@ -16,7 +16,7 @@ from lightsweep.echo import plain
 from lightsweep.errors import InputError
 from lightsweep.system.files import UnreadableError, open_plain, read_text
 
-MOST_CELLS = 500_000_000  # of a table: a hundred thousand trials of 250 epochs
+MOST_CELLS = 500_000_000  # per table; enough for a hundred thousand trials of 250 epochs
 
 
 STATUSES = ("completed", "early_stopped", "failed")
@@ -25,7 +25,7 @@ STATUSES = ("completed", "early_stopped", "failed")
 PHASES = ("search", "confirmation")
 
 
-# Columns that must be there, with the dtype they get: str and float64 hold NaN, Int64 holds NA for missing.
+# Required columns with their dtypes. Missing values are NaN in str and float64, NA in Int64.
 TRIAL_COLUMNS: Mapping[str, str] = {
     **dict.fromkeys(("trial_id", "arm", "dataset", "status", "error", "host", "device"), "str"),
     **dict.fromkeys(("spec_hash", "commit", "started_at"), "str"),
@@ -35,20 +35,20 @@ TRIAL_COLUMNS: Mapping[str, str] = {
 }
 
 
-# Columns that folders older than searches lack: null there, and in runs that are no search.
+# Optional columns: null in folders that predate searches, and in runs that are not searches.
 SEARCH_COLUMNS: Mapping[str, str] = {"phase": "str", "study_number": "Int64", "latency_ms": "float64"}
 
 
-# Columns that folders older than fingerprints lack: which images (SHA-256), what kind of failure, and base64
-# of a bit for each test image, in order, the first byte's highest first: whether it was classified right.
+# Optional columns, absent from folders that predate fingerprints: SHA-256 of the images, kind of failure, and
+# base64 of one bit per test image (most significant bit first): whether it was classified correctly.
 IDENTITY_COLUMNS: Mapping[str, str] = dict.fromkeys(("data_fingerprint", "failure", "test_hits"), "str")
 
 
-# Columns that folders older than reference nets lack.
+# Optional columns, absent from folders that predate reference nets.
 COST_COLUMNS: Mapping[str, str] = {"total_parameters": "Int64", "int8_bytes": "Int64"}
 
 
-# Text: JSON of the number of test images by [true class][predicted class]. Older folders lack it.
+# Optional column: JSON of the number of test images by [true class][predicted class].
 CONFUSION_COLUMNS: Mapping[str, str] = {"test_confusion": "str"}
 
 
@@ -75,7 +75,7 @@ Parsed = TypeVar("Parsed")
 
 
 class RunError(InputError):
-    """A run folder cannot be used: the message names the file, what is wrong, and the remedy."""
+    """A run folder cannot be used; the message names the file, the problem and the remedy."""
 
 
 def no_rows(columns: Mapping[str, str]) -> pd.DataFrame:
@@ -84,7 +84,12 @@ def no_rows(columns: Mapping[str, str]) -> pd.DataFrame:
 
 
 def parse_file(path: Path, parse: Callable[[Any], Parsed], what: str, remedy: str) -> Parsed | None:
-    """Read and parse a JSON file; None where there is none, for not every folder has it."""
+    """Read and parse an optional JSON file; None if it does not exist.
+
+    Raises:
+        RunError: The file cannot be read, is not JSON, or `parse` rejects its content.
+
+    """
     if not path.exists():
         return None
     try:
@@ -96,7 +101,9 @@ def parse_file(path: Path, parse: Callable[[Any], Parsed], what: str, remedy: st
 def read_plain_text(path: Path) -> str:
     """Read a text file of a run folder.
 
-    Raises RunError if it is missing or no plain file.
+    Raises:
+        RunError: The file is missing or is not a regular file.
+
     """
     try:
         return read_text(path)
@@ -109,7 +116,7 @@ def read_plain_text(path: Path) -> str:
 
 
 def printable(tree: Any) -> Any:
-    """Return plain content whose texts have no controls, as those of tables (see ``read_table``)."""
+    """Return plain content with the control characters in its strings escaped, as in `read_table`."""
     if isinstance(tree, str):
         return plain(tree)
     if isinstance(tree, list):
@@ -122,9 +129,14 @@ def printable(tree: Any) -> Any:
 def read_table(
     path: Path, columns: Mapping[str, str], optional: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """Read a table and give its columns their dtypes; ``optional`` ones are null where there are none.
+    """Read a table and cast its columns to their dtypes; `optional` columns that are absent become null.
 
-    Controls in its texts are written out (``lightsweep.echo.plain``): on a page they would turn lines round.
+    Control characters in strings are escaped (`lightsweep.echo.plain`): on a page they could reverse the
+    direction of the text.
+
+    Raises:
+        RunError: The file is missing or unreadable, a column is missing, or a column has the wrong type.
+
     """
     try:
         with open_plain(path) as file:
@@ -166,12 +178,10 @@ def _without_controls(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cast(path: Path, column: "pd.Series[Any]", dtype: str) -> "pd.Series[Any]":
-    """Give a column its dtype, refusing text for numbers, numbers for text and nulls where none may be."""
+    """Cast a column; reject strings for numbers, numbers for strings, and nulls where none are allowed."""
     present = column.dropna()
     if len(present) < len(column) and (column.name in NEVER_NULL or dtype == "bool"):
-        raise RunError(
-            f"{path}: column {column.name} has missing values, and none may be missing; repeat the run"
-        )
+        raise RunError(f"{path}: column {column.name} has missing values but must have none; repeat the run")
     is_text = pd.api.types.is_string_dtype(present) and not present.empty
     is_bool = pd.api.types.is_bool_dtype(present) and not present.empty
     fits = present.empty or (is_text == (dtype == "str") and is_bool == (dtype == "bool"))

@@ -1,7 +1,7 @@
-"""Seeds as the unit: which have a result, and means over seeds where some arms lack some of them.
+"""Seeds as the unit of replication: which have a result, and means over seeds where arms lack some.
 
-Folds are averaged within their seed: they share most of their training images and are never counted as
-independent runs. A seed of which a fold has no result has none.
+Folds are averaged within their seed: they share most of their training images and never count as independent
+runs. A seed has a result only if every fold has one.
 """
 
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ SEED_KEY = ["run", "dataset", "arm", "seed"]
 
 
 def folds_of(trials: pd.DataFrame) -> "pd.Series[int]":
-    """Return how many folds a seed has: by the plan, or without column ``folds`` as many as the run shows."""
+    """Return the number of folds per seed: column `folds`, or without it the number in the run's trials."""
     if "folds" in trials:
         return trials["folds"]
     return trials.groupby("run")["fold"].transform("nunique").clip(lower=1)
 
 
 def whole_seeds(trials: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Return the means over folds of each seed whose every fold completed, by run, data set, arm and seed.
+    """Return the mean over folds of each seed whose every fold completed, by run, data set, arm and seed.
 
-    ``trials`` are of ``Run.trials``. A mean is null where a fold lacks the value.
+    `trials` are rows of `Run.trials`. A mean is null if a fold lacks the value.
     """
     completed = trials.assign(folds=folds_of(trials))[trials["status"] == "completed"]
     groups = completed.groupby(SEED_KEY, sort=False)
@@ -36,20 +36,21 @@ def whole_seeds(trials: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class SeedEffects:
-    """What the model value = row + column says of a table that has holes."""
+    """Column effects of the model value = row + column, fitted to a table with missing cells."""
 
     columns: Floats
-    """float64 [columns]; they sum to 0 over those that have a value, and are 0 for the others."""
+    """Effect of each column, float64 [columns]; they sum to 0 over columns with values and are 0 for the
+    others."""
     is_estimable: bool
-    """Whether all rows can be compared: any two are linked by rows that have columns in common."""
+    """Whether all rows are comparable: shared columns link any two, directly or through other rows."""
 
 
 def seed_effects(table: Floats) -> SeedEffects:
-    """Fit row + column by least squares to ``table``, float64 [rows, columns], NaN where there is no value.
+    """Fit row + column by least squares to `table`, float64 [rows, columns], NaN for missing cells.
 
-    With arms as rows and seeds as columns: seeds redraw the validation images, so one may be easier for all
-    arms, and a mean over the easy ones alone is no better for it. Without holes a row's mean less its
-    columns' effects is its plain mean.
+    Arms are rows and seeds are columns. Seeds draw the validation images, so one seed may be easier than
+    another for all arms; an arm that has only the easy seeds is not better for it. Without missing cells, a
+    row's mean minus its columns' mean effect is its plain mean.
     """
     known = ~np.isnan(table)
     rows, used = known.any(axis=1), known.any(axis=0)

@@ -1,7 +1,7 @@
-"""From computed tables to plotly figures; nothing is computed here but positions and labels.
+"""Style that all plotly figures share; nothing is computed here but positions and labels.
 
-Text from files is escaped, because plotly reads labels as a little HTML. Backgrounds are transparent and the
-ink is a middle grey, so that a figure can be read on light and on dark; the report's styles refine that.
+Text from files is escaped, because plotly interprets a subset of HTML in labels. Backgrounds are transparent
+and the ink is a mid grey, so that figures are readable on light and dark; the report's CSS refines that.
 """
 
 import math
@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from analysis import notation
 
-# Okabe and Ito's palette for colour-blind readers (2008), those first that show on black and on white.
+# Okabe and Ito's palette for colour-blind readers (2008); colours visible on black and white come first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down")
 DASHES = ("solid", "dash", "dot", "dashdot")
@@ -23,18 +23,18 @@ INK, RULE = "#7a7f87", "rgba(128, 128, 128, 0.25)"
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure with what is said below it; its height goes with its rows."""
+    """A figure with its label, caption and height, which depends on the number of rows."""
 
     figure: go.Figure
     label: str
     caption: str
     height_rem: float
     is_wide: bool = False
-    """Whether it is drawn no narrower than several panels need, and scrolls on a narrow screen."""
+    """Whether the figure keeps the width that several panels need, and scrolls on a narrow screen."""
 
 
 def layout() -> dict[str, Any]:
-    """Return what all figures have in common."""
+    """Return the layout settings that all figures share."""
     axis = {"automargin": True, "gridcolor": RULE, "linecolor": INK, "zeroline": False}
     return {
         "template": "none",
@@ -52,19 +52,19 @@ def layout() -> dict[str, Any]:
 
 
 def wrapped(text: str, width: int = 28) -> str:
-    """Escape a text from a file and break it into lines of at most ``width`` characters, for plotly."""
+    """Escape a string from a file and break it into lines of at most `width` characters, for plotly."""
     return "<br>".join(escape(line) for line in textwrap.wrap(text, width)) or escape(text)
 
 
 def log_ticks(low: float, high: float) -> dict[str, Any]:
-    """Place round ticks over a log axis from ``low`` to ``high``, with some room on both sides."""
+    """Return range and round ticks of a log axis from `low` to `high`, with a margin on both sides."""
     room = max(0.06, 0.09 * math.log10(high / low))
     start, end = math.log10(low) - room, math.log10(high) + room
     least = 1 if low >= 1 else 0  # counts have no fractions
     if end - start > 1:
         decades = range(math.floor(start), math.ceil(end))
         candidates = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
-    else:  # so short that even steps look even
+    else:  # a range so short that linear steps look even
         rough = max((10**end - 10**start) / 5, least)
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(size * power for size in (1, 2, 5, 10) if size * power >= rough)

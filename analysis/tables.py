@@ -1,7 +1,7 @@
-"""From run folders to checked tables, and from trials to a row per arm.
+"""Load run folders as checked tables, and give their data sets unambiguous names.
 
-What a run folder holds is said in the design, section 5. Everything is checked here, once; the other modules
-trust these tables.
+The content of a run folder is described in `lightsweep.runfolder`. Everything is checked here, once; the
+other modules trust these tables.
 """
 
 import json
@@ -52,14 +52,14 @@ if TYPE_CHECKING:
 class Run:
     """One run folder, read and checked.
 
-    ``trials`` has a row per trial, ``epochs`` a row per trial, stage and epoch, and ``stages`` a row per
-    trial and stage (and one, after the last, for the assessment), with the columns of ``TRIAL_COLUMNS``,
-    ``EPOCH_COLUMNS`` and ``STAGE_COLUMNS``, a column ``run`` (this run's name) and, in ``trials``, those of
-    ``SEARCH_COLUMNS``, ``IDENTITY_COLUMNS``, ``COST_COLUMNS`` and ``CONFUSION_COLUMNS``, a column ``folds``
-    (how many trials a seed has by the plan), a column ``is_placebo`` (base once more, to show noise) and a
-    column ``config.<key>`` per hyperparameter. No two data sets have the same name in column ``dataset``.
-    Accuracies are fractions, times seconds. Where `lightsweep costs` measured, ``latency_ms`` is its median
-    for one image (null for nets that it left out), else what a search measured.
+    `trials` has a row per trial, `epochs` a row per trial, stage and epoch, and `stages` a row per trial and
+    stage (and a last one for the assessment), with the columns of `TRIAL_COLUMNS`, `EPOCH_COLUMNS` and
+    `STAGE_COLUMNS` and a column `run` (this run's name). `trials` also has the columns of `SEARCH_COLUMNS`,
+    `IDENTITY_COLUMNS`, `COST_COLUMNS` and `CONFUSION_COLUMNS`, a column `folds` (planned trials per seed), a
+    column `is_placebo` (base with other seeds, to show noise) and a column `config.<key>` per hyperparameter.
+    Data sets with different images have different names in column `dataset`. Accuracies are fractions, times
+    seconds. If `lightsweep costs` measured the run, `latency_ms` is its median for one image (null for nets
+    that it left out), else what a search measured.
     """
 
     name: str
@@ -67,33 +67,36 @@ class Run:
     trials: pd.DataFrame
     epochs: pd.DataFrame
     stages: pd.DataFrame
-    """Empty if the folder does not say."""
+    """Row per trial and stage; empty if the folder does not record stages."""
     sweep_text: str
     environment: Mapping[str, Any]
     n_planned: int | None
-    """Trials of the plan, those without a record included; None if the folder does not say."""
+    """Number of planned trials, including those without a record; None if the folder does not say."""
     design: Design | None = None
-    """What its arms are to one another; None if it is no ablation."""
+    """Design of the ablation; None if the run is not an ablation."""
     search: SearchDesign | None = None
-    """What was searched; None if it is no search."""
+    """Design of the search; None if the run is not a search."""
     costs: Costs | None = None
-    """What its nets cost, where they were measured; None if they were not."""
+    """Measured costs of its nets; None if they were not measured."""
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Data set -> names of its classes, in the order of the labels; without data sets it does not say of."""
+    """Data set -> names of its classes, in the order of the labels; only data sets whose classes are
+    recorded."""
     data: Mapping[str, DataIdentity] = field(default_factory=dict)
-    """Data set -> which images it is; empty if the folder is older than fingerprints."""
+    """Data set -> identity of its images; empty if the folder predates fingerprints."""
 
     @property
     def n_left(self) -> int:
-        """Planned trials without a record."""
+        """Number of planned trials without a record."""
         return max((self.n_planned or 0) - len(self.trials), 0)
 
 
 def load_run(folder: Path | str, name: str | None = None) -> Run:
-    """Read the run folder ``folder``; ``name`` labels it in tables and figures (default: the folder's name).
+    """Read the run folder `folder`; `name` labels it in tables and figures (default: the folder's name).
 
-    Raises RunError if the folder, a file or a column is missing, or if a file is unreadable or holds what no
-    run writes (unknown status, accuracy outside [0, 1], a trial twice, a completed trial without result).
+    Raises:
+        RunError: The folder, a file or a column is missing, or a file is unreadable or holds what no run
+            writes (unknown status, accuracy outside [0, 1], a trial twice, a completed trial without result).
+
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -140,11 +143,13 @@ def load_run(folder: Path | str, name: str | None = None) -> Run:
 
 
 def load_runs(folders: Sequence[Path | str]) -> list[Run]:
-    """Read several run folders. A run is called by its folder's name, or by its path where two names agree.
+    """Read several run folders; a run is named after its folder, or by its path if two names clash.
 
-    Data sets of equal images are called the same, and others by other names.
+    Data sets with identical images get the same name, all others different names.
 
-    Raises RunError if there is no folder, one is given twice, or one cannot be used (see ``load_run``).
+    Raises:
+        RunError: There is no folder, one is given twice, or one cannot be used (see `load_run`).
+
     """
     paths = [Path(folder) for folder in folders]
     if not paths or len({path.resolve() for path in paths}) < len(paths):
@@ -158,7 +163,7 @@ def load_runs(folders: Sequence[Path | str]) -> list[Run]:
 
 
 def _with_latencies(trials: pd.DataFrame, costs: Costs | None) -> pd.DataFrame:
-    """Take the latencies of one image that were measured beside each other where there are any."""
+    """Replace the trials' latencies by those that `lightsweep costs` measured for one image, if any."""
     measured = {
         (net.dataset, arm): latency.median
         for net in (costs.nets if costs else ())
@@ -172,7 +177,7 @@ def _with_latencies(trials: pd.DataFrame, costs: Costs | None) -> pd.DataFrame:
 
 
 def _count_planned(path: Path) -> int | None:
-    """Count the trials of a plan; None where there is no plan."""
+    """Count the trials of a plan; None if there is no plan."""
     if not path.exists():
         return None
     try:
@@ -181,16 +186,16 @@ def _count_planned(path: Path) -> int | None:
         raise RunError(f"{path}: not JSON ({error}); repeat the run to rewrite it") from error
     if not isinstance(planned, list):
         raise RunError(f"{path}: not a JSON list; repeat the run to rewrite it")
-    drawn = path.with_suffix(".jsonl")  # by a search that is under way
+    drawn = path.with_suffix(".jsonl")  # of a search in progress
     return len(planned) + (len(read_plain_text(drawn).splitlines()) if drawn.exists() else 0)
 
 
 def _check_trials(path: Path, trials: pd.DataFrame) -> None:
-    """Refuse rows that no run writes, naming the first trial that is wrong."""
+    """Reject rows that no run writes, naming the first offending trial."""
     completed = trials["status"] == "completed"
     accuracies = trials[["val_accuracy", "test_accuracy", "train_accuracy"]]
     rules = {
-        "trial_id stands in more than one row": trials["trial_id"].duplicated(),
+        "trial_id is in more than one row": trials["trial_id"].duplicated(),
         f"status is none of {', '.join(STATUSES)}": ~trials["status"].isin(STATUSES),
         f"phase is none of {', '.join(PHASES)}": ~(trials["phase"].isin(PHASES) | trials["phase"].isna()),
         "an accuracy lies outside [0, 1] (accuracies are fractions)": (
@@ -215,10 +220,10 @@ PLACE = ("config.dataset.path", "config.dataset.image_size")
 
 
 def label_data(trials: pd.DataFrame, known: Mapping[str, "DataIdentity"]) -> "pd.Series[str]":
-    """Say what the data set of each trial of one run is called, so that no two are called the same.
+    """Return a data set name for each trial of one run, so that different images never share a name.
 
-    ``known`` are the labels that the run's design gives; a trial on other images than these was recorded
-    before its sweep file's images changed.
+    `known` are the labels in the run's design; a trial on any other images was recorded before the images of
+    its sweep file changed.
     """
     labels = {identity.fingerprint: label for label, identity in known.items()}
     fingerprints = trials["data_fingerprint"]
@@ -239,7 +244,7 @@ def label_data(trials: pd.DataFrame, known: Mapping[str, "DataIdentity"]) -> "pd
 
 
 def tell_apart(runs: Sequence[Run]) -> list[Run]:
-    """Call data sets of several runs the same if, and only if, their images are."""
+    """Give data sets of several runs the same name if, and only if, their images are identical."""
     owners: dict[str, dict[str, tuple[Run, str]]] = {}
     for run in runs:
         for label, fingerprint in _fingerprints(run).items():

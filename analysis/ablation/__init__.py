@@ -1,1 +1,1 @@
-"""What an ablation says: judged comparisons of arms."""
+"""Results of an ablation: judged comparisons of arms."""

@@ -1,4 +1,4 @@
-"""From evidence to plotly figures: forest, path, interactions, spread; style and escaping as in `figures`."""
+"""Plotly figures of an ablation: forest, path, interactions, spread; style and escaping as in `style`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,10 @@ PAIRS_SHOWN = 12  # interactions drawn, the strongest ones
 
 
 def forest_figure(comparisons: Sequence[Comparison], margin: float) -> go.Figure:
-    """Draw each comparison's mean difference (points) with its interval, and the seeds' own as dots.
+    """Draw each comparison's mean difference (points) with its interval, and single seeds as dots.
 
-    ``margin`` is the equivalence margin, a fraction: the band in which a difference does not matter.
-    Comparisons without a seed are named, without a mark.
+    `margin` is the equivalence margin, a fraction: the band in which a difference does not matter.
+    Comparisons without a seed have a name but no mark.
     """
     figure = go.Figure(layout=layout())
     rows = list(reversed(comparisons))  # plotly draws upwards
@@ -73,14 +73,14 @@ def forest_figure(comparisons: Sequence[Comparison], margin: float) -> go.Figure
 def path_figure(evidence: Evidence, family: JudgedFamily) -> go.Figure:
     """Draw what each component adds (percent of test accuracy) from the plain net to base.
 
-    For a path in one order each bar ends where the next net's mean stands, drawn with its interval; Shapley
-    values are stacked in the same way, and end at base because they sum to the whole difference. Where seeds
-    have no result, steps and ends are means over different seeds, and need not meet.
+    For a path in one order, each bar ends at the next net's mean and is drawn with its interval. Shapley
+    values are stacked in the same way and end at base, because they sum to the whole difference. If some
+    seeds have no result, steps and ends are means over different seeds and need not meet.
     """
     plain, base = _ends(evidence)
     figure = go.Figure(layout=layout())
     if plain.mean is None or base.mean is None:
-        text = "not drawn: an end of the path has no result"
+        text = "not drawn: one end of the path has no result"
         figure.add_annotation(x=0.5, y=0.5, xref="paper", yref="paper", text=text, showarrow=False)
         return figure.update_xaxes(visible=False).update_yaxes(visible=False)
     level, names, heights, starts, colors, texts = plain.mean, [], [], [], [], []
@@ -131,8 +131,8 @@ def path_figure(evidence: Evidence, family: JudgedFamily) -> go.Figure:
 def interaction_figure(evidence: Evidence, family: JudgedFamily) -> go.Figure:
     """Draw mean test accuracy (percent) for pairs of factors: parallel lines mean no interaction.
 
-    A panel for each pair, the strongest interaction first, ``PAIRS_SHOWN`` at most; each point is the mean
-    over the arms with these two levels, and over their seeds.
+    A panel for each pair, the strongest interaction first, at most `PAIRS_SHOWN`; each point is the mean over
+    the arms with these two levels, and over their seeds.
     """
     design, arms = evidence.design, {arm.arm: arm for arm in evidence.arms}
     strength: dict[tuple[str, ...], float] = {}
@@ -230,14 +230,14 @@ def spread_figure(evidence: Evidence) -> go.Figure:
 
 
 def _ends(evidence: Evidence) -> tuple[ArmResult, ArmResult]:
-    """Return the results of a path's two ends: without any component, and base."""
+    """Return the results of the two ends of a path: without any component, and base."""
     design, arms = evidence.design, {arm.arm: arm for arm in evidence.arms}
     plain = design.arm_at(evidence.dataset, {factor.name: 1 for factor in design.factors})
     return arms[plain], arms[design.base]
 
 
 def _reach(arm: ArmResult) -> tuple[float, float]:
-    """Return the ends of an arm's interval, or its mean twice where it has none."""
+    """Return the ends of an arm's interval, or its mean twice if it has none."""
     mean = arm.mean or 0.0
     return (arm.interval.low, arm.interval.high) if arm.interval else (mean, mean)
 
@@ -271,7 +271,7 @@ def _describe(row: Comparison) -> str:
     if judged.interval:
         lines.append(f"95% interval {notation.interval_points(judged.interval)} ({judged.interval.method})")
     if row.crossed:
-        lines.append(f"over test images, too: {notation.interval_points(row.crossed)}")
+        lines.append(f"over seeds and test images: {notation.interval_points(row.crossed)}")
     if judged.p_corrected is not None:
         lines.append(f"p = {judged.p:.2g}, corrected {judged.p_corrected:.2g} (sign-flip, Holm)")
     return "<br>".join([*lines, *(wrapped(text, 60) for text in (row.sentence, *row.remarks))])

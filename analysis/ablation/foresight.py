@@ -1,4 +1,4 @@
-"""What an ablation can show, said before it is trained."""
+"""What an ablation can show, stated before it is trained."""
 
 import numpy as np
 import pandas as pd
@@ -12,9 +12,9 @@ from analysis.statistics.power import detectable_effect, fewest_seeds, smallest_
 
 
 def foresee(design: Design, recorded: pd.DataFrame | None = None) -> tuple[str, ...]:
-    """Say what a design can show before anything is trained: its smallest p, and what it resolves.
+    """State what a design can show before anything is trained: its smallest p value and its resolution.
 
-    With trials recorded by an earlier run (``Run.trials``) also in points of accuracy.
+    With trials recorded by an earlier run (`Run.trials`), the resolution is also given in points of accuracy.
     """
     found: dict[str, None] = {}
     for dataset in design.arms:
@@ -29,7 +29,7 @@ def foresee(design: Design, recorded: pd.DataFrame | None = None) -> tuple[str, 
 
 
 def _resolved_points(family: Family, design: Design, dataset: str, recorded: pd.DataFrame) -> list[str]:
-    """Say what difference a family resolves if its seeds scatter as those recorded do."""
+    """State what difference a family resolves if its seeds scatter like the recorded ones."""
     effect = detectable_effect(len(design.seeds), design.significance, len(family.contrasts))
     test = accuracies_by_seed(recorded[recorded["dataset"] == dataset], design, dataset, "test_accuracy")
     differences = [contrast_by_seed(contrast, test) for contrast in family.contrasts]
@@ -39,12 +39,13 @@ def _resolved_points(family: Family, design: Design, dataset: str, recorded: pd.
     resolved = points(effect * float(np.median(deviations)))
     among = counted(len(deviations), "comparison")
     return [
-        f"{dataset}, {family.kind}: by the seeds recorded so far that is some {resolved} (median of {among})"
+        f"{dataset}, {family.kind}: by the seeds recorded so far, this is about {resolved} "
+        f"(median of {among})"
     ]
 
 
 def foresee_family(kind: Kind, contrasts: int, seeds: int, significance: float) -> str:
-    """Say what so many seeds can show of a family of so many contrasts; it warns if nothing."""
+    """State what this number of seeds can show for a family of this size; a warning if nothing."""
     smallest = min(1.0, contrasts * smallest_p(seeds))
     head = f"{kind}: {counted(contrasts, 'comparison')}, {counted(seeds, 'seed')}"
     if smallest > significance:

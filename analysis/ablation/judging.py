@@ -1,4 +1,4 @@
-"""Contrasts judged as one family: verdicts, and what they depend on."""
+"""Judge contrasts as one family: verdicts, and how robust they are."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,17 +26,17 @@ WORDS: Mapping[Kind, Mapping[str, str]] = {
         "not decided": "not decided",
     }
 }
-"""What a verdict is called where it is not helps, hurts, equivalent or not decided."""
+"""Display names of verdicts, for families in which they are not helps, hurts, equivalent or not decided."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When a difference is believed, and when it matters."""
+    """When a difference is significant, and when it matters."""
 
     significance: float = 0.05
-    """Share of families of comparisons that may claim a difference where there is none."""
+    """Largest share of families of comparisons that may claim a false difference."""
     equivalence: float = 0.005
-    """Difference of accuracies, a fraction, that does not matter."""
+    """Largest difference of accuracies, a fraction, that does not matter."""
 
 
 @dataclass(frozen=True)
@@ -46,45 +46,45 @@ class Comparison:
     contrast: Contrast
     judgement: Judgement
     validation: float | None
-    """The same mean difference in validation accuracy, a fraction; it took part in early stopping."""
+    """The same mean difference in validation accuracy, a fraction; early stopping used that accuracy."""
     seeds: tuple[int, ...]
-    """Those that tell the contrast (``pairing.contrast_by_seed``)."""
+    """Seeds at which the contrast can be computed (`pairing.contrast_by_seed`)."""
     values: tuple[float, ...]
     """The contrast at each of these seeds: differences of test accuracy, fractions."""
     fitted: tuple[int, ...]
-    """Those of the seeds at which some of its arms have no result, and a model within the seed says it."""
+    """Those of the seeds at which some arms have no result and a model within the seed gives the contrast."""
     crossed: Interval | None
-    """95% interval of the mean over seeds and test images, for this comparison alone; None where it is not
-    recorded which images were classified right."""
+    """95% interval of the mean over seeds and test images, for this comparison alone; None if it is not
+    recorded which images were classified correctly."""
     far: tuple[int, ...]
-    """Seeds that are far off the others (``robustness.far_off``)."""
+    """Seeds that are outliers (`robustness.far_off`)."""
     hangs_on_a_seed: bool | None
-    """Whether the verdict is another one without some one seed; None if one fewer can decide nothing, or if
+    """Whether leaving out one seed can change the verdict; None if one seed fewer can decide nothing, or if
     there is no verdict."""
     with_failures: str
-    """The verdict with diverged seeds counted as chance accuracy, where that is another one; else empty."""
+    """The verdict if diverged seeds count as chance accuracy, if that differs; else empty."""
     lost: tuple[str, ...]
-    """Why the other seeds have none, a line each."""
+    """Why the other seeds have no result, one line each."""
     verdict: str
-    """In the words of its family."""
+    """The verdict, under the name that its family uses."""
     sentence: str
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What the verdict hangs on, in words, a line each."""
+        """How robust the verdict is, in words, one line each."""
         found = []
         if self.with_failures:
             found.append(f"with diverged seeds counted as chance: {self.with_failures}")
         if self.hangs_on_a_seed is not None:
             found.append(
-                "another verdict without some one seed"
+                "changes if one particular seed is left out"
                 if self.hangs_on_a_seed
-                else "stands without any one seed"
+                else "unchanged if any one seed is left out"
             )
         if self.far:
             seeds = ", ".join(map(str, self.far))
             found.append(
-                f"far off the others: seed {seeds}; the test takes differences to be symmetric, and errs "
+                f"outliers: seed {seeds}; the test assumes symmetric differences and errs "
                 "more often where they are not"
             )
         if self.fitted:
@@ -95,7 +95,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class JudgedFamily:
-    """A family with its comparisons, and what is to be said of all of them."""
+    """A family with its comparisons, and warnings about all of them."""
 
     kind: Kind
     comparisons: tuple[Comparison, ...]
@@ -104,21 +104,21 @@ class JudgedFamily:
 
 @dataclass(frozen=True)
 class Tables:
-    """What trials say on one data set: accuracies [arms, seeds], fractions, NaN where there is none."""
+    """Results of trials on one data set: accuracies [arms, seeds], fractions, NaN where missing."""
 
     test: pd.DataFrame
     validation: pd.DataFrame
     lost: Mapping[tuple[str, int], str] = field(default_factory=dict)
     """Why an arm has no result at a seed."""
     with_failures: pd.DataFrame | None = None
-    """``test`` with chance accuracy for seeds that diverged; None if none did, or chance is not known."""
+    """`test` with chance accuracy for diverged seeds; None if none diverged, or chance is unknown."""
     hits: Hits = field(default_factory=dict)
 
 
 def judge_contrasts(
     contrasts: Sequence[Contrast], tables: Tables, rule: Rule, words: Mapping[str, str]
 ) -> tuple[Comparison, ...]:
-    """Judge contrasts as one family; ``words`` say what a verdict is called if not by its own name."""
+    """Judge contrasts as one family; `words` maps verdicts to display names, if they have others."""
     values = [contrast_by_seed(contrast, tables.test) for contrast in contrasts]
     arrays = [value.to_numpy(np.float64) for value in values]
     judgements = judge(arrays, rule.significance, rule.equivalence)
@@ -157,7 +157,7 @@ def judge_contrasts(
 
 
 def _counting_failures(contrasts: Sequence[Contrast], tables: Tables, rule: Rule) -> list[Verdict] | None:
-    """Return the verdicts with diverged seeds counted as chance; None where none diverged."""
+    """Return the verdicts with diverged seeds counted as chance; None if none diverged."""
     if tables.with_failures is None:
         return None
     values = [contrast_by_seed(contrast, tables.with_failures).to_numpy() for contrast in contrasts]
@@ -165,21 +165,21 @@ def _counting_failures(contrasts: Sequence[Contrast], tables: Tables, rule: Rule
 
 
 def _sentence(verdict: str, judgement: Judgement, rule: Rule, family: int) -> str:
-    """Say in plain words what a comparison came to."""
+    """State the outcome of a comparison in plain words."""
     margin = points(rule.equivalence)
     if judgement.verdict == "not decided":
         if judgement.n < 2:
-            seeds = "no seed has all its arms" if judgement.n == 0 else "one seed tells nothing of chance"
+            seeds = "no seed has all its arms" if judgement.n == 0 else "one seed says nothing about chance"
             return f"{verdict}: {seeds}"
         needed = fewest_seeds(rule.significance, family)
         if judgement.n < needed:
             among = counted(family, "comparison")
-            why = f"{counted(judgement.n, 'seed')} are too few for {among}, {needed} may do"
+            why = f"{counted(judgement.n, 'seed')} are too few for {among}, {needed} may suffice"
         else:
-            why = "neither a difference nor its absence is shown"
+            why = "neither a difference nor equivalence is significant"
         more = judgement.seeds_to_decide
         if more is not None and more > judgement.n:
-            why += f"; if it is what it seems, some {more:,} seeds would tell"
+            why += f"; if the estimate is right, about {more:,} seeds would decide"
         return f"{verdict}: {why}"
     if judgement.verdict == "equivalent":
         return f"{verdict}: the difference is within ±{margin}"

@@ -1,8 +1,8 @@
-"""From a run's trials and its design to what they show: paired comparisons with verdicts, failures counted.
+"""Results of an ablation from its trials and design: paired comparisons with verdicts, failures counted.
 
-Accuracies are those of the test images, which took no part in training, early stopping or choosing; the
-arms were fixed before. Folds are averaged within their seed: they share most of their training images and
-are never counted as independent runs.
+Accuracies are those of the test images, which are not used in training, early stopping or selection; the arms
+are fixed beforehand. Folds are averaged within their seed: they share most of their training images and never
+count as independent runs.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ class ArmResult:
     parameters: int | None
     macs: int | None
     planned: int
-    """Seeds of the plan."""
+    """Number of planned seeds."""
     seeds: tuple[int, ...]
     """Seeds with a result: all folds completed."""
     accuracies: tuple[float, ...]
@@ -45,18 +45,18 @@ class ArmResult:
     deviation: float | None
     """Sample standard deviation over seeds."""
     interval: Interval | None
-    """Of the mean over seeds."""
+    """95% confidence interval of the mean over seeds."""
     sampling: tuple[float, float] | None
-    """What the test set's size alone leaves open (Wilson 1927), 95%."""
+    """95% interval for the sampling error of the test set alone (Wilson 1927)."""
     folds: tuple[tuple[int, int, float], ...]
     """Seed, fold and validation accuracy on that fold, of completed trials."""
     lost: tuple[str, ...]
-    """Why other seeds have no result, a line each."""
+    """Why other seeds have no result, one line each."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an ablation shows on one data set."""
+    """Results of an ablation on one data set."""
 
     run: str
     dataset: str
@@ -64,11 +64,11 @@ class Evidence:
     arms: tuple[ArmResult, ...]
     families: tuple[JudgedFamily, ...]
     placebo: Comparison | None = None
-    """Base with other seeds minus base: noise alone, judged by itself; None if it was not planned."""
+    """Base with other seeds minus base, which is noise only, judged by itself; None if it was not planned."""
 
 
 def gather_evidence(run: Run) -> tuple[Evidence, ...]:
-    """Judge an ablation's comparisons on each of its data sets; () if the run is no ablation."""
+    """Judge an ablation's comparisons on each of its data sets; () if the run is not an ablation."""
     if run.design is None:
         return ()
     return tuple(_on_dataset(run, run.design, dataset) for dataset in run.design.arms)
@@ -96,7 +96,7 @@ def _on_dataset(run: Run, design: Design, dataset: str) -> Evidence:
 
 
 def _with_failures(trials: pd.DataFrame, test: pd.DataFrame, chance: float) -> pd.DataFrame | None:
-    """Count seeds that diverged as chance: they are not missing at random, as those of lost machines are."""
+    """Count diverged seeds as chance: unlike those lost with a machine, they are not missing at random."""
     diverged = trials[has_diverged(trials)].groupby(["arm", "seed"]).size().index
     cells = [(arm, seed) for arm, seed in diverged if arm in test.index and seed in test.columns]
     if not cells:
@@ -108,7 +108,7 @@ def _with_failures(trials: pd.DataFrame, test: pd.DataFrame, chance: float) -> p
 
 
 def has_diverged(trials: pd.DataFrame) -> "pd.Series[bool]":
-    """Say which trials failed by diverging; folders that do not record kinds of failure say it in words."""
+    """Return which trials failed by diverging; in folders without kinds of failure, by the error's text."""
     in_words = trials["failure"].isna() & trials["error"].str.contains("NaN loss", na=False)
     return (trials["status"] == "failed") & (trials["failure"].eq("diverged") | in_words)
 
@@ -180,7 +180,7 @@ def _judge_family(family: Family, design: Design, tables: Tables) -> JudgedFamil
 
 
 def state_verdicts(run: Run) -> list[str]:
-    """Say what an ablation showed and which failure signs it has, a line each, for a terminal."""
+    """Return an ablation's verdicts and failure signs, one line each, for a terminal."""
     lines = []
     for evidence in gather_evidence(run):
         for family in evidence.families:

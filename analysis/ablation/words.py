@@ -1,4 +1,4 @@
-"""What the page says of an ablation and of failure signs: evidence in words, rows and figures."""
+"""The page's text on an ablation: evidence in words, rows and figures."""
 
 import math
 from collections import Counter
@@ -47,13 +47,13 @@ class EvidencePart:
     spread: Plot | None
     evidence: Evidence
     lost: Sequence[str]
-    """Why seeds have no result, a line each."""
+    """Why seeds have no result, one line each."""
     sampling: str
-    """What the test set's size leaves open of differences; empty where it is not known."""
+    """How much the test set's size limits what differences show; empty if that is unknown."""
 
 
 def lay_out_evidence(evidence: Evidence, place: str) -> EvidencePart:
-    """Put an ablation's evidence into words and figures; ``place`` tells it from others in headings."""
+    """Describe an ablation's evidence in words and figures; `place` distinguishes it in headings."""
     families = [_lay_out_family(evidence, family) for family in evidence.families]
     arms = [arm for arm in evidence.arms if arm.mean is not None]
     images = evidence.design.test_images.get(evidence.dataset)
@@ -63,7 +63,7 @@ def lay_out_evidence(evidence: Evidence, place: str) -> EvidencePart:
             "Test accuracy of each arm at each seed; the table below has the numbers",
             "Each dot is a seed (folds averaged). The diamond is the mean over seeds with its 95% interval: "
             "what other seeds might give."
-            + (f" What other test sets of {images:,} images might give is in the table." if images else ""),
+            + (f" The table shows what other test sets of {images:,} images might give." if images else ""),
             _height(len(arms)),
         )
         if arms
@@ -75,11 +75,11 @@ def lay_out_evidence(evidence: Evidence, place: str) -> EvidencePart:
 
 
 def _sampling_of_differences(evidence: Evidence) -> str:
-    """Say what other test images of the same kind might make of a difference.
+    """State how much other test images of the same kind could change a difference.
 
-    Where it is recorded which images were classified right, the table says it. Else twice the variance of an
-    accuracy p over n images, p (1 − p) / n, at the arm where it is largest: an upper bound, since two arms
-    are tested on the same images and mostly fail on the same ones.
+    If it is recorded which images were classified correctly, the table shows it. Otherwise, twice the
+    variance of an accuracy p over n images, p (1 − p) / n, at the arm where it is largest: an upper bound,
+    since two arms are tested on the same images and mostly fail on the same ones.
     """
     images = evidence.design.test_images.get(evidence.dataset)
     means = [arm.mean for arm in evidence.arms if arm.mean is not None]
@@ -89,14 +89,14 @@ def _sampling_of_differences(evidence: Evidence) -> str:
     if any(row.crossed for row in rows):
         return (
             f"Over seeds and test images: what other seeds and other {images:,} test images of the same kind "
-            "might give, by which images each net classified right (two crossed random factors; of one seed, "
-            "McNemar’s)."
+            "might give, from which images each net classified correctly (two crossed random factors; for "
+            "one seed, McNemar’s)."
         )
     reach = 1.96 * math.sqrt(2 * max(mean * (1 - mean) for mean in means) / images)
     return (
-        f"All of this is of one test set: another {images:,} images could move a difference by up to "
-        f"±{notation.points(reach)} (95%, were the arms’ errors independent; on the same images it is less). "
-        "Which images were classified right is not recorded here."
+        f"All of this is from one test set: another {images:,} images could move a difference by up to "
+        f"±{notation.points(reach)} (95%, if the arms’ errors were independent; on the same images, less). "
+        "Which images were classified correctly is not recorded here."
     )
 
 
@@ -108,40 +108,38 @@ def _lay_out_family(evidence: Evidence, family: JudgedFamily) -> FamilyPart:
     methods = sorted({row.judgement.interval.method for row in family.comparisons if row.judgement.interval})
     caption = (
         f"Mean over paired seeds (n = {seeds}; each small dot is one) with its 95% interval "
-        f"({'; '.join(methods) or 'none'}), for each comparison alone. In the grey band, "
-        f"±{notation.points(design.equivalence)}, a difference does not matter. Verdicts are by the "
+        f"({'; '.join(methods) or 'none'}), for each comparison alone. Differences inside the grey band, "
+        f"±{notation.points(design.equivalence)}, do not matter. Verdicts are by the "
         f"two-sided sign-flip test at {design.significance:g}, Holm-corrected over the "
         f"{notation.counted(len(family.comparisons), 'comparison')} here."
     )
     if evidence.placebo:
         caption += (
-            f" {evidence.placebo.contrast.name}: {evidence.placebo.contrast.meaning}, which is noise alone; "
-            "since its seeds are others, it varies at least as much as paired seeds do."
+            f" {evidence.placebo.contrast.name}: {evidence.placebo.contrast.meaning}, which is noise only; "
+            "since its seeds differ, it varies at least as much as paired seeds do."
         )
     label, height = "Differences with intervals; the table has the numbers", _height(len(rows))
     plots = [Plot(forest_figure(rows, design.equivalence), label, caption, height)]
     if family.kind in ("steps", "Shapley values"):
         text = (
             "From the net without any of the components to base: each bar is what a component adds to those "
-            "before it, every net trained anew. Error bars are the intervals of the steps."
+            "before it, every net trained from scratch. Error bars are the intervals of the steps."
             if family.kind == "steps"
             else "From the net without any of the components to base: each bar is a component’s share, "
-            "averaged over all orders in which they can come in; the shares sum to the whole difference."
+            "averaged over all orders of adding them; the shares sum to the whole difference."
         )
         if any(row.lost for row in family.comparisons):
-            text += (
-                " Bars are of the seeds at which their arms have results, so they may not meet base’s mark."
-            )
+            text += " Bars use the seeds at which their arms have results, so they may not meet base’s mark."
         plots.insert(0, Plot(path_figure(evidence, family), "The path as a waterfall", text, 26))
     if family.kind == "interactions":
         text = (
-            "Parallel lines: the two effects simply add up. A steeper line: one factor makes the other worth "
-            "more. Each point is a mean over the arms with these two levels, and over their seeds."
+            "Parallel lines: the two effects simply add up. A steeper line: one factor increases the other’s "
+            "effect. Each point is a mean over the arms with these two levels, and over their seeds."
         )
         pairs = math.comb(len(design.factors), 2)
         panels = min(PAIRS_SHOWN, pairs)
         if panels < pairs:
-            text += f" Drawn are the {panels} strongest of {pairs} pairs; the table has all."
+            text += f" Shown are the {panels} strongest of {pairs} pairs; the table has all."
         height = 6 + 17 * math.ceil(panels / 3)
         plots.insert(
             0, Plot(interaction_figure(evidence, family), "Interactions", text, height, is_wide=True)
@@ -150,7 +148,7 @@ def _lay_out_family(evidence: Evidence, family: JudgedFamily) -> FamilyPart:
 
 
 def _finding(family: JudgedFamily) -> str:
-    """Say how many comparisons came out how, and name those that are decided."""
+    """State how many comparisons had which verdict, and name those that are decided."""
     counts = Counter(row.verdict for row in family.comparisons)
     total = notation.counted(len(family.comparisons), "comparison")
     parts = [f"{count} {verdict}" for verdict, count in counts.most_common()]
@@ -160,7 +158,7 @@ def _finding(family: JudgedFamily) -> str:
     named = [f"{row.contrast.name} ({notation.signed_points(row.judgement.mean)})" for row in decided[:5]]
     largest = f" Largest: {', '.join(named)}." if named else ""
     lacking = notation.counted(short, "comparison")
-    lost = f" Some seeds of {lacking} have no result: see what was left out." if short else ""
+    lost = f" Some seeds of {lacking} have no result: see what is left out below." if short else ""
     return f"{total}: {', '.join(parts)}.{largest}{lost}"
 
 

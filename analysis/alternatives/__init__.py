@@ -1,1 +1,1 @@
-"""Reference nets beside one's own: who dominates whom."""
+"""Reference nets against the sweep's own nets: which dominate which."""

@@ -1,7 +1,7 @@
-"""Reference nets and the sweep's own: which of them dominate which, by parameters and validation accuracy.
+"""Reference nets and the sweep's own: which dominate which, by parameters and validation accuracy.
 
 One net dominates another if it has no more parameters and no lower mean validation accuracy, and is better in
-one of the two. Test accuracy takes no part in that; by how much it differs is said beside it, paired by seed.
+one of the two. Test accuracy is not used for that; its difference is reported beside it, paired by seed.
 """
 
 from dataclasses import dataclass
@@ -31,30 +31,30 @@ class ComparedNet:
 
 @dataclass(frozen=True)
 class Dominance:
-    """A net and the best of those that dominate it."""
+    """A net, and the best of the nets that dominate it."""
 
     worse: ComparedNet
     better: ComparedNet
-    """The most accurate by validation; of equal ones the smallest, then the first label."""
+    """The most accurate by validation; ties go to the smallest, then to the first label."""
     dominating: int
-    """How many nets of the other kind dominate it."""
+    """Number of nets of the other kind that dominate it."""
     seeds: tuple[int, ...]
-    """Those at which both have a test accuracy."""
+    """Seeds at which both nets have a test accuracy."""
     difference: float | None
     """Mean over these seeds of the better net's test accuracy minus the other's; None without seeds."""
     bounds: Interval | None
-    """Its 95% interval over seeds, for this pair alone; None for fewer than two."""
+    """95% interval of `difference` over seeds, for this pair alone; None for fewer than two seeds."""
 
 
 @dataclass(frozen=True)
 class ReferenceNet:
-    """A reference net among the sweep's own."""
+    """A reference net compared with the sweep's own."""
 
     net: ComparedNet
     dominated: Dominance | None
-    """By an own net; None if none dominates it."""
+    """How an own net dominates it; None if none does."""
     dominates: int
-    """How many own nets it dominates."""
+    """Number of own nets that it dominates."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +63,18 @@ class Alternatives:
 
     dataset: str
     references: tuple[ReferenceNet, ...]
-    """From few to many parameters."""
+    """The reference nets, in ascending order of parameters."""
     own: int
-    """How many own nets have a result."""
+    """Number of own nets with a result."""
     beaten: tuple[Dominance, ...]
-    """The own nets that a reference net dominates, from few to many parameters."""
+    """The own nets that a reference net dominates, in ascending order of parameters."""
 
 
 def compare_alternatives(trials: pd.DataFrame) -> tuple[Alternatives, ...]:
     """Compare reference nets with own nets, for each data set on which both have a completed trial.
 
-    ``trials`` are those that a front is made of (``confirmation.judged_trials``), of all runs of the page,
-    as the front is. Arms are own unless ``config.model.architecture`` names another net.
+    `trials` are those that a front is made of (`confirmation.judged_trials`), of all runs of the page. Arms
+    are own unless `config.model.architecture` names another net.
     """
     if ARCHITECTURE not in trials:
         return ()
@@ -88,7 +88,7 @@ def compare_alternatives(trials: pd.DataFrame) -> tuple[Alternatives, ...]:
 
 
 def dominances(values: Floats) -> npt.NDArray[np.bool_]:
-    """Say for costs and accuracies, float64 [n, 2], whether net i dominates net j: bool [n, n]."""
+    """Return, for costs and accuracies, float64 [n, 2], whether net i dominates net j: bool [n, n]."""
     cost, accuracy = values[:, 0], values[:, 1]
     is_as_good = (cost[:, None] <= cost) & (accuracy[:, None] >= accuracy)
     return is_as_good & ((cost[:, None] < cost) | (accuracy[:, None] > accuracy))

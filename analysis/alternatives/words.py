@@ -1,4 +1,4 @@
-"""What the page says of reference nets against the sweep's own."""
+"""The page's text on reference nets against the sweep's own."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class AlternativesPart:
 
 
 def lay_out_alternatives(found: Alternatives, place: str) -> AlternativesPart:
-    """Put who dominates whom into words; ``place`` tells it from other data sets in headings."""
+    """Describe which nets dominate which; `place` distinguishes data sets in headings."""
     return AlternativesPart(f"Against the alternatives{place}", _find(found), found, _explain(found))
 
 
@@ -41,15 +41,15 @@ def _explain(found: Alternatives) -> str:
     methods = sorted({pair.bounds.method for pair in pairs if pair.bounds})
     sentences = [
         "A net dominates another if it has no more parameters and no lower mean validation accuracy, and is "
-        "better in one of them; of several the most accurate is named. Validation and test: mean ± sample "
-        "standard deviation over a net’s seeds."
+        "better in one of them; if several do, the most accurate is named. Validation and test: mean ± "
+        "sample standard deviation over a net’s seeds."
     ]
     if pairs:
         sentences.append(
             "Difference: test accuracy of the net that dominates minus that of the other, in points, paired "
             "by the n seeds that both have, with its 95% interval over seeds "
             f"({'; '.join(methods) or 'none'}), for each pair alone and not corrected for their number: "
-            "these are no verdicts. Test accuracy took no part in saying who dominates whom."
+            "these are not verdicts. Test accuracy is not used to decide which net dominates."
         )
     if any(len(pair.seeds) < 2 for pair in pairs):
         sentences.append("Pairs with fewer than two seeds in common have no interval.")

@@ -1,1 +1,1 @@
-"""Surfaces that repeated searches attain."""
+"""Attainment surfaces of repeated searches."""

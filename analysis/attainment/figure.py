@@ -15,7 +15,7 @@ LEVEL_STYLES = {25: ("dot", 1.5), 50: ("solid", 2.5), 75: ("dash", 1.5)}
 
 
 def attainment_figure(repeats: Sequence[Repeats], labels: Sequence[str]) -> go.Figure:
-    """Draw the attainment surfaces of each kind of search, which ``labels`` name."""
+    """Draw the attainment surfaces of each kind of search; `labels` are their names."""
     surfaces = pd.concat([one.surfaces for one in repeats])
     scale = ErrorScale(surfaces["accuracy"].tolist())
     ticks = log_ticks(surfaces["parameters"].min(), surfaces["parameters"].max())
@@ -23,7 +23,7 @@ def attainment_figure(repeats: Sequence[Repeats], labels: Sequence[str]) -> go.F
     for place, (one, label) in enumerate(zip(repeats, labels, strict=True)):
         for level, (dash, width) in LEVEL_STYLES.items():
             rows = one.surfaces[one.surfaces["level"] == level]
-            end = 10 ** ticks["range"][1]  # what is reached holds for more parameters, too
+            end = 10 ** ticks["range"][1]  # an accuracy reached is also reached with more parameters
             accuracies = [*rows["accuracy"], rows["accuracy"].iloc[-1]]
             name = f"{escape(label)}: {level}%" if label else f"reached by {level}%"
             color = PALETTE[place % len(PALETTE)]

@@ -19,27 +19,29 @@ LEVELS = (25, 50, 75)
 
 @dataclass(frozen=True)
 class Repeats:
-    """Searches of one kind, on one data set; they differ in what their seeds did."""
+    """Searches of one kind on one data set, which differ only in their seeds."""
 
     dataset: str
     search: SearchDesign
-    """Of the first of them."""
+    """Settings of the first of them."""
     runs: tuple[str, ...]
     surfaces: pd.DataFrame
-    """See ``attainment_surfaces``."""
+    """Result of `attainment_surfaces`."""
 
 
 def attainment_surfaces(fronts: Sequence[Floats], levels: Sequence[int] = LEVELS) -> pd.DataFrame:
-    """Return what at least so many percent of the repeats reached: the surfaces of the attainment function.
+    """Return the empirical attainment surfaces: what at least a given percentage of the repeats reached.
 
-    ``fronts`` has for each repeat its points, float64 [n, 2]: parameters and accuracy (a fraction), one at
-    least. Returns the corners of the surfaces with the columns level (int64, percent), parameters and
-    accuracy (float64), ascending in all three: a net of so many parameters and so high an accuracy was
-    reached or surpassed in both by at least ``level`` percent of the repeats (the number rounded up), and no
-    better one was. Empirical attainment function (Grunert da Fonseca, Fonseca & Hall 2001, EMO, LNCS 1993,
-    213), exact by the algorithm of Fonseca et al. 2011 (EMO, LNCS 6576, 106), by moocore.
+    `fronts` has the points of each repeat, float64 [n, 2]: parameters and accuracy (a fraction), at least one
+    point. Returns the corners of the surfaces with the columns level (int64, percent), parameters and
+    accuracy (float64), ascending in all three: at least `level` percent of the repeats (their number rounded
+    up) reached or surpassed these parameters and this accuracy together, and no better pair. Empirical
+    attainment function (Grunert da Fonseca, Fonseca & Hall 2001, EMO, LNCS 1993, 213), exact by the algorithm
+    of Fonseca et al. 2011 (EMO, LNCS 6576, 106), by moocore.
 
-    Raises ValueError if there are no repeats, one has no points, or a value is not finite.
+    Raises:
+        ValueError: There are no repeats, one has no points, or a value is not finite.
+
     """
     arrays = [np.asarray(front, dtype=np.float64) for front in fronts]
     if not arrays or any(front.ndim != 2 or front.shape[1] != 2 or not len(front) for front in arrays):
@@ -62,11 +64,11 @@ def attainment_surfaces(fronts: Sequence[Floats], levels: Sequence[int] = LEVELS
 
 
 def gather_repeats(runs: Sequence[Run]) -> list[Repeats]:
-    """Find searches for accuracy and few parameters that were repeated, and what the repeats reached.
+    """Find repeated searches for accuracy and few parameters, and compute what the repeats reached.
 
-    Repeats are runs on one data set with the same ``Run.search``, whatever its seed and its confirmation are;
-    a run in which no search trial completed is none. What they reached is by their own completed search
-    trials; those of the confirmation, which other seeds trained, take no part.
+    Repeats are runs on one data set with the same `Run.search` except for its seed and its confirmation; a
+    run without a completed search trial is ignored. The points are those of completed search trials; trials
+    of the confirmation, which use other seeds, are not included.
     """
     groups: dict[tuple[str, str], list[tuple[Run, Floats]]] = {}
     for run in runs:
@@ -93,7 +95,7 @@ def gather_repeats(runs: Sequence[Run]) -> list[Repeats]:
 
 
 def settings_apart(searches: Sequence[SearchDesign]) -> list[Mapping[str, object]]:
-    """Return for each search those of its settings that are not the same in all, seeds left out."""
+    """Return, for each search, its settings that are not the same in all searches, except seeds."""
     settings = [_settings(search) for search in searches]
     texts = [{key: json.dumps(each, sort_keys=True) for key, each in one.items()} for one in settings]
     keys = [key for key in (settings[0] if settings else ()) if len({one[key] for one in texts}) > 1]
@@ -101,5 +103,5 @@ def settings_apart(searches: Sequence[SearchDesign]) -> list[Mapping[str, object
 
 
 def _settings(search: SearchDesign) -> dict[str, object]:
-    """Return what makes two searches repeats of one another; the confirmation comes after the search."""
+    """Return the settings that repeats share; a confirmation follows the search and does not matter."""
     return {key: value for key, value in asdict(search).items() if key not in ("seed", "seeds", "margin")}

@@ -1,4 +1,4 @@
-"""What the page says of repeated searches: the attainment surfaces of each kind of search."""
+"""The page's text on repeated searches: the attainment surfaces of each kind of search."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class RepeatsPart:
 
 
 def lay_out_repeats(found: Sequence[Repeats]) -> list[RepeatsPart]:
-    """Put repeated searches into words and figures, a part for each data set and set of objectives."""
+    """Describe repeated searches in words and figures, one part per data set and set of objectives."""
     groups: dict[tuple[str, frozenset[str]], list[Repeats]] = {}
     for one in found:
         groups.setdefault((one.dataset, frozenset(one.search.objectives)), []).append(one)
@@ -32,20 +32,20 @@ def lay_out_repeats(found: Sequence[Repeats]) -> list[RepeatsPart]:
         ]
         caption = (
             "Empirical attainment surfaces: what at least 25%, 50% and 75% of the repeats reached or "
-            "surpassed in both parameters and validation accuracy; between the outer two lies the middle "
-            "half. Of the searches’ own trials that completed, one seed each; a confirmation takes no part. "
-            "The axis of accuracy is a log scale of the error."
+            "surpassed in both parameters and validation accuracy; the middle half of the repeats lies "
+            "between the outer two. From the searches’ own completed trials, one seed each, without "
+            "confirmations. The accuracy axis is a log scale of the error."
         )
         label = "Attainment surfaces of repeated searches"
         plot = Plot(attainment_figure(repeats, labels), label, caption, 30)
         title = "Repeated searches" + (f": {dataset}" if len(groups) > 1 else "")
-        finding = f"What a search reaches when it is repeated on {dataset}: {'; '.join(kinds)}."
+        finding = f"What repeated searches reach on {dataset}: {'; '.join(kinds)}."
         parts.append(RepeatsPart(title, finding, plot))
     return parts
 
 
 def _label(repeats: Sequence[Repeats]) -> list[str]:
-    """Name each kind of search by the settings in which they differ; without name if there is only one."""
+    """Name each kind of search by the settings in which the kinds differ; "" if there is only one."""
     apart = settings_apart([one.search for one in repeats])
     return [
         ", ".join(f"{key.replace('_', ' ')} {_written(setting)}" for key, setting in one.items())

@@ -1,1 +1,1 @@
-"""Several runs compared: what is the same, what changed."""
+"""Comparison of several runs: what is the same, and what changed."""

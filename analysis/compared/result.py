@@ -1,4 +1,4 @@
-"""Several runs compared: in what they differ, what the arms that they share reached, what fronts cover."""
+"""Compare several runs: the facts that differ, the results of shared arms, and what the fronts cover."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,18 +20,18 @@ from analysis.tables import Run
 SWEEP_FILE = "sweep.yaml"
 UNREADABLE = "not readable"
 HARDWARE = ("cpu", "cores", "gpus")
-ANOTHER_NET, SAME_TRIALS = "another net", "the same trials"
-NOT_PAIRED, OTHER_SETTINGS = "no seed in common", "other settings"
+ANOTHER_NET, SAME_TRIALS = "a different net", "the same trials"
+NOT_PAIRED, OTHER_SETTINGS = "no seed in common", "different settings"
 
 
 @dataclass(frozen=True)
 class Fact:
-    """Something in which runs differ."""
+    """A fact in which runs differ: a setting, or an entry of the environment."""
 
     key: str
-    """Dotted: of sweep.yaml, or of environment.json (``commit``, ``versions.…``, ``hardware.…``)."""
+    """Dotted key, in sweep.yaml or in environment.json (`commit`, `versions.…`, `hardware.…`)."""
     values: tuple[str, ...]
-    """A text for each run, in their order; "–" if it has none."""
+    """Value for each run, in their order; "–" for a run that has none."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Difference:
     """Test accuracy of an arm in one run minus that in another, paired by seed; fractions."""
 
     n: int
-    """Seeds in common, with the same folds completed."""
+    """Number of seeds in common, with the same folds completed."""
     mean: float
     bounds: Interval | None
     """95% interval of the mean; None for one seed."""
@@ -47,21 +47,22 @@ class Difference:
 
 @dataclass(frozen=True)
 class ComparedArm:
-    """What an arm reached in one run. Accuracies are fractions; folds are averaged within their seed."""
+    """Results of an arm in one run. Accuracies are fractions; folds are averaged within their seed."""
 
     run: str
     parameters: int
     n_seeds: int
-    """With a completed trial."""
+    """Number of seeds with a result."""
     val_mean: float
     val_std: float | None
     """Sample standard deviation over seeds; None for one seed."""
     test_mean: float | None
     test_std: float | None
     difference: Difference | None
-    """From the first run that has the arm; None for that one, another net, or no seed in common."""
+    """Difference from the first run that has the arm; None for that run, a different net, or no seed in
+    common."""
     remark: str
-    """``ANOTHER_NET``, ``SAME_TRIALS``, ``NOT_PAIRED``, ``OTHER_SETTINGS``, or empty."""
+    """`ANOTHER_NET`, `SAME_TRIALS`, `NOT_PAIRED`, `OTHER_SETTINGS`, or empty."""
 
 
 @dataclass(frozen=True)
@@ -71,28 +72,28 @@ class SharedArm:
     dataset: str
     arm: str
     results: tuple[ComparedArm, ...]
-    """One for each run that has it, in their order."""
+    """Result in each run that has the arm, in their order."""
 
     @property
     def is_comparable(self) -> bool:
-        """Whether some run's arm is the same net as the first's."""
+        """Whether the arm of some other run is the same net as the first run's."""
         return any(result.remark != ANOTHER_NET for result in self.results[1:])
 
 
 @dataclass(frozen=True)
 class FrontShare:
-    """What a run's front covers on a data set; see ``pareto.covered_share``."""
+    """What a run's front covers on a data set; see `front.result.covered_share`."""
 
     dataset: str
     run: str
     share: float
     n_arms: int
-    """With a completed trial."""
+    """Number of arms with a result."""
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """What two trials are compared by."""
+    """The values by which two trials are compared."""
 
     spec_hash: str | None
     val: float
@@ -100,16 +101,16 @@ class _Trial:
 
 
 _Seeds = dict[int, dict[int, list[_Trial]]]
-"""Seed -> fold (-1 without) -> completed trials, which are more than one only by repetition."""
+"""Seed -> fold (-1 without folds) -> completed trials, more than one only if they were repeated."""
 
 
 def differing_facts(runs: Sequence[Run]) -> list[Fact]:
-    """List the settings and surroundings in which runs differ.
+    """List the settings and environment entries in which runs differ.
 
-    Of `sweep.yaml` each dotted key (lists as JSON text, those of named things by their names), but the
-    sweep's name; what is null is as if it were not there. Where a run's text cannot be parsed, a row says so,
-    and the others are compared with each other. Of `environment.json` the commit, the versions and the
-    processors; not the host, time and command.
+    From `sweep.yaml`: each dotted key (lists as JSON, lists of named items by their names) except the sweep's
+    name; null counts as absent. If a run's file cannot be parsed, one row says so, and the other runs are
+    compared with each other. From `environment.json`: commit, versions and processors, but not host, time and
+    command.
     """
     settings = [_settings(run.sweep_text) for run in runs]
     facts = []
@@ -123,8 +124,9 @@ def differing_facts(runs: Sequence[Run]) -> list[Fact]:
 def shared_arms(runs: Sequence[Run]) -> list[SharedArm]:
     """Compare the arms that have completed trials on the same data set in two or more runs.
 
-    Of a search that was confirmed, the confirmation counts alone (``confirmation.judged_trials``). An arm is
-    the same net if its parameters are equal and, where a search named it (by its number), its settings too.
+    For a search that was confirmed, only the confirmation counts (`confirmation.judged_trials`). An arm is
+    the same net if its parameters are equal and, where a search named it (by its number), its settings as
+    well.
     """
     judged = _judged(runs)
     arms = summarise_arms(judged)
@@ -149,7 +151,7 @@ def shared_arms(runs: Sequence[Run]) -> list[SharedArm]:
 
 
 def front_shares(runs: Sequence[Run]) -> list[FrontShare]:
-    """Say what fronts cover on the data sets that two or more runs have completed trials on."""
+    """Return what fronts cover on the data sets on which two or more runs have completed trials."""
     arms = summarise_arms(_judged(runs))
     arms = arms[arms["n_seeds"] > 0]
     shares = []
@@ -163,7 +165,7 @@ def front_shares(runs: Sequence[Run]) -> list[FrontShare]:
 
 
 def _judged(runs: Sequence[Run]) -> pd.DataFrame:
-    """Pool the trials that fronts may be made of, without settings, which take time to describe."""
+    """Pool the trials that fronts may be made of, without settings, which are slow to describe."""
     trials = pd.concat([run.trials for run in runs], ignore_index=True)
     return judged_trials(trials[[name for name in trials if not str(name).startswith("config.")]])
 
@@ -204,7 +206,7 @@ def _value_text(value: Any) -> str:
 
 
 def _surroundings(environment: Mapping[str, Any]) -> dict[str, str]:
-    """Flatten what environment.json says of the program and the processors."""
+    """Flatten the entries of environment.json on the program and the processors."""
     hardware = environment.get("hardware")
     processors = {key: hardware.get(key) for key in HARDWARE} if isinstance(hardware, Mapping) else {}
     if isinstance(gpus := processors.get("gpus"), list):

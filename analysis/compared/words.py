@@ -1,4 +1,4 @@
-"""What the page says of several runs beside each other."""
+"""The page's text on the comparison of several runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from analysis.compared.result import (
 from analysis.front.result import REFERENCE_PARAMETERS
 from analysis.tables import Run
 
-SHOWN = 40  # rows of a table that are always to be seen
-MOST = 1_000  # rows of the table of arms, those folded away included
-NAMED = 10  # arms that a sentence names
+SHOWN = 40  # rows of a table that are always visible
+MOST = 1_000  # rows of the table of arms, including collapsed ones
+NAMED = 10  # arms named in a sentence
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class ArmRow:
     dataset: str
     arm: str
     is_first: bool
-    """Whether it begins an arm: those of the other runs are compared with it."""
+    """Whether it is the first row of its arm, which the rows of other runs are compared with."""
     result: ComparedArm
 
 
 @dataclass(frozen=True)
 class ComparisonPart:
-    """Several runs compared, on the page. Its tables are in two parts, of which the second is folded away."""
+    """Comparison of several runs, on the page. Its tables have two parts; the second is collapsed."""
 
     title: str
     sentences: Sequence[str]
@@ -46,11 +46,11 @@ class ComparisonPart:
     arms: tuple[Sequence[ArmRow], Sequence[ArmRow]]
     several_datasets: bool
     note: str
-    """How the table of arms is to be read."""
+    """How to read the table of arms."""
 
 
 def lay_out_comparison(runs: Sequence[Run]) -> ComparisonPart | None:
-    """Put into words and rows what runs have in common and in what they differ; None for a single run."""
+    """Describe what runs have in common and where they differ; None for a single run."""
     if len(runs) < 2:
         return None
     facts, shared = differing_facts(runs), shared_arms(runs)
@@ -79,7 +79,7 @@ def lay_out_comparison(runs: Sequence[Run]) -> ComparisonPart | None:
 
 
 def _between_arms(rows: Sequence[ArmRow], place: int) -> int:
-    """Return the first place from ``place`` on at which no arm is torn apart."""
+    """Return the first row index from `place` on that does not split an arm."""
     while place < len(rows) and not rows[place].is_first:
         place += 1
     return min(place, len(rows))
@@ -93,8 +93,8 @@ def _state_facts(facts: Sequence[Fact]) -> list[str]:
     if known:
         number = f"{len(known):,} entries differ" if len(known) > 1 else "1 entry differs"
         sentences.append(
-            f"Of the settings ({SWEEP_FILE}), commits, versions and processors {number} between the runs; "
-            "what is the same in all is left out."
+            f"{number} between the runs (settings of {SWEEP_FILE}, commits, versions and processors); "
+            "identical entries are left out."
         )
     else:
         sentences.append(
@@ -108,14 +108,14 @@ def _state_arms(shared: Sequence[SharedArm], comparable: Sequence[SharedArm]) ->
         return ["No arm has completed trials in two or more of the runs."]
     has = "has" if len(shared) == 1 else "have"
     sentences = [
-        f"{notation.counted(len(shared), 'arm')} {has} completed trials in two or more runs, by data set and "
-        "name."
+        f"{notation.counted(len(shared), 'arm')} {has} completed trials in two or more runs, matched by data "
+        "set and name."
     ]
     same = [arm for arm in comparable if all(other.remark == SAME_TRIALS for other in arm.results[1:])]
     if same:
         sentences.append(
             f"{_number_of(same, shared)} the same trials: equal settings and, at every seed in common, equal "
-            "results, as of a copy or an exact repetition. They are no new evidence."
+            "results, as in a copy or an exact repeat. They add no evidence."
         )
     others = [arm for arm in shared if not arm.is_comparable]
     if others:
@@ -136,7 +136,7 @@ def _number_of(some: Sequence[SharedArm], arms: Sequence[SharedArm]) -> str:
 
 
 def _state_differences(comparable: Sequence[SharedArm]) -> list[str]:
-    """Say how many differences are more than the seeds' luck, and how many would be by chance."""
+    """State how many differences have an interval without zero, and how many would by chance."""
     bounds = [
         result.difference.bounds
         for arm in comparable
@@ -145,12 +145,12 @@ def _state_differences(comparable: Sequence[SharedArm]) -> list[str]:
     ]
     known = [each for each in bounds if each]
     if not known:
-        return ["No difference has an interval: that takes two seeds in common."] if bounds else []
+        return ["No difference has an interval: that needs two seeds in common."] if bounds else []
     apart = sum(each.low > 0 or each.high < 0 for each in known)
     return [
         f"Of {notation.counted(len(known), 'difference')} in test accuracy with an interval, {apart:,} "
-        f"{'leaves' if apart == 1 else 'leave'} zero out. Each interval is for itself: where nothing "
-        "differs, one in twenty does so by chance."
+        f"{'excludes' if apart == 1 else 'exclude'} zero. The intervals are individual: where nothing "
+        "differs, one in twenty excludes zero by chance."
     ]
 
 
@@ -169,9 +169,9 @@ def _state_fronts(shares: Sequence[FrontShare]) -> list[str]:
         sentences.append(f"On {dataset}, {finding}: {notation.listed(covered)}.")
     if sentences:
         sentences.append(
-            "That is the share of the area, of log parameters and mean validation accuracy, up to "
-            f"{notation.count(REFERENCE_PARAMETERS)} parameters and 0%; a run with more arms covers more by "
-            "that alone."
+            "That is the normalised hypervolume over log parameters and mean validation accuracy, up to "
+            f"{notation.count(REFERENCE_PARAMETERS)} parameters and 0%; a run with more arms covers more for "
+            "that reason alone."
         )
     return sentences
 
@@ -187,13 +187,11 @@ def _explain(comparable: Sequence[SharedArm], n_left: int) -> str:
     )
     sentences = [
         "Mean ± sample standard deviation over n seeds with a completed trial, folds averaged within their "
-        "seed. Difference: test accuracy minus that in the first run that has the arm, paired by seed, of "
+        "seed. Difference: test accuracy minus that in the first run that has the arm, paired by seed, over "
         "the seeds at which both completed the same folds."
     ]
     if methods:
-        sentences.append(f"95% intervals: {'; '.join(methods)}, each for itself.")
+        sentences.append(f"95% intervals: {'; '.join(methods)}; individual, not corrected for their number.")
     if n_left:
-        sentences.append(
-            f"Not in the table, which would be too long: {notation.counted(n_left, 'more row')}."
-        )
+        sentences.append(f"Not shown, to keep the table short: {notation.counted(n_left, 'more row')}.")
     return " ".join(sentences)

@@ -1,1 +1,1 @@
-"""Nets built small against nets made small, at equal bytes."""
+"""Compressed nets against nets built small, at equal bytes."""

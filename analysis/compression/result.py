@@ -1,10 +1,10 @@
 """Build small or compress? Compressed nets against nets built small, at equal bytes of weights.
 
-The net that would have been built with a compressed net's bytes was seldom trained. What it would reach is
-read off a line, straight in the logarithm of bytes, between the two neighbours on the front of the nets
-built small: the front by bytes and validation accuracy. Fronts are mostly concave, so that such a line lies
-below them and speaks for compressing: by less, the nearer the neighbours. The accuracies compared are of
-the test images, seed by seed, so a comparison is a contrast of three arms and is judged as an ablation's are.
+A net built small with exactly a compressed net's bytes was seldom trained. Its accuracy is interpolated,
+linearly in the logarithm of bytes, between the two neighbours on the front of the nets built small: the front
+by bytes and validation accuracy. Fronts are mostly concave, so the interpolated value is too low and favours
+compressing, less so the closer the neighbours. The accuracies compared are test accuracies, seed by seed, so
+a comparison is a contrast of three arms and is judged like those of an ablation.
 """
 
 import math
@@ -25,28 +25,28 @@ from analysis.tables import Run
 
 PRUNE, AMOUNT, QUANTISE = (f"config.compression.{key}" for key in ("prune", "amount", "quantise"))
 WORDS = {"helps": "compressing is better", "hurts": "building small is better"}
-"""What the verdicts are called."""
+"""Display names of the verdicts."""
 WIDEST_GAP = 2.0
-"""Factor in bytes between neighbours over which a line is drawn."""
+"""Largest ratio of the neighbours' bytes over which accuracy is interpolated."""
 
 
 @dataclass(frozen=True)
 class CompressedArm:
-    """A compressed arm against the nets built small. Accuracies are fractions, of the test images."""
+    """A compressed arm against the nets built small. Accuracies are fractions, on the test images."""
 
     arm: str
     done: str
-    """What was done to it, in words."""
+    """How it was compressed, in words."""
     weight_bytes: int | None
     accuracy: float | None
-    """Mean over the seeds compared; over all its seeds where nothing could be compared."""
+    """Mean over the seeds compared, or over all its seeds if nothing could be compared."""
     neighbours: tuple[str, ...]
-    """The nets built small with fewer and with more bytes; one, if it has just these bytes."""
+    """The nets built small with fewer and with more bytes; a single one if it has exactly these bytes."""
     built: float | None
-    """What nets built small reach at its bytes: mean over the seeds compared."""
+    """Accuracy of nets built small at its bytes: mean over the seeds compared."""
     comparison: Comparison | None
     reason: str
-    """Why there is no comparison; empty where there is one."""
+    """Why there is no comparison; empty if there is one."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,16 @@ class BuiltOrCompressed:
     run: str
     dataset: str
     arms: tuple[CompressedArm, ...]
-    """From few to many bytes."""
+    """The compressed arms, in ascending order of bytes."""
     family: JudgedFamily
-    """Of those that could be compared, in the same order."""
+    """Comparisons of the arms that could be compared, in the same order."""
     rule: Rule
 
 
 def compare_compressed(run: Run) -> tuple[BuiltOrCompressed, ...]:
-    """Compare a run's compressed arms with those that were built small, for each data set that has any.
+    """Compare a run's compressed arms with those built small, for each data set that has any.
 
-    Only arms of the same run: others may have been trained on other images, or for longer.
+    Only arms of the same run count: others may have been trained on other images, or for longer.
     """
     rule = Rule(run.design.significance, run.design.equivalence) if run.design else Rule()
     trials = judged_trials(run.trials)
@@ -77,23 +77,23 @@ def compare_compressed(run: Run) -> tuple[BuiltOrCompressed, ...]:
 
 
 def are_compressed(trials: pd.DataFrame) -> "pd.Series[bool]":
-    """Say which trials are of compressed arms; folders older than compression have none."""
+    """Return which trials are of compressed arms; none in folders that predate compression."""
     columns = [column for column in (PRUNE, AMOUNT, QUANTISE) if column in trials]
     return trials[columns].notna().any(axis=1).astype(bool)
 
 
 def equal_bytes(sizes: "pd.Series[int]", weight_bytes: int) -> dict[str, float] | str:
-    """Say which arms, with which weights, make the net built small of so many bytes; or why none do.
+    """Return the weights of the arms that make up a net built small of `weight_bytes`, or why there are none.
 
-    ``sizes``: arm -> bytes of the front's arms, ascending. The weights are linear in the logarithm of bytes,
-    and sum to 1.
+    `sizes` maps arms on the front to bytes, ascending. The weights are linear in the logarithm of bytes and
+    sum to 1.
     """
     if sizes.empty:
-        return "no net that was built small has a result"
+        return "no net built small has a result"
     if not sizes.iloc[0] <= weight_bytes <= sizes.iloc[-1]:
         where, end = ("below", 0) if weight_bytes < sizes.iloc[0] else ("above", -1)
         return (
-            f"its {count(weight_bytes)} bytes are {where} all on the front of the nets built small "
+            f"its {count(weight_bytes)} bytes are {where} every net on the front of the nets built small "
             f"({sizes.index[end]}: {count(sizes.iloc[end])} bytes)"
         )
     above = int(sizes.searchsorted(weight_bytes))  # the first that has as many
@@ -104,7 +104,7 @@ def equal_bytes(sizes: "pd.Series[int]", weight_bytes: int) -> dict[str, float] 
         ends = f"{sizes.index[above - 1]} and {sizes.index[above]}"
         return (
             f"its neighbours on the front of the nets built small ({ends}) are a factor of {high / low:.3g} "
-            f"apart in bytes; a line over more than {WIDEST_GAP:g} says too little of what lies between"
+            f"apart in bytes; beyond a factor of {WIDEST_GAP:g}, interpolation is unreliable"
         )
     weight = math.log(weight_bytes / low) / math.log(high / low)
     return {str(sizes.index[above - 1]): 1 - weight, str(sizes.index[above]): weight}
@@ -123,9 +123,9 @@ def _on_dataset(run: str, dataset: str, trials: pd.DataFrame, rule: Rule) -> Bui
     mixtures: dict[str, dict[str, float] | str] = {}
     for name, arm in rows.items():
         if not arm["n_seeds"]:
-            mixtures[name] = "no seed of it has a result"
+            mixtures[name] = "none of its seeds has a result"
         elif pd.isna(arm["weight_bytes"]):
-            mixtures[name] = "its bytes are not known"
+            mixtures[name] = "its bytes are unknown"
         else:
             mixtures[name] = equal_bytes(front, int(arm["weight_bytes"]))
     contrasts = [_contrast(name, mixture) for name, mixture in mixtures.items() if isinstance(mixture, dict)]
@@ -158,7 +158,7 @@ def _result(
     trial: Mapping[Hashable, Any],
     test: pd.DataFrame,
 ) -> CompressedArm:
-    """Put together what is known of an arm; ``trial`` is one of its trials, for the settings."""
+    """Collect the results of an arm; `trial` is one of its trials, for the settings."""
     own = test.T[name].dropna()
     difference = comparison.judgement.mean if comparison else None
     if comparison and difference is not None:
@@ -177,7 +177,7 @@ def _result(
 
 
 def _describe(trial: Mapping[Hashable, Any]) -> str:
-    """Say what was done to a compressed net."""
+    """Describe how a net was compressed."""
     settings: list[Any] = [trial.get(column) for column in (PRUNE, AMOUNT, QUANTISE)]
     prune, amount, quantise = (None if pd.isna(found) else found for found in settings)
     done = []

@@ -1,4 +1,4 @@
-"""What the page says of compressed nets against nets built small."""
+"""The page's text on compressed nets against nets built small."""
 
 from dataclasses import dataclass
 
@@ -21,31 +21,31 @@ class CompressionPart:
 
 
 def lay_out_compression(evidence: BuiltOrCompressed, place: str) -> CompressionPart:
-    """Put the comparisons into words and a figure; ``place`` tells them from others in headings."""
+    """Describe the comparisons in words and a figure; `place` distinguishes them in headings."""
     compared = evidence.family.comparisons
     forest = None
     if any(row.judgement.n for row in compared):
         forest = Plot(
             forest_figure(evidence.family.comparisons, evidence.rule.equivalence),
             "Compressed nets minus nets built small at equal bytes; the table has the numbers",
-            "Test accuracy of each compressed net minus that of nets built small, at its bytes: right of "
-            "zero compressing is better. Mean over paired seeds (each small dot is one) with its 95% "
-            "interval where there are two or more, for each comparison alone. In the grey band, "
-            f"±{notation.points(evidence.rule.equivalence)}, a difference does not matter.",
+            "Test accuracy of each compressed net minus that of nets built small at the same bytes: right of "
+            "zero, compressing is better. Mean over paired seeds (each small dot is one) with its individual "
+            "95% interval if there are two or more. Differences inside the grey band, "
+            f"±{notation.points(evidence.rule.equivalence)}, do not matter.",
             max(14.0, 7 + 3.2 * len(compared)),
         )
     return CompressionPart(
-        f"Built small or made small{place}", _find(evidence), forest, evidence, _explain(evidence)
+        f"Built small or compressed{place}", _find(evidence), forest, evidence, _explain(evidence)
     )
 
 
 def verdict_of(arm: CompressedArm) -> str:
-    """Say in words what an arm's comparison came to, or why there is none."""
+    """Return the verdict on an arm in words, or why it was not compared."""
     return arm.comparison.sentence if arm.comparison else f"not compared: {arm.reason}"
 
 
 def _find(evidence: BuiltOrCompressed) -> str:
-    """Say how many of the compressed arms beat the nets built small."""
+    """State how many of the compressed arms beat the nets built small."""
     verdicts = [row.judgement.verdict for row in evidence.family.comparisons]
     better = [row.contrast.name for row in evidence.family.comparisons if row.judgement.verdict == "helps"]
     named = f" ({notation.listed(better)})" if 0 < len(better) <= 5 else ""
@@ -67,11 +67,11 @@ def _find(evidence: BuiltOrCompressed) -> str:
 def _explain(evidence: BuiltOrCompressed) -> str:
     sentences = [
         "Built small: the uncompressed arms of this run on the front by bytes and mean validation accuracy; "
-        "test accuracy took no part in choosing them. What they would reach at a compressed net’s bytes lies "
-        "on a line, straight in the logarithm of bytes, between the neighbours named, drawn for each seed by "
-        "itself; nothing is said beyond the front’s ends, nor between neighbours more than a factor of "
-        f"{WIDEST_GAP:g} apart. Fronts are mostly concave, so the line lies below what a net built small "
-        "would reach, and speaks for compressing by some tenths of a point.",
+        "test accuracy was not used to choose them. Their accuracy at a compressed net’s bytes is "
+        "interpolated, linearly in the logarithm of bytes, between the neighbours named, for each seed "
+        "separately; not beyond the front’s ends, nor between neighbours more than a factor of "
+        f"{WIDEST_GAP:g} apart. Fronts are mostly concave, so the interpolated accuracy is below what a net "
+        "built small would reach, which favours compressing by some tenths of a point.",
     ]
     compared = evidence.family.comparisons
     if compared:
@@ -83,5 +83,5 @@ def _explain(evidence: BuiltOrCompressed) -> str:
             f"{evidence.rule.significance:g}.{intervals}"
         )
     if any(row.judgement.n < 2 for row in compared):
-        sentences.append("A single seed has no interval, and decides nothing.")
+        sentences.append("A single seed gives no interval and decides nothing.")
     return " ".join(sentences)

@@ -1,1 +1,1 @@
-"""What nets cost on a machine, from costs.json."""
+"""Measured costs of nets, from costs.json."""

@@ -1,4 +1,4 @@
-"""What nets cost where they were measured: `costs.json`, as `lightsweep costs` writes it, checked."""
+"""Measured costs of nets: `costs.json`, as `lightsweep costs` writes it, parsed and checked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,43 +16,45 @@ class Latency:
 
     median: float
     low: float
-    """First quartile."""
+    """First quartile, in milliseconds."""
     high: float
-    """Third quartile."""
+    """Third quartile, in milliseconds."""
     n: int
-    """Repeats."""
+    """Number of repeats."""
 
 
 @dataclass(frozen=True)
 class NetCosts:
-    """A net with the arms that it is the final net of."""
+    """Costs of a net, and the arms whose final net it is."""
 
     dataset: str
     arms: tuple[str, ...]
     counts: Mapping[str, int | None]
-    """Each of ``COUNTS``; None where it could not be had."""
+    """Value of each of `COUNTS`; None if it could not be determined."""
     latencies: Mapping[str, Latency | None]
-    """Each of ``LATENCIES``, by the size of the batch."""
+    """Latency for each of `LATENCIES`, by batch size; None if it could not be measured."""
     reasons: Mapping[str, str]
-    """Why one of them could not be had."""
+    """Name of a missing value -> why it is missing."""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What a run's nets cost on one machine."""
+    """Costs of a run's nets, measured on one machine."""
 
     machine: str
     torch: str
     threads: int
     measured_at: str
-    """ISO 8601."""
+    """Time of the measurement, ISO 8601."""
     nets: tuple[NetCosts, ...]
 
 
 def parse_costs(tree: Mapping[str, Any]) -> Costs:
-    """Return the costs that `costs.json`'s content describes.
+    """Return the costs in the content of `costs.json`.
 
-    Raises KeyError, TypeError, ValueError or AttributeError for what `lightsweep costs` does not write.
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: The content is not what `lightsweep costs` writes.
+
     """
     return Costs(
         machine=str(tree["machine"]),

@@ -1,4 +1,4 @@
-"""What the page says of measured costs: a row per net, and why a value is missing."""
+"""The page's text on measured costs: a row per net, and why values are missing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ PAPER_MEMORY = (
     "two moments in float32 (178,344 bytes, 0.170 MiB); the weights alone are 59,448 bytes (0.057 MiB)."
 )
 IMAGES = {"1 image": "latency_1_ms", "256 images": "latency_256_ms"}
-NOT_SAID = "not measured, and costs.json does not say why"
+NOT_SAID = "not measured; costs.json gives no reason"
 TITLES = {
     "parameters": "Parameters",
-    "total_parameters": "All numbers",
+    "total_parameters": "All stored numbers",
     "macs": "MACs",
     "weight_bytes": "Bytes as stored",
     "int8_bytes": "Bytes in int8",
@@ -32,7 +32,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class CostCell:
-    """A value as it is written, with the number of the footnote that says why it is missing."""
+    """A formatted value, with the number of the footnote that says why it is missing."""
 
     text: str
     quartiles: str = ""
@@ -55,14 +55,14 @@ class CostsPart:
     title: str
     headings: Sequence[str]
     rows: Sequence[CostRow]
-    """From few to many parameters."""
+    """Rows of the nets, in ascending order of parameters."""
     footnotes: Sequence[str]
     caption: str
     several_datasets: bool
 
 
 def lay_out_costs(costs: Costs | None, place: str) -> CostsPart | None:
-    """Put a run's costs into rows; None if none were measured. ``place`` tells them from another run's."""
+    """Put a run's costs into rows; None if none were measured. `place` names the run in the heading."""
     if costs is None or not costs.nets:
         return None
     footnotes: list[str] = []
@@ -79,7 +79,7 @@ def lay_out_costs(costs: Costs | None, place: str) -> CostsPart | None:
 
 
 def _cell(net: NetCosts, name: str, footnotes: list[str]) -> CostCell:
-    """Write a value; a missing one notes its reason, once for all that have the same."""
+    """Format a value; a missing one adds a footnote with its reason, shared by equal reasons."""
     found = net.latencies[name] if name in LATENCIES else net.counts[name]
     if found is None:
         reason = net.reasons.get(name, NOT_SAID)
@@ -95,7 +95,7 @@ def _cell(net: NetCosts, name: str, footnotes: list[str]) -> CostCell:
 
 
 def _repeats(costs: Costs, name: str) -> str:
-    """Say how often a latency was measured, ``"200"`` or ``"50 to 200"``; empty if never."""
+    """Return the number of repeats of a latency, `"200"` or `"50 to 200"`; empty if not measured."""
     found = sorted({latency.n for net in costs.nets if (latency := net.latencies[name])})
     return " to ".join(f"{n:,}" for n in dict.fromkeys([*found[:1], *found[-1:]]))
 
@@ -113,10 +113,10 @@ def _caption(costs: Costs) -> str:
             f"Latency: median (first to third quartile) over repeats, n = {' and '.join(repeats)}."
         )
     sentences.append(
-        "Parameters: those that are trained; all numbers: what the net holds, pruned weights and running "
-        "statistics included. Bytes are of the weights: as stored, after rounding to int8, in float32 with "
-        "both moments of Nadam (what training holds), and as an ONNX file. "
-        "Peak memory: the most that torch holds at a time while the net runs, besides weights and images."
+        "Parameters: the trained ones; all stored numbers: also pruned weights and running statistics. "
+        "Bytes are of the weights: as stored, after rounding to int8, in float32 with "
+        "both moments of Nadam (as in training), and as an ONNX file. "
+        "Peak memory: the most that torch allocates while the net runs, excluding weights and images."
     )
     if any(net.counts["parameters"] == PAPER_PARAMETERS for net in costs.nets):
         sentences.append(PAPER_MEMORY)

@@ -1,1 +1,1 @@
-"""How training went: learning curves, one trial's course, signs of failure."""
+"""The course of training: learning curves, single trials, signs of failure."""

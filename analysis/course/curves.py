@@ -1,4 +1,4 @@
-"""Learning curves of arms, from epoch records."""
+"""Learning curves of arms, from the records of epochs."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ MOST_ARMS = 40  # more are neither readable nor quick to draw
 class LearningCurves:
     """Validation accuracy over the epochs of the completed trials of one data set.
 
-    ``trials``: label, trial_id, seed, fold, trial_epoch (1-based over the trial), stage, val_accuracy
-    (fraction), a row per trial and epoch. ``means``: label, trial_epoch, val_accuracy (mean over the arm's
-    seeds, folds averaged first), deviation (sample standard deviation over seeds, null for one), n (seeds);
-    it ends where the arm's shortest trial ends. ``starts``: the rows of ``trials`` that begin a
-    stage, the first stage included. ``labels``: the arms, those on the front first, then from the most
-    accurate on; ``rows``: their positions in the table of arms; ``on_front``: how many of them are on it;
-    ``left_out``: how many further arms have completed trials. ``shared_starts``: (trial_epoch, stage) if all
-    trials agree on them, else None.
+    `trials`: label, trial_id, seed, fold, trial_epoch (1-based over the trial), stage, val_accuracy
+    (fraction), a row per trial and epoch. `means`: label, trial_epoch, val_accuracy (mean over the arm's
+    seeds, folds averaged first), deviation (sample standard deviation over seeds, null for one), n (number of
+    seeds); it ends where the arm's shortest trial ends. `starts`: the rows of `trials` that begin a stage,
+    including the first stage. `labels`: the arms, those on the front first, then in descending order of
+    accuracy; `rows`: their indices in the table of arms; `on_front`: how many of them are on the front;
+    `left_out`: how many further arms have completed trials. `shared_starts`: (trial_epoch, stage) of each
+    start if all trials agree, else None.
     """
 
     trials: pd.DataFrame
@@ -36,10 +36,10 @@ class LearningCurves:
 def learning_curves(
     epochs: pd.DataFrame, trials: pd.DataFrame, arms: pd.DataFrame, most: int = MOST_ARMS
 ) -> LearningCurves:
-    """Collect the learning curves of at most so many of ``arms`` (``mark_front``'s rows of one data set).
+    """Collect the learning curves of at most `most` of `arms` (`mark_front`'s rows of one data set).
 
-    ``epochs`` and ``trials`` are ``Run.epochs`` and ``Run.trials``, or several concatenated; trials that did
-    not complete are left out.
+    `epochs` and `trials` are `Run.epochs` and `Run.trials`, or several concatenated; trials that did not
+    complete are left out.
     """
     completed = trials.loc[trials["status"] == "completed", [*ARM_KEY, "trial_id"]]
     recorded = completed.merge(epochs[["run", "trial_id"]].drop_duplicates(), on=["run", "trial_id"])

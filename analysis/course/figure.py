@@ -17,15 +17,15 @@ TRIAL_SERIES = {
     "submodel A, validation": ("val_accuracy_a", PALETTE[1], "dash"),
     "submodel B, validation": ("val_accuracy_b", PALETTE[2], "dashdot"),
 }
-"""Name -> column of ``Run.epochs``, colour and dash, of a trial's curves."""
+"""Name -> column of `Run.epochs`, colour and dash, of a trial's curves."""
 
 
 def learning_curves_figure(curves: LearningCurves) -> go.Figure:
     """Draw validation accuracy (percent) over a trial's epochs: trials thin, their mean thick, seeds a band.
 
-    ``meta["arm"]`` is an arm's place in ``curves.labels``, ``meta["row"]`` in the table of arms; arms on the
-    front are visible at first. Stages are bounded by vertical lines if all trials agree on their starts, else
-    a diamond marks each start.
+    `meta["arm"]` is an arm's index in `curves.labels`, `meta["row"]` its index in the table of arms; arms on
+    the front are visible at first. Vertical lines separate the stages if all trials agree on their starts,
+    else a diamond marks each start.
     """
     figure, last = go.Figure(layout=layout()), max(curves.trials["trial_epoch"], default=1)
     for place, label in enumerate(curves.labels):
@@ -45,10 +45,10 @@ def learning_curves_figure(curves: LearningCurves) -> go.Figure:
 
 
 def trial_figure(epochs: pd.DataFrame) -> go.Figure:
-    """Draw one trial's accuracies (percent) over its epochs, its stages bounded.
+    """Draw one trial's accuracies (percent) over its epochs, with its stages separated.
 
-    ``epochs`` are its rows of ``Run.epochs``. Traces: validation, training, and, where a stage has two heads,
-    the validation accuracy of submodels A and B; diamonds mark the epochs whose weights a stage keeps.
+    `epochs` are its rows of `Run.epochs`. Traces: validation, training, and, where a stage has two heads, the
+    validation accuracy of submodels A and B; diamonds mark the epochs whose weights a stage keeps.
     """
     rows = epochs.sort_values("trial_epoch")
     figure, x = go.Figure(layout=layout()), rows["trial_epoch"].tolist()
@@ -78,7 +78,7 @@ def trial_figure(epochs: pd.DataFrame) -> go.Figure:
 
 
 def _bound_stages(figure: go.Figure, starts: Sequence[tuple[int, str]]) -> None:
-    """Name the stages that begin with these epochs, and draw lines between them."""
+    """Name the stages that begin at these epochs, and draw lines between them."""
     for epoch, stage in starts:
         if epoch > 1:
             figure.add_vline(x=epoch - 0.5, line={"color": INK, "width": 1, "dash": "dot"})
@@ -108,7 +108,7 @@ def _trial_lines(rows: pd.DataFrame, style: dict[str, str]) -> go.Scatter:
 
 
 def _seed_band(rows: pd.DataFrame, style: dict[str, str]) -> go.Scatter:
-    """Draw one standard deviation over seeds on both sides of the mean, where there are two or more."""
+    """Draw ± one standard deviation over seeds around the mean, where there are two or more."""
     known = rows.dropna(subset=["deviation"])
     x = known["trial_epoch"].tolist()
     high = (100 * (known["val_accuracy"] + known["deviation"])).tolist()

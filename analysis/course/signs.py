@@ -1,4 +1,4 @@
-"""The failure signs that arXiv 2501.15547 names where it describes its training, looked for in every run."""
+"""Failure signs that arXiv 2501.15547 names for its training, checked in every run."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ TRIAL_KEY = ["run", "trial_id"]
 STAGE_KEY = [*TRIAL_KEY, "stage_index"]
 NAMES = [*ARM_KEY, "trial_id", "seed", "fold"]
 
-# What the val_accuracy of a stage is of.
+# Which output the val_accuracy of a stage belongs to.
 NET, BOTH_HEADS, HEAD_A, HEAD_B, SINGLE_HEAD = range(5)
 
 
@@ -45,28 +45,28 @@ class Sign:
     """A failure sign that an arm shows, with the worst trial that shows it."""
 
     kind: str
-    """One of ``KINDS``."""
+    """One of `KINDS`."""
     run: str
     dataset: str
     arm: str
     trials: int
-    """How many of the arm's completed trials (for folds: of its seeds) show it."""
+    """Number of the arm's completed trials (for folds: of its seeds) that show it."""
     of: int
-    """Of how many that have the values it takes to tell."""
+    """Number of those that have the values needed for the check."""
     worst_trial: str
-    """The trial_id of the worst; for folds, of the fold with the lowest accuracy."""
+    """trial_id of the worst trial; for folds, that of the fold with the lowest accuracy."""
     worst_seed: int
     worst_fold: int | None
     finding: str
-    """The worst in words, with its numbers."""
+    """Description of the worst trial, with its numbers."""
     advice: str
 
 
 def find_signs(trials: pd.DataFrame, epochs: pd.DataFrame) -> tuple[Sign, ...]:
     """Find the failure signs in the completed trials, each at most once per run, data set and arm.
 
-    ``trials`` and ``epochs`` are ``Run.trials`` and ``Run.epochs``, or several concatenated. The signs come
-    in the order of ``KINDS``, then by the share of trials that show them, largest first, then by arm.
+    `trials` and `epochs` are `Run.trials` and `Run.epochs`, or several concatenated. The signs come
+    in the order of `KINDS`, then by the share of trials that show them, largest first, then by arm.
     """
     if trials.empty:
         return ()
@@ -88,10 +88,10 @@ def _rank(sign: Sign) -> tuple[int, float, str, str, str]:
 def _name_signs(
     kind: str, checks: pd.DataFrame, describe: Callable[[dict[Hashable, Any]], str]
 ) -> tuple[Sign, ...]:
-    """Reduce checks to a sign for each arm that shows it.
+    """Reduce checks to one sign for each arm that shows it.
 
-    ``checks`` has a row per check that could be made: the columns ``NAMES``, size (a fraction, by which the
-    worst is found), shows (bool) and what ``describe`` puts in words.
+    `checks` has a row per check that could be made: the columns `NAMES`, size (a fraction, by which the worst
+    is chosen), shows (bool) and the columns that `describe` needs.
     """
     shown = checks[checks["shows"]]
     checked_trials = checks.groupby(ARM_KEY)["trial_id"].nunique().to_dict()
@@ -116,11 +116,12 @@ def _name_signs(
 
 
 def _mark_outputs(completed: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """Take the epochs of completed trials, in order, with ``NAMES`` and with outputs, one code per stage.
+    """Return the epochs of completed trials, in order, with `NAMES` and outputs, one code per stage.
 
-    A net with two heads has the accuracies of both recorded, even in a stage that trains one of them; such a
-    stage's val_accuracy is that of the head, where it is else the mean of both. The epochs do not say when a
-    single submodel gets the layers of its fusion: of such nets the first stage is taken for the head's.
+    A net with two heads has the accuracies of both recorded, even in a stage that trains only one of them;
+    such a stage's val_accuracy is that of the head, where otherwise it is the mean of both. The epochs do not
+    record when a single submodel gets the layers of its fusion: for such nets, the first stage is assumed to
+    train the head.
     """
     keys = ["config.model.inputs", "config.model.fusion", "config.compression.prune"]
     settings = completed.reindex(columns=keys)
@@ -137,7 +138,7 @@ def _mark_outputs(completed: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame
         HEAD_B: (value == b) & (a != b),
         BOTH_HEADS: a.notna(),
     }
-    # Rows that cannot tell, by a missing value or by heads that agree, have the lower codes.
+    # Rows that are ambiguous, because a value is missing or the heads agree, have the lower codes.
     marked["outputs"] = np.select([case.to_numpy(bool) for case in cases.values()], list(cases), NET)
     return marked.assign(outputs=marked.groupby(STAGE_KEY)["outputs"].transform("max"))
 
@@ -162,9 +163,9 @@ def _describe_drift(row: dict[Hashable, Any]) -> str:
 
 
 def _check_unfreezing(marked: pd.DataFrame) -> pd.DataFrame:
-    """Compare the first epoch of each stage to the epoch that the stage before kept, of the same outputs.
+    """Compare the first epoch of each stage with the epoch that the stage before kept, of the same outputs.
 
-    A stage that begins by pruning unfreezes nothing: its drop is that of the weights that went.
+    A stage that begins by pruning unfreezes nothing: its drop is due to the removed weights.
     """
     first = marked.drop_duplicates(STAGE_KEY)
     first = first[~(first["is_pruned"] & first["stage"].eq("prune"))]

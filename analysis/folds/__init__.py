@@ -1,1 +1,1 @@
-"""What cross-validation's folds say of an arm."""
+"""What the folds of a cross-validation show about an arm."""

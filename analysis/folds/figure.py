@@ -1,4 +1,4 @@
-"""The figure of what each fold gave."""
+"""Figure of the accuracy on each fold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ SYMBOLS = ("circle", "square", "triangle-up", "cross", "triangle-down")  # the d
 
 @dataclass(frozen=True)
 class NamedFolds:
-    """An arm's folds with what a figure needs beside them."""
+    """An arm's folds, with what a figure needs besides."""
 
     label: str
     on_front: bool
@@ -28,8 +28,8 @@ class NamedFolds:
 def folds_figure(arms: Sequence[NamedFolds]) -> go.Figure:
     """Draw the validation accuracy (percent) of each arm's folds, a row per arm, and its mean.
 
-    Traces: the folds, one trace per seed (or a single one if there are more than ``SEEDS_TOLD_APART``), then
-    the means. The seeds of a row are drawn one above the other, for their folds are not the same images.
+    Traces: the folds, one trace per seed (or a single one if there are more than `SEEDS_TOLD_APART`), then
+    the means. The seeds of a row are drawn one above the other, because their folds are not the same images.
     """
     figure, rows = go.Figure(layout=layout()), list(reversed(arms))  # plotly draws upwards
     seeds = sorted({seed.seed for each in rows for seed in each.result.seeds})
@@ -74,12 +74,12 @@ def folds_figure(arms: Sequence[NamedFolds]) -> go.Figure:
 
 
 def row_rem(arms: Sequence[NamedFolds]) -> float:
-    """Return how high rows are so that the longest label fits."""
+    """Return the height of a row, in rem, that fits the longest label."""
     return max(2.8, 0.6 + 1.1 * max(1 + wrapped(each.label).count("<br>") for each in arms))
 
 
 def _lift(number: int, of: int) -> float:
-    """Return how far above the middle of its row a seed is drawn, the first one highest."""
+    """Return how far above the middle of its row a seed is drawn; the first one is highest."""
     return 0.32 - 0.4 * number / max(of - 1, 1) if of > 1 else 0.1
 
 

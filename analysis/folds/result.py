@@ -24,20 +24,20 @@ class FoldResult:
 
     fold: int
     val_accuracy: float
-    """Of the training images that this fold held back."""
+    """Accuracy on the training images that this fold holds out."""
     test_accuracy: float | None
 
 
 @dataclass(frozen=True)
 class SeedFolds:
-    """The folds of one seed that completed."""
+    """The completed folds of one seed."""
 
     seed: int
     folds: tuple[FoldResult, ...]
-    """In the order of their numbers."""
+    """Results in the order of the folds' numbers."""
     val_mean: float
     test_mean: float | None
-    """None if a fold lacks it."""
+    """Mean test accuracy; None if a fold lacks it."""
     spread: float | None
     """Highest minus lowest validation accuracy, a fraction; None for a single fold."""
 
@@ -51,18 +51,19 @@ class ArmFolds:
     arm: str
     seeds: tuple[SeedFolds, ...]
     val_mean: float
-    """Of the seeds' means over the folds that they have; ``summarise_arms`` leaves out who lacks one."""
+    """Mean over seeds of their means over the available folds; `summarise_arms` drops incomplete seeds
+    instead."""
     val_deviation: float | None
-    """Sample standard deviation over folds within a seed, pooled; None if all seeds have a single one."""
+    """Sample standard deviation over folds within a seed, pooled; None if no seed has two folds."""
     test_mean: float | None
     test_deviation: float | None
     lowest: float
     highest: float
-    """Validation accuracies of single folds."""
+    """Highest validation accuracy of a single fold; `lowest` is the lowest."""
     spread: float | None
-    """The largest within a seed; None if all have a single fold."""
+    """Largest spread within a seed; None if no seed has two folds."""
     widest_seed: int | None
-    """The first seed that has it."""
+    """First seed with this spread."""
 
     @property
     def exceeds(self) -> bool:
@@ -71,9 +72,9 @@ class ArmFolds:
 
 
 def gather_folds(trials: pd.DataFrame) -> tuple[ArmFolds, ...]:
-    """Gather each arm's completed folds from ``trials``, rows of ``Run.trials`` or of several concatenated.
+    """Gather each arm's completed folds from `trials`, rows of `Run.trials` or of several concatenated.
 
-    In the order in which the arms appear; arms without a completed fold are left out.
+    Arms are in order of appearance; those without a completed fold are left out.
     """
     found: dict[_Key, dict[int, list[FoldResult]]] = {
         key: {} for key in trials[ARM_KEY].drop_duplicates().itertuples(index=False, name=None)

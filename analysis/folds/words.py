@@ -1,4 +1,4 @@
-"""What the page says of folds: how far those of each arm lie apart."""
+"""The page's text on folds: how much those of each arm differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ class FoldsRow:
     on_front: bool
     seeds: int
     folds: str
-    """Of a seed, ``"5"``, or ``"4 to 5"`` where seeds differ."""
+    """Number of folds of a seed, `"5"`, or `"4 to 5"` if seeds differ."""
     validation: str
     test: str
     lowest: str
     highest: str
     spread: str
-    """The largest within a seed, in points, without the unit."""
+    """Largest spread within a seed, in points, without the unit."""
     widest_seed: int | None
     exceeds: bool
 
@@ -46,11 +46,11 @@ class FoldsPart:
 
 
 def lay_out_folds(trials: pd.DataFrame, arms: pd.DataFrame, place: str) -> FoldsPart | None:
-    """Put the folds of one data set into words and a figure; None if no trial on a fold completed.
+    """Describe the folds of one data set in words and a figure; None if no trial on a fold completed.
 
-    ``trials`` are its rows of ``Run.trials``, or of several concatenated, ``arms`` what ``mark_front`` makes
-    of them; ``place`` tells it from others in headings. At most ``ARMS_SHOWN`` arms are shown: the front's,
-    from small to large, then those with the highest mean validation accuracy.
+    `trials` are its rows of `Run.trials`, or of several concatenated, `arms` the result of `mark_front` on
+    them; `place` distinguishes data sets in headings. At most `ARMS_SHOWN` arms are shown: those on the
+    front, from small to large, then those with the highest mean validation accuracy.
     """
     found = gather_folds(trials)
     if not found:
@@ -61,9 +61,9 @@ def lay_out_folds(trials: pd.DataFrame, arms: pd.DataFrame, place: str) -> Folds
     spread = Plot(
         folds_figure(shown),
         "Validation accuracy of each fold, by arm; the table has the numbers",
-        "A mark is one fold of one seed, by its accuracy on the training images that this fold held back; "
-        "the folds of a seed stand in one line. A diamond is the mean over seeds of their means over folds. "
-        f"Folds of a seed that lie more than {limit} apart are a failure sign of arXiv 2501.15547.",
+        "A mark is one fold of one seed: its accuracy on the training images that this fold holds out; "
+        "the folds of a seed are on one line. A diamond is the mean over seeds of their means over folds. "
+        f"Folds of a seed that are more than {limit} apart are a failure sign of arXiv 2501.15547.",
         max(14.0, 8 + row_rem(shown) * len(shown)),
     )
     return FoldsPart(
@@ -77,7 +77,7 @@ def lay_out_folds(trials: pd.DataFrame, arms: pd.DataFrame, place: str) -> Folds
 
 
 def _name(found: Sequence[ArmFolds], arms: pd.DataFrame) -> list[NamedFolds]:
-    """Give the arms their labels and put them in the order in which they are shown."""
+    """Label the arms and sort them in the order in which they are shown."""
     columns = ["run", "arm", "label", "front_rank"]
     known = {(run, arm): (label, rank) for run, arm, label, rank in arms[columns].itertuples(index=False)}
     ranked = []
@@ -108,35 +108,36 @@ def _row(arm: NamedFolds) -> FoldsRow:
 
 
 def _find(arms: Sequence[NamedFolds], limit: str) -> str:
-    """Say of how many arms a seed's folds lie too far apart, and which are the furthest."""
+    """State how many arms have a seed whose folds are too far apart, and which spread is the largest."""
     with_spread = [arm for arm in arms if arm.result.spread is not None]
     if not with_spread:
-        return "No seed has two completed folds yet, so nothing is known of how far they lie apart."
+        return "No seed has two completed folds yet, so the spread between folds is unknown."
     widest = max(with_spread, key=lambda arm: arm.result.spread or 0.0)
     named = f"{widest.label} at seed {widest.result.widest_seed}"
     by, of = notation.points(widest.result.spread), notation.counted(len(with_spread), "arm")
     n_wide = sum(arm.result.exceeds for arm in with_spread)
     if not n_wide:
         return (
-            f"Of {of} none has folds of a seed more than {limit} apart; the furthest, of {named}, are {by}."
+            f"None of {of} has folds of a seed more than {limit} apart; the largest spread, {by}, is of "
+            f"{named}."
         )
     return (
         f"{n_wide} of {of} {'has' if n_wide == 1 else 'have'} folds of a seed more than {limit} apart; the "
-        f"furthest, of {named}, are {by}."
+        f"largest spread, {by}, is of {named}."
     )
 
 
 def _explain(shown: Sequence[NamedFolds], n_left_out: int) -> str:
     sentences = [
         "Mean: over seeds, of their means over folds. ±: sample standard deviation over the folds of a seed, "
-        "pooled over seeds, for each seed draws its own folds. Lowest and highest: validation accuracy of a "
-        "single fold. Folds of a seed share most of their training images, so they are not independent runs: "
-        "n counts seeds. All folds have the same test images.",
+        "pooled over seeds, because each seed draws its own folds. Lowest and highest: validation accuracy "
+        "of a single fold. Folds of a seed share most of their training images, so they are not independent "
+        "runs: n counts seeds. All folds have the same test images.",
     ]
     if n_left_out:
         sentences.append(
             f"Shown are {notation.counted(len(shown), 'arm')}: those on the front first, then the best by "
             f"mean validation accuracy; {notation.counted(n_left_out, 'arm')} more with folds "
-            f"{'is' if n_left_out == 1 else 'are'} left out."
+            f"{'is' if n_left_out == 1 else 'are'} not shown."
         )
     return " ".join(sentences)

@@ -1,9 +1,9 @@
-"""What chosen nets reach where no luck chose them: chosen on the other seeds, tested on the one left out.
+"""Test accuracy of chosen nets without selection luck: chosen on the other seeds, tested on the one left out.
 
-A net's validation and test accuracy share its luck: of many nets of equal worth the one chosen by validation
-leads on the test images, too, if a little. So the choice is made without a seed, and the seed left out tests
-what was chosen; the mean over the seeds is of nets that were not chosen for that seed's luck (the choice is
-cross-validated: Stone 1974, J. R. Stat. Soc. B 36:111).
+A net's validation and test accuracy share its luck: among many equally good nets, the one chosen by
+validation is slightly ahead on the test images, too. So the choice is made without one seed, and that seed
+tests what was chosen; the mean over the seeds is of nets that were not chosen for that seed's luck
+(cross-validated choice: Stone 1974, J. R. Stat. Soc. B 36:111).
 """
 
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from analysis.front.result import ARM_DIRECTIONS, Floats, means_of_draws, pareto
 
 @dataclass(frozen=True)
 class CrossTested:
-    """A mean test accuracy of what was chosen without the seed that tests it."""
+    """Mean test accuracy of nets that were chosen without the seed that tests them."""
 
     accuracy: float
-    """A fraction."""
+    """Mean test accuracy, a fraction."""
     n: int
-    """Seeds that tested it."""
+    """Number of seeds that tested."""
 
 
 def cross_tested_front(sizes: Floats, validation: Floats, test: Floats) -> list[CrossTested | None]:
-    """Return for each arm its test accuracy at the seeds without which it is on the front.
+    """Return each arm's mean test accuracy over the seeds without which it is on the front.
 
-    ``sizes`` is float64 [arms], the cost; ``validation`` and ``test`` are float64 [arms, seeds], fractions,
-    NaN where there is no result. None for an arm that no choice puts on the front.
+    `sizes` is float64 [arms], the cost; `validation` and `test` are float64 [arms, seeds], fractions, NaN
+    where there is no result. None for an arm that is on no such front.
     """
     choices = (
         np.column_stack(
@@ -47,10 +47,10 @@ def cross_tested_front(sizes: Floats, validation: Floats, test: Floats) -> list[
 
 
 def cross_tested_best(sizes: Floats, validation: Floats, test: Floats, budget: float) -> CrossTested | None:
-    """Return the test accuracy of the best net of at most ``budget`` at the seeds that did not choose it.
+    """Return the mean test accuracy of the best net within `budget`, chosen without the seed that tests it.
 
-    Arguments as ``cross_tested_front`` has them. The best has the highest mean validation accuracy over the
-    other seeds; of equal ones the fewest parameters, then the first. None for fewer than two seeds.
+    Arguments are those of `cross_tested_front`. The best net has the highest mean validation accuracy over
+    the other seeds; ties go to the fewest parameters, then to the first. None for fewer than two seeds.
     """
     values = []
     for seed, means in enumerate(_means_without(validation) if validation.shape[1] > 1 else ()):
@@ -64,5 +64,5 @@ def cross_tested_best(sizes: Floats, validation: Floats, test: Floats, budget: f
 
 
 def _means_without(accuracies: Floats) -> Floats:
-    """Return for each seed the arms' means over the other seeds, [seeds, arms]; NaN where an arm has none."""
+    """Return, for each seed, the arms' means over the other seeds, [seeds, arms]; NaN without any."""
     return means_of_draws(accuracies, 1 - np.eye(accuracies.shape[1]))

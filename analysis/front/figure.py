@@ -1,9 +1,8 @@
-"""Accuracy against a cost as a plotly figure of layers; style and escaping as in `figures`.
+"""Accuracy against a cost as a layered plotly figure; style and escaping as in `style`.
 
-A trace's ``meta`` says what it is, so that a page can show another cost or view of the same figure: its
-``layer``, what its ``customdata`` number (``of``: arms or trials, by their row), and the views and costs that
-it is for (``views``, ``costs``; all where they are missing). ``layout.meta`` has the axes: by view ``y``, and
-``x`` by cost.
+A trace's `meta` describes it, so that a page can show another cost or view of the same figure: its `layer`,
+what its `customdata` indexes (`of`: arms or trials, by row), and the views and costs that it is for (`views`,
+`costs`; all if absent). `layout.meta` has the axes: for each view `y`, and `x` by cost.
 """
 
 from collections.abc import Sequence
@@ -41,11 +40,11 @@ LAYERS = {
 PUBLISHED = "published (by others, on the test set)"
 PAPER = "the paper’s claim (on the test set)"
 OTHER_ENDS = {"early_stopped": "stopped early", "failed": "failed"}
-FEWEST_FOR_BARS = 3  # an interval of two seeds is thirteen times their distance from the mean
-MOST_WITH_BARS = 300  # of more arms only those on the front have bars
+FEWEST_FOR_BARS = 3  # with two seeds the interval is thirteen times as wide as their range
+MOST_WITH_BARS = 300  # with more arms, only those on the front have bars
 SMALLER_ABOVE = {200: 7, 1_000: 5}
 MOST_NUMBERED = 30
-RUG = 0.015  # where failed trials stand, as a share of the figure's height
+RUG = 0.015  # height of the marks of failed trials, as a share of the figure's height
 
 
 def pareto_figure(
@@ -55,14 +54,14 @@ def pareto_figure(
     published: Sequence[PublishedPoint] = (),
     partial: pd.DataFrame | None = None,
 ) -> go.Figure:
-    """Draw accuracy (percent) against a cost (log scale) for ``mark_membership``'s rows of one data set.
+    """Draw accuracy (percent) against a cost (log scale) for `mark_membership`'s rows of one data set.
 
-    ``arms`` are marked by the same cost; those without a completed trial or without this cost are not drawn.
-    In both views, of mean validation and of mean test accuracy, the front is that of validation accuracy,
-    numbered by ``front_rank``; a point is filled as far as it is probable that its arm is on the front. Bars
-    are ``reach_of_means`` (95% intervals). ``published`` points are test accuracies, against parameters, in
-    the test view; the paper's own claim is a layer that both views have. ``partial`` are rows of
-    ``partial_trials``, whose index says which trial it is.
+    `arms` are marked by the same cost; those without a completed trial or without this cost are not drawn. In
+    both views, mean validation and mean test accuracy, the front is that of validation accuracy, numbered by
+    `front_rank`; the opacity of a point's fill is the probability that its arm is on the front. Bars are
+    `reach_of_means` (95% intervals). `published` points are test accuracies against parameters, in the test
+    view; the paper's own claim is a layer in both views. `partial` are rows of `partial_trials`, whose index
+    identifies the trial.
     """
     figure = go.Figure(layout=layout())
     claims = [point for point in published if point.is_papers]
@@ -112,9 +111,9 @@ def pareto_figure(
 
 
 def partial_trials(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """Return the trials that did not complete, with how far they came.
+    """Return the trials that did not complete, with the accuracy they reached.
 
-    New columns: reached (validation accuracy after the last epoch, a fraction; null where there is none).
+    New column: reached (validation accuracy after the last epoch, a fraction; null if there is none).
     """
     partial = trials[trials["status"] != "completed"]
     last = epochs.sort_values("trial_epoch").drop_duplicates(["run", "trial_id"], keep="last")
@@ -124,7 +123,7 @@ def partial_trials(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
 
 
 def reach_of_means(arms: pd.DataFrame, view: View) -> Floats:
-    """Return how far the 95% interval of each arm's mean accuracy reaches to both sides, float64 [n arms].
+    """Return the half-width of the 95% interval of each arm's mean accuracy, float64 [n arms].
 
     A fraction; Student's t over seeds (folds averaged first), NaN for fewer than three seeds.
     """
@@ -136,13 +135,13 @@ def reach_of_means(arms: pd.DataFrame, view: View) -> Floats:
 
 
 def fill(color: str, probability: float) -> str:
-    """Return the colour, ``#rrggbb``, as opaque as it is probable that an arm is on the front."""
+    """Return the colour, `#rrggbb`, with the probability of being on the front as its opacity."""
     red, green, blue = (int(color[place : place + 2], 16) for place in (1, 3, 5))
     return f"rgba({red},{green},{blue},{round(probability, 2):g})"
 
 
 def membership(arms: pd.DataFrame) -> Floats:
-    """Return how probable each arm is on the front, float64 [n arms]: 1 or 0 where only that is known."""
+    """Return each arm's probability of being on the front, float64 [n arms], else membership as 1 or 0."""
     on_front = arms["on_front"].to_numpy(np.float64)
     if "front_probability" not in arms:
         return on_front
@@ -151,7 +150,7 @@ def membership(arms: pd.DataFrame) -> Floats:
 
 
 def describe_arm(arm: dict[Any, Any]) -> str:
-    """Say in words what an arm is and reached, escaped, in lines for a hover text."""
+    """Describe an arm and its results in escaped lines for a hover text."""
     others = [f"{arm[f'n_{status}']} {text}" for status, text in OTHER_ENDS.items() if arm[f"n_{status}"]]
     costs = [f"{notation.count(arm['parameters'])} parameters, {notation.count(arm['macs'])} MACs"]
     if pd.notna(arm["weight_bytes"]) and arm["weight_bytes"] != 4 * arm["parameters"]:
@@ -170,7 +169,7 @@ def describe_arm(arm: dict[Any, Any]) -> str:
 
 
 def _front_line(arms: pd.DataFrame, cost: Cost, view: View) -> go.Scatter:
-    """Draw what the front's arms reach with at most so much cost: steps from point to point, numbered."""
+    """Draw the front: the best accuracy within each cost, as numbered steps."""
     front = arms[arms["on_front"]].sort_values("front_rank").dropna(subset=f"{VIEWS[view]}_mean")
     return go.Scatter(
         x=front[cost].tolist(),
@@ -200,7 +199,7 @@ def _arm_points(rows: pd.DataFrame, cost: Cost, view: View, place: int, name: st
             "array": [None if np.isnan(bar) else bar for bar in bars.tolist()],
             "color": color,
             "thickness": 1.5,
-            "width": 0,  # a missing bar would be drawn as the cap of one without length
+            "width": 0,  # with caps, a missing bar would be drawn as a bar of length zero
         },
         mode="markers",
         marker={
@@ -217,7 +216,7 @@ def _arm_points(rows: pd.DataFrame, cost: Cost, view: View, place: int, name: st
 
 
 def _partial_points(layer: str, rows: pd.DataFrame, cost: Cost) -> go.Scatter:
-    """Draw trials that were stopped early, at the accuracy they had, and failed ones, at the lower edge."""
+    """Draw trials that were stopped early at the accuracy they reached, and failed ones at the lower edge."""
     is_failed = layer == "failed"
     rows = rows[rows[cost].notna() & (is_failed | rows["reached"].notna())]
     return go.Scatter(
@@ -264,7 +263,7 @@ def _describe_partial(trial: dict[Any, Any]) -> str:
         return "<br>".join([*lines, f"failed: {wrapped(error[:200], 50)}"])
     epochs = notation.counted(int(trial["epochs_trained"]), "epoch")
     return "<br>".join(
-        [*lines, f"stopped early after {epochs}, then at {notation.percent(trial['reached'])} validation"]
+        [*lines, f"stopped early after {epochs} at {notation.percent(trial['reached'])} validation"]
     )
 
 
@@ -293,7 +292,7 @@ def _seen(published: Sequence[PublishedPoint], view: View) -> list[PublishedPoin
 def _cost_axis(
     arms: pd.DataFrame, cost: Cost, view: View, published: Sequence[PublishedPoint]
 ) -> dict[str, Any]:
-    """Return the title, range and ticks of the axis of a cost, which hold arms and points."""
+    """Return title, range and ticks of a cost's axis, which covers arms and points."""
     sizes = arms[cost].dropna().tolist()
     if cost == "parameters":
         sizes += [point.parameters for point in _seen(published, view) if point.parameters is not None]
@@ -301,7 +300,7 @@ def _cost_axis(
 
 
 def _accuracy_axis(arms: pd.DataFrame, view: View, published: Sequence[PublishedPoint]) -> dict[str, Any]:
-    """Return the title and range of the axis of accuracy, which hold arms, bars and points."""
+    """Return title and range of the accuracy axis, which covers arms, bars and points."""
     means, reach = arms[f"{VIEWS[view]}_mean"], pd.Series(reach_of_means(arms, view), arms.index).fillna(0)
     points = [100 * point.accuracy for point in _seen(published, view)]
     low = min([100 * (means - reach).min(), *points])

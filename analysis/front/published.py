@@ -1,7 +1,7 @@
-"""Published results to compare with: `references.csv`, checked, and which of it a figure can hold.
+"""Published results for comparison: `references.csv`, checked, and which of its rows fit a figure.
 
-They are test accuracies, measured by others in other ways, so they stand beside the arms of a run and are
-never part of a front, a hypervolume or a test.
+They are test accuracies that others measured in other ways, so they are shown beside the arms of a run and
+never enter a front, a hypervolume or a test.
 """
 
 import csv
@@ -23,8 +23,8 @@ GRADES: dict[Trust, str] = {
 PAPER = "arxiv.org/abs/2501.15547"
 SHIPPED = Path(__file__).with_name("references.csv")
 COLUMNS = ("dataset", "model", "parameters", "accuracy", "measured", "source", "url", "trust")
-REACH = 10.0  # times the run's own span of parameters that a figure is widened by, at most, on either side
-LEAST_DEPTH = 0.02  # accuracy, a fraction, that a figure of nearly equal arms is deepened by, at most
+REACH = 10.0  # factor by which a figure may extend beyond the arms' parameters, on either side
+LEAST_DEPTH = 0.02  # accuracy, a fraction, by which a figure of nearly equal arms may extend downwards
 
 
 @dataclass(frozen=True)
@@ -34,27 +34,29 @@ class PublishedPoint:
     dataset: str
     model: str
     parameters: int | None
-    """None where the source does not say."""
+    """Number of parameters; None if the source does not say."""
     accuracy: float
     """Test accuracy, a fraction."""
     measured: str
-    """How it was measured, in words."""
+    """How the accuracy was measured, in words."""
     source: str
     url: str
     trust: Trust
-    """See ``GRADES``."""
+    """Grade of trust; see `GRADES`."""
 
     @property
     def is_papers(self) -> bool:
-        """Whether it is the claim of the paper whose method lightsweep sweeps."""
+        """Whether it is the claim of the paper whose method lightsweep implements."""
         return PAPER in self.url
 
 
 def read_published(path: Path = SHIPPED) -> tuple[PublishedPoint, ...]:
     """Read and check the table of published results, in its order.
 
-    Raises ValueError, with file, line, value and rule, for a table that is not whole; the shipped one is
-    (there is a test).
+    Raises:
+        ValueError: The table is invalid; the message gives file, line, value and rule. A test checks the
+            shipped table.
+
     """
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file, strict=True)
@@ -68,7 +70,7 @@ def read_published(path: Path = SHIPPED) -> tuple[PublishedPoint, ...]:
             try:
                 point = _parse(row)
                 if point in points:
-                    raise ValueError("the same row stands above")
+                    raise ValueError("duplicate of an earlier row")
             except ValueError as error:
                 raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
             points.append(point)
@@ -76,17 +78,18 @@ def read_published(path: Path = SHIPPED) -> tuple[PublishedPoint, ...]:
 
 
 def on_dataset(points: Iterable[PublishedPoint], dataset: str) -> tuple[PublishedPoint, ...]:
-    """Return the points of one data set, from few to many parameters; those that do not say come last."""
+    """Return the points of one data set in ascending order of parameters; unknown numbers come last."""
     chosen = [point for point in points if point.dataset == dataset]
     return tuple(sorted(chosen, key=lambda point: (point.parameters or math.inf, point.model)))
 
 
 def near(points: Iterable[PublishedPoint], arms: pd.DataFrame) -> tuple[PublishedPoint, ...]:
-    """Return the points that a figure of one data set's arms can hold and remain readable.
+    """Return the points that a figure of one data set's arms can show and stay readable.
 
-    ``arms`` are ``summarise_arms``'s rows. Points within ten times the span of the arms with a completed
-    trial in parameters, not further below the least accurate of them than it is below the best (2 points in
-    any case); none if no arm has a test accuracy, for there is nothing to compare with.
+    `arms` are rows of `summarise_arms`. A point is kept if its parameters are within a factor of ten of the
+    range of the arms with a result, and if it is not further below the least accurate arm than that is below
+    the best (2 points in any case). None are kept if no arm has a test accuracy, since there is nothing to
+    compare.
     """
     drawn = arms[arms["n_seeds"] > 0]
     sizes, tests = drawn["parameters"].dropna(), drawn["test_mean"].dropna()
@@ -110,7 +113,7 @@ def _parse(row: list[str]) -> PublishedPoint:
         raise ValueError(f"{', '.join(empty)} is empty; only parameters may be")
     parameters = int(fields["parameters"]) if fields["parameters"] else None
     if parameters is not None and parameters < 1:
-        raise ValueError(f"parameters is {parameters}; it must be 1 or more, or empty where nobody says")
+        raise ValueError(f"parameters is {parameters}; it must be 1 or more, or empty if unknown")
     accuracy = float(fields["accuracy"])
     if not 0 < accuracy <= 1:
         raise ValueError(f"accuracy is {accuracy}; it must be a fraction, above 0 and at most 1")

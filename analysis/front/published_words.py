@@ -1,4 +1,4 @@
-"""What the page says of published results: which are drawn, and what their grades mean."""
+"""The page's text on published results: which are drawn, and what their grades mean."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ class PublishedPart:
     """The published results of one data set, on the page."""
 
     points: Sequence[PublishedPoint]
-    """From few to many parameters."""
+    """The published results, in ascending order of parameters."""
     drawn: Sequence[PublishedPoint]
-    """Those of them that stand in the figure."""
+    """Those of `points` that are in the figure."""
     caption: str
-    """What is to be said below the figure."""
+    """Text below the figure."""
     grades: str
 
 
 def lay_out_published(
     points: Sequence[PublishedPoint], drawn: Sequence[PublishedPoint]
 ) -> PublishedPart | None:
-    """Put a data set's published points into words; ``drawn`` are ``near``'s. None if there are none."""
+    """Describe a data set's published points; `drawn` are `near`'s. None if there are no points."""
     if not points:
         return None
     grades = "; ".join(f"{grade}: {meaning}" for grade, meaning in GRADES.items())
@@ -34,11 +34,11 @@ def _caption(points: Sequence[PublishedPoint], drawn: Sequence[PublishedPoint]) 
     results = notation.counted(len(points), "published result")
     if not drawn:
         return (
-            f"{results} on this data set {'stands' if len(points) == 1 else 'stand'} in the table below and "
-            "not in the figure, being far from these nets in size or accuracy."
+            f"{results} on this data set {'is' if len(points) == 1 else 'are'} in the table below but "
+            "not in the figure, being too far from these nets in size or accuracy."
         )
     papers = (
-        " The filled star, the paper’s own claim, stands in both views."
+        " The filled star, the paper’s own claim, is in both views."
         if any(point.is_papers for point in drawn)
         else ""
     )
@@ -46,11 +46,11 @@ def _caption(points: Sequence[PublishedPoint], drawn: Sequence[PublishedPoint]) 
     rest = (
         ""
         if len(drawn) == len(points)
-        else f" The others, beyond {REACH:g} times this figure’s parameters or far less accurate, stand in "
-        "the table alone."
+        else f" The others, beyond {REACH:g} times this figure’s parameters or far less accurate, are "
+        "only in the table."
     )
     return (
-        f"Stars: {shown} of {results} on this data set. They are accuracies on the test images, "
-        "measured by others in other ways, so they stand in the test view only, and have no part in the "
+        f"Stars: {shown} of {results} on this data set. They are test accuracies "
+        "measured by others in other ways, so they are in the test view only and do not affect the "
         f"front, its probabilities or its hypervolume.{rest}{papers}"
     )

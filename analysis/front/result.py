@@ -1,4 +1,4 @@
-"""Pareto fronts: which points, and which arms, no other one beats; what a front covers, how sure it is."""
+"""Pareto fronts of points and arms, their hypervolume, and how probable it is to be on them."""
 
 import math
 from collections.abc import Sequence
@@ -15,26 +15,29 @@ from analysis.seeds import seed_effects, whole_seeds
 Floats = npt.NDArray[np.float64]
 
 Cost = Literal["parameters", "macs", "weight_bytes", "latency_ms"]
-"""A column of ``summarise_arms`` that a front weighs accuracy against; fewer are better."""
+"""A column of `summarise_arms` that a front trades off against accuracy; lower is better."""
 COSTS: tuple[Cost, ...] = get_args(Cost)
 ARM_DIRECTIONS: tuple[Direction, Direction] = ("minimise", "maximise")  # of a cost and of val_mean
-REFERENCE_PARAMETERS = 100_000  # with an accuracy of 0 the worst corner of the hypervolume
+REFERENCE_PARAMETERS = 100_000  # with an accuracy of 0, the reference point of the hypervolume
 RESAMPLES = 2_000
-FEW_SEEDS = 5  # below, a bootstrap over seeds is too sure of itself
-BLOCK = 1_000_000  # means in memory at a time
+FEW_SEEDS = 5  # with fewer, a bootstrap over seeds is overconfident
+BLOCK = 1_000_000  # number of means in memory at a time
 BUDGETS = (1_000, 2_000, 5_000, 10_000, 15_000, 20_000, 50_000)
-ROUNDING = 1e-7  # less than one image; what float32 leaves between means of equal accuracies is up to 6e-8
+ROUNDING = 1e-7  # less than one image; in float32, means of equal accuracies differ by up to 6e-8
 
 
 def pareto_front(values: Floats, directions: Sequence[Direction]) -> npt.NDArray[np.bool_]:
-    """Say which of n points are on the Pareto front of m objectives.
+    """Return which of n points are on the Pareto front of m objectives, bool [n].
 
-    ``values`` is float64 [n, m], ``directions`` has a "minimise" or "maximise" per column. Returns bool [n]:
-    True where no other point is at least as good in all objectives and better in one. Equal points are on the
-    front together; a point with a NaN never is. Takes O(n log n + n · front) steps: of lexicographically
-    sorted points the first is non-dominated, and drops those that beat it nowhere.
+    `values` is float64 [n, m], `directions` has a "minimise" or "maximise" per column. A point is on the
+    front if no other is at least as good in all objectives and better in one. Equal points are on the front
+    together; a point with a NaN never is. Takes O(n log n + n · front) steps: the first of the
+    lexicographically sorted points is non-dominated, and all points that are nowhere better than it are
+    dropped.
 
-    Raises ValueError if the shapes do not agree or a direction is unknown.
+    Raises:
+        ValueError: The shapes do not agree, or a direction is unknown.
+
     """
     losses = _losses(values, directions)
     usable = ~np.isnan(losses).any(axis=1)
@@ -51,14 +54,16 @@ def pareto_front(values: Floats, directions: Sequence[Direction]) -> npt.NDArray
 
 
 def hypervolume(values: Floats, directions: Sequence[Direction], reference: npt.ArrayLike) -> float:
-    """Return the volume of what is worse than some of n points, but better than the reference point.
+    """Return the volume that n points dominate, up to the reference point.
 
-    ``values`` is float64 [n, m], ``directions`` has a "minimise" or "maximise" per column, ``reference`` is
-    float [m]; the unit is the product of the columns' units. A point that has a NaN or is not better than the
-    reference in every objective contributes nothing; without any, the volume is 0. Exact (Zitzler & Thiele
-    1998, PPSN V, 292; Fonseca, Paquete & López-Ibáñez 2006, CEC, 1157), by moocore.
+    `values` is float64 [n, m], `directions` has a "minimise" or "maximise" per column, `reference` is float
+    [m]; the unit is the product of the columns' units. A point that has a NaN or is not better than the
+    reference in every objective contributes nothing; without any points the volume is 0. Exact (Zitzler &
+    Thiele 1998, PPSN V, 292; Fonseca, Paquete & López-Ibáñez 2006, CEC, 1157), by moocore.
 
-    Raises ValueError if the shapes do not agree, a direction is unknown or the reference is not finite.
+    Raises:
+        ValueError: The shapes do not agree, a direction is unknown, or the reference is not finite.
+
     """
     losses = _losses(values, directions)
     corner = np.asarray(reference, dtype=np.float64)
@@ -78,26 +83,30 @@ def hypervolume(values: Floats, directions: Sequence[Direction], reference: npt.
 def membership_probability(
     parameters: Floats, accuracies: Floats, resamples: int = RESAMPLES, seed: int = 0
 ) -> Floats:
-    """Return the probability that an arm is on the front, given its replicates: float64 [n arms].
+    """Return the probability that each arm is on the front, given its replicates: float64 [n arms].
 
-    ``parameters`` is float64 [n arms], ``accuracies`` float64 [n arms, n seeds]: fractions, folds averaged
-    within their seed, NaN where an arm has no result. What a seed does to all arms, by the model arm + seed
-    (``seeds.seed_effects``), is taken off first. The value is the share of ``resamples`` draws of the arms'
-    means in which the arm is on the front, as ``pareto_front`` says.
+    `parameters` is float64 [n arms], `accuracies` float64 [n arms, n seeds]: fractions, folds averaged within
+    their seed, NaN where an arm has no result. Effects that a seed has on all arms, by the model arm + seed
+    (`seeds.seed_effects`), are subtracted first. The value is the share of `resamples` draws of the arms'
+    means in which the arm is on the front, as defined by `pareto_front`.
 
-    From ``FEW_SEEDS`` seeds on a draw is a bootstrap over seeds (Efron & Tibshirani 1993, An Introduction to
-    the Bootstrap, chapter 6; of ranks: Hall & Miller 2009, Ann. Stat. 37:3929), for all arms together; an arm
-    that has none of the drawn seeds is off the front, and in nobody's way. NaN for an arm with a single seed.
+    With `FEW_SEEDS` seeds or more, a draw is a bootstrap over seeds (Efron & Tibshirani 1993, An Introduction
+    to the Bootstrap, chapter 6; of ranks: Hall & Miller 2009, Ann. Stat. 37:3929), for all arms together; an
+    arm that has none of the drawn seeds is off the front and displaces no other. NaN for an arm with a single
+    seed.
 
-    Below, where a bootstrap is too sure of itself, a draw is of the posterior of the means for normal
-    residuals of one variance for all arms, with Jeffreys' prior (Gelman et al. 2013, Bayesian Data Analysis,
+    With fewer seeds, where a bootstrap is overconfident, a draw is from the posterior of the means for normal
+    residuals with one variance for all arms and Jeffreys' prior (Gelman et al. 2013, Bayesian Data Analysis,
     section 14.2): residual variance times degrees of freedom over a chi-square, then each mean with that
-    variance over its number of seeds. NaN for all if no residual is left; else single seeds, too, have a
-    probability, by the other arms' variance. `benchmarks/calibration.py` says how often each is right.
+    variance over its number of seeds. NaN for all arms if no residual is left; otherwise arms with a single
+    seed have a probability, too, by the other arms' variance. `benchmarks/calibration.py` measures how often
+    each method is right.
 
     NaN for an arm without parameters.
 
-    Raises ValueError if the shapes do not agree or there are no resamples.
+    Raises:
+        ValueError: The shapes do not agree, or there are no resamples.
+
     """
     parameters, accuracies = np.asarray(parameters, np.float64), np.asarray(accuracies, np.float64)
     if accuracies.ndim != 2 or parameters.shape != accuracies.shape[:1] or resamples < 1:
@@ -120,7 +129,7 @@ def membership_probability(
     freedom = int((~np.isnan(accuracies)).sum()) - len(accuracies) - (accuracies.shape[1] - 1)
     if is_few and freedom < 1:
         if len(order) == 1:
-            probabilities[order] = 1.0  # there is nobody to be beaten by
+            probabilities[order] = 1.0  # no other arm can beat it
         return probabilities
     random = np.random.default_rng(seed)
     chances = random.chisquare(freedom, resamples) if is_few else np.empty(resamples)
@@ -137,11 +146,11 @@ def membership_probability(
 
 
 def mark_front(arms: pd.DataFrame, cost: Cost = "parameters") -> pd.DataFrame:
-    """Add to ``summarise_arms``'s table which arms are on their data set's front.
+    """Mark in `summarise_arms`'s table which arms are on their data set's front.
 
     New columns: on_front (bool) and front_rank (Int64, 1 for the smallest model on the front, null off it).
-    A lower cost and higher mean validation accuracy are better; test accuracy takes no part. Means that
-    differ by rounding only are equal.
+    Lower cost and higher mean validation accuracy are better; test accuracy is not used. Means that differ by
+    rounding only are equal.
     """
     marked = arms.assign(on_front=False, front_rank=pd.array([pd.NA] * len(arms), dtype="Int64"))
     for _, group in arms.groupby("dataset", sort=False):
@@ -153,10 +162,10 @@ def mark_front(arms: pd.DataFrame, cost: Cost = "parameters") -> pd.DataFrame:
 
 
 def mark_membership(arms: pd.DataFrame, trials: pd.DataFrame, cost: Cost = "parameters") -> pd.DataFrame:
-    """Add to ``summarise_arms``'s table how probable it is that an arm is on its data set's front.
+    """Add to `summarise_arms`'s table the probability that an arm is on its data set's front.
 
-    New column: front_probability (float64, see ``membership_probability``), from the validation accuracies of
-    the completed ones of ``trials``, the trials that ``arms`` were made of.
+    New column: front_probability (float64, see `membership_probability`), from the validation accuracies of
+    the completed trials among `trials`, from which `arms` were computed.
     """
     marked = arms.assign(front_probability=np.nan)
     for _, group in arms.groupby("dataset", sort=False):
@@ -167,14 +176,14 @@ def mark_membership(arms: pd.DataFrame, trials: pd.DataFrame, cost: Cost = "para
 
 
 def seed_table(arms: pd.DataFrame, trials: pd.DataFrame, column: str) -> Floats:
-    """Return an accuracy of ``trials`` for each of ``arms`` and seed, float64 [arms, seeds], NaN for none."""
+    """Return an accuracy of `trials` by arm and seed, float64 [arms, seeds], NaN for missing results."""
     by_seed = whole_seeds(trials, [column])[column].unstack("seed")
     rows = by_seed.reindex(pd.MultiIndex.from_frame(arms[ARM_KEY])).dropna(axis=1, how="all")
     return rows.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def objectives(arms: pd.DataFrame, cost: Cost) -> Floats:
-    """Return cost and mean validation accuracy of ``summarise_arms``'s rows, float64 [n arms, 2].
+    """Return cost and mean validation accuracy of `summarise_arms`'s rows, float64 [n arms, 2].
 
     Accuracies that differ by rounding only are made equal; NaN where there is none.
     """
@@ -183,11 +192,11 @@ def objectives(arms: pd.DataFrame, cost: Cost) -> Floats:
 
 
 def covered_share(arms: pd.DataFrame) -> float:
-    """Return the normalised hypervolume of one data set's rows of ``summarise_arms``, in [0, 1].
+    """Return the normalised hypervolume of one data set's rows of `summarise_arms`, in [0, 1].
 
     Objectives: log10 of parameters and mean validation accuracy. The reference point is 100,000 parameters
-    and accuracy 0, the unit the volume of the best conceivable net, 1 parameter and accuracy 1. Arms without
-    a completed trial or with 100,000 parameters or more contribute nothing.
+    and accuracy 0; the unit is the volume of the best conceivable net, 1 parameter and accuracy 1. Arms
+    without a completed trial or with 100,000 parameters or more contribute nothing.
     """
     values = objectives(arms, "parameters")
     values[:, 0] = np.log10(values[:, 0]) / math.log10(REFERENCE_PARAMETERS)
@@ -195,11 +204,11 @@ def covered_share(arms: pd.DataFrame) -> float:
 
 
 def best_per_budget(arms: pd.DataFrame, budgets: Sequence[int] = BUDGETS) -> pd.DataFrame:
-    """Choose for each budget the best arm with at most so many parameters, of one data set's arms.
+    """Choose, for each budget of parameters, the best of one data set's arms within it.
 
-    ``arms`` are rows of ``summarise_arms``. Returns those that are best for a budget, from small to large,
+    `arms` are rows of `summarise_arms`. Returns the arms that are best for some budget, from small to large,
     with the columns budget_low and budget_high: the smallest and the largest budget that they are best for.
-    The best has the highest mean validation accuracy; of equal ones the fewest parameters, then the first
+    The best arm has the highest mean validation accuracy; ties go to the fewest parameters, then to the first
     label. Budgets below the smallest arm with a completed trial are left out.
     """
     parameters, accuracies = objectives(arms, "parameters").T
@@ -218,7 +227,7 @@ def best_per_budget(arms: pd.DataFrame, budgets: Sequence[int] = BUDGETS) -> pd.
 
 
 def _losses(values: Floats, directions: Sequence[Direction]) -> Floats:
-    """Turn values [n, m] into what is to be minimised in every column; the one place where signs flip."""
+    """Turn values [n, m] into losses, to be minimised in every column; only here do signs flip."""
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != len(directions) or not directions:
         raise ValueError(
@@ -231,7 +240,7 @@ def _losses(values: Floats, directions: Sequence[Direction]) -> Floats:
 
 
 def level(accuracies: Floats) -> Floats:
-    """Make accuracies [..., n] that differ by rounding only equal along the last axis; NaN stays NaN."""
+    """Make accuracies [..., n] that differ only by rounding equal along the last axis; NaN stays NaN."""
     order = np.argsort(accuracies, axis=-1)
     ascending = np.take_along_axis(accuracies, order, axis=-1)
     is_new = ~(np.diff(ascending, axis=-1, prepend=np.nan) <= ROUNDING)
@@ -257,7 +266,7 @@ def _bootstrap(n_seeds: int, resamples: int, random: np.random.Generator) -> Flo
 
 
 def means_of_draws(accuracies: Floats, draws: Floats) -> Floats:
-    """Return levelled means [draws, n arms]; ``draws`` [draws, n seeds] says how often a seed is in.
+    """Return levelled means [draws, n arms]; `draws` [draws, n seeds] counts how often a seed is drawn.
 
     NaN where an arm has none of the drawn seeds.
     """
@@ -266,7 +275,10 @@ def means_of_draws(accuracies: Floats, draws: Floats) -> Floats:
 
 
 def _are_on_front(sizes: Floats, means: Floats) -> npt.NDArray[np.bool_]:
-    """Say for each row of means [resamples, n arms] which arms, of ascending sizes [n arms], are on it."""
+    """Return, for each row of means [resamples, n arms], which arms are on the front.
+
+    `sizes` [n arms] are ascending.
+    """
     means = np.where(np.isnan(means), -np.inf, means)
     best = np.maximum.accumulate(means, axis=1)  # of the arms up to this one
     first, last = np.searchsorted(sizes, sizes, "left"), np.searchsorted(sizes, sizes, "right") - 1

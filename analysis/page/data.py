@@ -1,4 +1,4 @@
-"""What the page's scripts must know of its runs, besides the figures of its templates."""
+"""Data for the page's scripts, besides the figures that its templates add."""
 
 import shlex
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from analysis.tables import Run
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table of trials: its title, the trial's field, and how the script writes it."""
+    """A column of the table of trials: its title, the trial's field, and the script's format for it."""
 
     title: str
     field: str
@@ -59,7 +59,7 @@ def fill_payload(
     sections: Sequence[DatasetPart],
     columns: Sequence[Column],
 ) -> None:
-    """Put into the page's data what is not a figure of its template."""
+    """Add to the page's data everything except the figures that its templates add."""
     settings = [str(name) for name in trials if str(name).startswith("config.")]
     payload.add("trials", by_column(trials.drop(columns="test_confusion")))
     payload.add("settings", settings)
@@ -76,7 +76,7 @@ def fill_payload(
 
 
 def _part(section: DatasetPart, trials: pd.DataFrame, judged: pd.DataFrame) -> dict[str, Any]:
-    """Return what the script must know of a data set: its trials' rows, each one's arm, the arms' numbers."""
+    """Return the script's data on a data set: rows of its trials, arm of each trial, numbers of the arms."""
     rows = trials.index[trials["dataset"] == section.dataset]
     if section.arms is None:
         return {"trials": rows.tolist(), "armOf": [None] * len(rows), "arms": {"label": []}, "marks": {}}
@@ -111,7 +111,7 @@ def _nullable(column: "pd.Series[Any]") -> list[Any]:
 
 
 def shown_columns(trials: pd.DataFrame) -> list[Column]:
-    """Choose the columns: without those that say the same of every trial, with each setting that differs."""
+    """Choose the columns: hide those that say the same of every trial, add each setting that differs."""
     hidden = {field for field in ("run", "dataset") if trials[field].nunique() <= 1}
     if not has_own_bytes(trials):
         hidden.add("weight_bytes")

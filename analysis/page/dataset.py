@@ -1,4 +1,4 @@
-"""What the page shows of one data set: its fronts, published results, budgets and learning curves."""
+"""What the page shows for one data set: fronts, published results, budgets and learning curves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,34 +30,35 @@ FLOAT32_BYTES = 4
 
 @dataclass(frozen=True)
 class FrontPart:
-    """The front by one cost, in words and as a table."""
+    """The front for one cost, in words and as a table."""
 
     cost: Cost
     finding: str
     caption: str
     arms: Sequence[Mapping[str, Any]]
-    """The front's, from small to large."""
+    """Rows of the arms on the front, from small to large."""
     note: str
 
 
 @dataclass(frozen=True)
 class DatasetPart:
-    """What the page shows of one data set; there is no figure if no trial completed."""
+    """What the page shows for one data set; there is no figure if no trial completed."""
 
     dataset: str
     finding: str
     bases: Sequence[str] = ()
-    """What the front rests on, where runs are searches."""
+    """Sentences on which trials the front is based on, if runs are searches."""
     arms: pd.DataFrame | None = None
-    """Rows of ``summarise_arms``, in the order that the figure's ``customdata`` counts."""
+    """Rows of `summarise_arms`, in the order that the figure's `customdata` indexes; None without any
+    result."""
     marks: Mapping[Cost, pd.DataFrame] = field(default_factory=dict)
-    """The same rows of ``mark_membership`` by each cost that tells something; parameters come first."""
+    """The same rows from `mark_membership`, for each informative cost; parameters come first."""
     fronts: Sequence[FrontPart] = ()
-    """One for each of ``marks``."""
+    """One part for each cost in `marks`."""
     figure: go.Figure | None = None
     has_test: bool = False
     layers: Sequence[str] = ()
-    """Those of the figure, as ``pareto_figures.LAYERS`` names them."""
+    """Layers of the figure, as keys of `front.figure.LAYERS`."""
     published: PublishedPart | None = None
     budgets: Sequence[Mapping[str, Any]] = ()
     curves: go.Figure | None = None
@@ -73,10 +74,10 @@ def lay_out_dataset(
     epochs: pd.DataFrame,
     published: Sequence[PublishedPoint],
 ) -> DatasetPart:
-    """Put one data set into words and figures.
+    """Describe one data set in words and figures.
 
-    ``arms`` are the data set's rows of ``summarise_arms``, made of ``judged`` trials; ``trials`` are all;
-    these, ``epochs`` and ``published`` may be of more data sets.
+    `arms` are the data set's rows of `summarise_arms`, computed from the `judged` trials; `trials` are all
+    trials. `judged`, `trials`, `epochs` and `published` may also cover other data sets.
     """
     if not arms["n_seeds"].any():
         return DatasetPart(
@@ -114,7 +115,7 @@ def lay_out_dataset(
 
 
 def _cross_test(arms: pd.DataFrame, validation: Floats, test: Floats, cost: Cost) -> pd.DataFrame:
-    """Add what each arm reaches at the seeds without which it is on the front: cross_test (a fraction)."""
+    """Add column cross_test: each arm's accuracy by `cross_tested_front` (a fraction, or NaN)."""
     sizes = arms[cost].to_numpy(np.float64, na_value=np.nan)
     found = cross_tested_front(sizes, validation, test)
     return arms.assign(cross_test=[each.accuracy if each else np.nan for each in found])
@@ -130,9 +131,9 @@ def _lay_out_budgets(arms: pd.DataFrame, validation: Floats, test: Floats) -> li
 
 
 def telling_costs(arms: pd.DataFrame) -> list[Cost]:
-    """List the costs that are known of some completed arm, parameters first.
+    """List the costs that are known for some completed arm, parameters first.
 
-    Bytes of weights are left out where they are four times the parameters of every arm.
+    Bytes of weights are left out if they are four times the parameters for every arm.
     """
     drawn = arms[arms["n_seeds"] > 0]
     known = [cost for cost in COSTS if cost == "parameters" or drawn[cost].notna().any()]
@@ -145,13 +146,13 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def has_own_bytes(table: pd.DataFrame) -> bool:
-    """Say whether bytes of weights tell more than parameters: of some row they are not four times as many."""
+    """Return whether bytes of weights differ from four times the parameters in any row."""
     known = table.dropna(subset=["weight_bytes", "parameters"])
     return bool((known["weight_bytes"] != FLOAT32_BYTES * known["parameters"]).any())
 
 
 def _lay_out_front(dataset: str, arms: pd.DataFrame, cost: Cost) -> FrontPart:
-    """Lay out ``mark_membership``'s rows by ``cost``."""
+    """Lay out `mark_membership`'s rows by `cost`."""
     drawn = arms[(arms["n_seeds"] > 0) & arms[cost].notna()]
     front = arms[arms["on_front"]].sort_values("front_rank")
     return FrontPart(
@@ -166,15 +167,15 @@ def _lay_out_front(dataset: str, arms: pd.DataFrame, cost: Cost) -> FrontPart:
 def _caption_curves(curves: LearningCurves) -> str:
     sentences = [
         "Thin lines are single trials.",
-        "A thick line is the mean over an arm’s seeds and ends with the shortest trial; its band is one "
-        "sample standard deviation over seeds (of their folds’ means) to both sides.",
+        "A thick line is the mean over an arm’s seeds and ends with the shortest trial; its band is ± one "
+        "sample standard deviation over seeds (folds averaged first).",
         "Diamonds mark where a trial’s next stage begins."
         if curves.shared_starts is None
-        else "Dotted lines bound the stages.",
+        else "Dotted lines separate the stages.",
     ]
     if curves.left_out:
         sentences.append(
-            f"Here are the {len(curves.labels):,} arms that are on the front or else most accurate; "
-            f"{curves.left_out:,} more are left out, but every trial’s curve opens with a click on the trial."
+            f"Shown are {len(curves.labels):,} arms: those on the front, then the most accurate. "
+            f"{curves.left_out:,} more are left out; click any trial to see its curve."
         )
     return " ".join(sentences)

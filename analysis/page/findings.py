@@ -1,10 +1,10 @@
-"""What runs show, for a notebook: the tables and the very figures of their page.
+"""Findings of runs, for a notebook: the same tables and figures as on their page.
 
     findings = analysis.open_runs("runs/quickstart")
     findings.figures["pareto-1"].show()
 
-``figure.write_image("front.svg")`` (or .png, .pdf) works where kaleido is installed:
-``pip install 'lightsweep[images]'``.
+`figure.write_image("front.svg")` (or .png, .pdf) works where kaleido is installed:
+`pip install 'lightsweep[images]'`.
 """
 
 from collections.abc import Mapping
@@ -27,21 +27,23 @@ class Findings:
 
     runs: tuple[Run, ...]
     trials: pd.DataFrame
-    """A row per trial; see ``Run.trials``. Accuracies are fractions, times seconds."""
+    """A row per trial; see `Run.trials`. Accuracies are fractions, times seconds."""
     epochs: pd.DataFrame
-    """A row per trial, stage and epoch; see ``Run.epochs``."""
+    """A row per trial, stage and epoch; see `Run.epochs`."""
     arms: pd.DataFrame
-    """A row per run, data set and arm (``summarise_arms``), with on_front, front_rank and front_probability
+    """A row per run, data set and arm (`summarise_arms`), with on_front, front_rank and front_probability
     by parameters; of a search with a confirmation, the confirmed nets."""
     figures: Mapping[str, go.Figure]
-    """Those of the page, by the ids of their elements there: pareto-1 (of the first data set), curves-1,
-    evidence-1-1-1, search-1-course, …"""
+    """Figures of the page by the ids of their elements: pareto-1 (first data set), curves-1, evidence-1-1-1,
+    search-1-course, …"""
 
 
 def open_runs(*folders: Path | str) -> Findings:
-    """Read run folders and work out what they show, as `lightsweep report` does.
+    """Read run folders and compute what `lightsweep report` shows of them.
 
-    Raises RunError if there is no folder, one is given twice, or one cannot be used.
+    Raises:
+        RunError: There is no folder, one is given twice, or one cannot be used.
+
     """
     runs = load_runs(folders)
     trials = pd.concat([run.trials for run in runs], ignore_index=True)

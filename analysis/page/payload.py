@@ -1,6 +1,6 @@
-"""The data inside a page, compactly: tables by column, learning curves as whole numbers, compressed.
+"""Data embedded in the page: tables by column, learning curves as whole numbers, compressed.
 
-What `data.js` reads. Accuracies of epochs are whole numbers of 1/10,000 (what a page shows of them);
+`data.js` reads it. Accuracies of epochs are whole numbers of 1/10,000 (the precision that the page shows);
 everything else is as in the run folders.
 """
 
@@ -17,36 +17,36 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 ACCURACY_STEPS = 10_000
-MOST_CLASSES = 20  # a larger confusion matrix is no longer readable, and would be most of the page
-LEVEL = 6  # 9 takes three times as long for a hundredth less
+MOST_CLASSES = 20  # a larger confusion matrix is unreadable and would dominate the page's size
+LEVEL = 6  # level 9 takes three times as long and saves 1%
 
 
 class Payload:
-    """What a page's script needs, collected while its template is rendered."""
+    """Data for the page's scripts, collected while its template is rendered."""
 
     def __init__(self) -> None:
         self._parts: dict[str, str] = {}
         self.figures: dict[str, go.Figure] = {}
-        """By the id of the element that they are drawn in."""
+        """Figures by the id of the element that they are drawn in."""
 
     def add(self, name: str, content: Any) -> None:
         """Add plain content (what JSON can hold) under a name."""
         self._parts[name] = json.dumps(content, allow_nan=False, separators=(",", ":"))
 
     def add_figure(self, name: str, figure: go.Figure) -> Markup:
-        """Add a figure; returns nothing to be written, so that a template can call it."""
+        """Add a figure; return empty markup, so that a template can call it."""
         self.figures[name] = figure
         return Markup("")
 
     def packed(self) -> Markup:
-        """Return all that was added as gzip in base64, which may stand in a <script>."""
+        """Return everything that was added as gzip in base64, which is safe inside a <script>."""
         figures = ",".join(f"{json.dumps(name)}:{figure.to_json()}" for name, figure in self.figures.items())
         parts = [f"{json.dumps(name)}:{text}" for name, text in self._parts.items()]
         return pack("{" + ",".join([*parts, f'"figures":{{{figures}}}']) + "}")
 
 
 def pack(text: str) -> Markup:
-    """Compress a text: gzip (the same bytes each time) in base64."""
+    """Compress a string: gzip (deterministic) in base64."""
     return Markup(base64.b64encode(gzip.compress(text.encode(), LEVEL, mtime=0)).decode())
 
 
@@ -57,9 +57,9 @@ def packed_plotly() -> Markup:
 
 
 def by_column(table: pd.DataFrame) -> dict[str, Any]:
-    """Return a table by its columns: a list of values (None for missing), or values with their codes.
+    """Return a table as columns: each a list of values (None for missing), or distinct values with codes.
 
-    A column of few different values is ``{"of": values, "at": codes}``.
+    A column with few distinct values is `{"of": values, "at": codes}`.
     """
     return {str(name): _column(table[name]) for name in table}
 
@@ -75,11 +75,11 @@ def _column(column: "pd.Series[Any]") -> Any:
 
 
 def epochs_by_trial(epochs: pd.DataFrame, trials: pd.DataFrame) -> dict[str, Any]:
-    """Return the epochs of ``trials``, in the trials' order.
+    """Return the epochs of `trials`, in the order of the trials.
 
-    Epochs ``start[i]`` to ``start[i + 1]`` are those of trial i. Series: stage (codes into ``stages``), val,
-    train, a, b (accuracies, of submodels where the net has two) in 1/10,000 or None, kept (1 where a stage
-    keeps its weights).
+    Epochs `start[i]` to `start[i + 1]` belong to trial i. Series: stage (codes into `stages`), val, train, a,
+    b (accuracies, a and b of submodels where the net has two) in 1/10,000 or None, kept (1 where the stage
+    keeps the epoch's weights).
     """
     rows, start = _rows_of(epochs, trials, "trial_epoch")
     codes, stages = pd.factorize(rows["stage"])
@@ -94,14 +94,14 @@ def epochs_by_trial(epochs: pd.DataFrame, trials: pd.DataFrame) -> dict[str, Any
 
 
 def stages_by_trial(stages: pd.DataFrame, trials: pd.DataFrame) -> dict[str, Any]:
-    """Return the stages of ``trials`` by column, those ``start[i]`` to ``start[i + 1]`` being of trial i."""
+    """Return the stages of `trials` by column; `start[i]` to `start[i + 1]` belong to trial i."""
     rows, start = _rows_of(stages, trials, "stage_index")
     columns = ["stage", "origin", "epochs", "epochs_trained", "seconds", "waited_seconds", "host"]
     return {"start": start, **by_column(rows[columns].round({"seconds": 2, "waited_seconds": 2}))}
 
 
 def confusions(trials: pd.DataFrame) -> list[list[int] | None]:
-    """Return each trial's confusion of the test images, row by row, None where it is unknown or large."""
+    """Return each trial's confusion matrix of the test images, row by row; None if unknown or large."""
     found: list[list[int] | None] = []
     for text in trials["test_confusion"]:
         table: list[list[int]] = [] if pd.isna(text) else json.loads(text)
@@ -110,7 +110,7 @@ def confusions(trials: pd.DataFrame) -> list[list[int] | None]:
 
 
 def _rows_of(table: pd.DataFrame, trials: pd.DataFrame, order: str) -> tuple[pd.DataFrame, list[int]]:
-    """Sort the rows that are of ``trials`` by trial, and say where each trial's begin."""
+    """Sort the rows that belong to `trials` by trial; return them and where each trial's rows begin."""
     place = pd.MultiIndex.from_frame(trials[["run", "trial_id"]])
     owners = place.get_indexer(pd.MultiIndex.from_frame(table[["run", "trial_id"]]))
     rows = table.assign(owner=owners).query("owner >= 0").sort_values(["owner", order], kind="stable")

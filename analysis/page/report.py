@@ -1,7 +1,7 @@
-"""One self-contained HTML page from one or several runs: no request leaves the reader's machine.
+"""Build one self-contained HTML page from one or several runs; it makes no network requests.
 
-Its templates, style and scripts are in `templates/`. What comes from files is escaped there; and no script
-runs but the page's own two, by their hashes (content security policy).
+Templates, style and scripts are in `templates/`. They escape everything that comes from files, and the
+content security policy allows only the page's own two scripts, by their hashes.
 """
 
 import base64
@@ -48,24 +48,29 @@ from analysis.time.words import TimePart, lay_out_time
 from lightsweep.system.files import write_text
 
 SCRIPTS = ("data.js", "filters.js", "figures.js", "table.js", "page.js", "trial.js")
-"""In this order: they are one script."""
+"""Files that are joined, in this order, into one script."""
 FOLDER = Path(__file__).parent / "templates"
 FAILURES_SHOWN = 100
-LABELS_LISTED = 500  # arms that the filter offers by name
+LABELS_LISTED = 500  # arms that the filter suggests by name
 
 
 @dataclass(frozen=True)
 class Page:
-    """A rendered page, and the figures on it by the ids of their elements."""
+    """A rendered page, and its figures by the ids of their elements."""
 
     html: str
     figures: Mapping[str, go.Figure]
 
 
 def write_report(runs: Sequence[Path], output: Path) -> Path:
-    """Read the run folders ``runs`` and write their report to ``output``, whole or not at all.
+    """Read the run folders `runs` and write their report to `output` atomically.
 
-    Returns ``output``. Raises RunError as ``load_runs`` does, or if ``output`` cannot be written.
+    Returns:
+        The path `output`.
+
+    Raises:
+        RunError: As for `load_runs`, or `output` cannot be written.
+
     """
     page = render_report(load_runs(runs))
     output = Path(output)
@@ -80,15 +85,18 @@ def write_report(runs: Sequence[Path], output: Path) -> Path:
 
 
 def render_report(runs: Sequence[Run], published: Sequence[PublishedPoint] | None = None) -> str:
-    """Render the page for ``runs`` as HTML; see ``compose_page``."""
+    """Render the page for `runs` as HTML; see `compose_page`."""
     return compose_page(runs, published).html
 
 
 def compose_page(runs: Sequence[Run], published: Sequence[PublishedPoint] | None = None) -> Page:
-    """Compose the page for ``runs``, whose trials are pooled; their names must differ.
+    """Compose the page for `runs`, whose trials are pooled; their names must differ.
 
-    ``published`` results are shown beside them (default: those of the shipped
-    `references.csv`). Raises RunError if the trials of one arm are not of one model (see ``summarise_arms``).
+    `published` results are shown beside them (default: the shipped `references.csv`).
+
+    Raises:
+        RunError: The trials of one arm are not of one model (see `summarise_arms`).
+
     """
     trials = pd.concat([run.trials for run in runs], ignore_index=True)
     epochs = pd.concat([run.epochs for run in runs], ignore_index=True)
@@ -151,7 +159,7 @@ def templates() -> Environment:
 
 
 def _filters(trials: pd.DataFrame, sections: Sequence[DatasetPart]) -> dict[str, Any]:
-    """Return what the filters offer."""
+    """Return the options of the filters."""
     costs = dict.fromkeys(cost for section in sections for cost in section.marks)
     sizes = trials["parameters"].dropna()
     low, high = (int(sizes.min()), int(sizes.max())) if len(sizes) else (0, 0)
@@ -167,7 +175,7 @@ def _filters(trials: pd.DataFrame, sections: Sequence[DatasetPart]) -> dict[str,
 
 
 def _hash(script: str) -> str:
-    """Return the name by which a content security policy allows a script, and no other."""
+    """Return the expression with which a content security policy allows exactly this script."""
     return "'sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() + "'"
 
 
@@ -236,7 +244,7 @@ def _costs_parts(runs: Sequence[Run]) -> list[CostsPart]:
 
 
 def _describe_provenance(run: Run) -> dict[str, Any]:
-    """Return what made a run, and how to make it again."""
+    """Return how a run was produced, and how to reproduce it."""
     seeds, folds = (sorted(run.trials[name].dropna().unique().tolist()) for name in ("seed", "fold"))
     commit = str(run.environment.get("commit") or "")
     is_dirty = commit.endswith("+dirty")
@@ -252,7 +260,7 @@ def _describe_provenance(run: Run) -> dict[str, Any]:
 
 
 def _facts(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """List what environment.json says as (dotted key, text)."""
+    """List the entries of environment.json as (dotted key, text)."""
     rows: list[tuple[str, str]] = []
     for key, fact in facts.items():
         if isinstance(fact, Mapping):

@@ -1,4 +1,4 @@
-"""What a page says first: what was swept, what came out in a sentence each, and what to beware of."""
+"""Top of the page: what was swept, the main findings in one sentence each, and warnings."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -26,26 +26,26 @@ class RunSummary:
     name: str
     datasets: str
     plan: str
-    """What its trials are of: arms × seeds × folds, or the phases of a search."""
+    """Structure of the trials: arms × seeds × folds, or the phases of a search."""
     varied: str
-    """In which settings its trials differ; empty if in none."""
+    """Settings in which its trials differ; empty if there are none."""
     n_trials: int
     n_left: int
-    """Planned trials without a record."""
+    """Number of planned trials without a record."""
     started: str
     hosts: str
 
 
 @dataclass(frozen=True)
 class Remark:
-    """A sentence of the first screen, and the part of the page that says more (an element's id, or empty)."""
+    """A sentence at the top of the page; `more` is the id of the element with details, or empty."""
 
     text: str
     more: str = ""
 
 
 def summarise_run(run: Run) -> RunSummary:
-    """Say in words what a run trained, when and where."""
+    """Describe in words what a run trained, when and where."""
     trials = run.trials
     started = pd.to_datetime(trials["started_at"], utc=True, format="ISO8601", errors="coerce").min()
     return RunSummary(
@@ -61,7 +61,7 @@ def summarise_run(run: Run) -> RunSummary:
 
 
 def describe_varied(trials: pd.DataFrame) -> str:
-    """Name the settings in which trials differ, with how many values each has, ``"a (2 values)"``."""
+    """Name the settings in which trials differ, with the number of values of each, `"a (2 values)"`."""
     counts = {
         name.removeprefix("config."): int(trials[name].map(notation.value).nunique())
         for name in differing_settings(trials)
@@ -73,7 +73,7 @@ def describe_varied(trials: pd.DataFrame) -> str:
 
 
 def list_findings(evidences: Sequence[Evidence], dataset: str) -> list[Remark]:
-    """Say the verdicts of ablations on a data set, a sentence with its interval each: decided ones first."""
+    """List the verdicts of ablations on a data set, one sentence with interval each: decided ones first."""
     remarks = []
     for place, evidence in enumerate(evidences, 1):
         if evidence.dataset != dataset:
@@ -88,7 +88,7 @@ def list_findings(evidences: Sequence[Evidence], dataset: str) -> list[Remark]:
         for row in rows[:FINDINGS_SHOWN]:
             judged = row.judgement
             reach = notation.interval_points(judged.interval)
-            bounds = f", 95% interval for it alone {reach}" if judged.interval else ""
+            bounds = f", individual 95% interval {reach}" if judged.interval else ""
             remarks.append(
                 Remark(
                     f"{row.contrast.name}: {row.verdict}, {notation.signed_points(judged.mean)} points "
@@ -96,26 +96,26 @@ def list_findings(evidences: Sequence[Evidence], dataset: str) -> list[Remark]:
                 )
             )
         left_out = len(rows) - FINDINGS_SHOWN
-        more = f"{left_out} more, and how they were judged" if left_out > 0 else "How they were judged"
+        more = f"{left_out} more, and the method" if left_out > 0 else "Method"
         remarks.append(Remark(more, f"evidence-{place}"))
     return remarks
 
 
 def list_warnings(runs: Sequence[Run], judged: pd.DataFrame, signs: Sequence[Sign]) -> list[Remark]:
-    """Say what a reader must beware of; ``judged`` are the trials that the fronts are made of."""
+    """List what a reader should be aware of; `judged` are the trials that the fronts are made of."""
     left = sum(run.n_left for run in runs)
     ends = Counter(status for run in runs for status in run.trials["status"])
     failed, stopped = ends["failed"], ends["early_stopped"]
     remarks = []
     if left:
-        remarks.append(Remark(f"{notation.counted(left, 'planned trial')} have not run yet."))
+        remarks.append(Remark(f"Not run yet: {notation.counted(left, 'planned trial')}."))
     if failed:
-        they = f"{_they_are(failed)} in no mean, which flatters arms that diverge"
-        text = f"{notation.counted(failed, 'trial')} failed; {they}."
+        they = f"{_they_are(failed)} excluded from all averages, which flatters arms that diverge"
+        text = f"{notation.counted(failed, 'trial')} failed and {they}."
         remarks.append(Remark(text, "failures"))
     if stopped:
         ended = f"{notation.counted(stopped, 'trial')} {'was' if stopped == 1 else 'were'} stopped early"
-        remarks.append(Remark(f"{ended}; {_they_are(stopped)} in no mean and no front."))
+        remarks.append(Remark(f"{ended} and {_they_are(stopped)} excluded from all averages and fronts."))
     remarks += _warn_of_seeds(whole_seeds(judged, ["val_accuracy"]).groupby(level=ARM_KEY).size())
     kinds = Counter(sign.kind for sign in signs)
     remarks += [
@@ -126,31 +126,31 @@ def list_warnings(runs: Sequence[Run], judged: pd.DataFrame, signs: Sequence[Sig
 
 
 def _they_are(number: int) -> str:
-    return "it is" if number == 1 else "they are"
+    return "is" if number == 1 else "are"
 
 
 def _warn_of_seeds(seeds: "pd.Series[int]") -> list[Remark]:
-    """Count the arms that have too few seeds; ``seeds`` has the number of each that has any."""
+    """Warn of arms with too few seeds; `seeds` has the number of seeds of each arm that has any."""
     needed = fewest_seeds(0.05, 1)
     few = sorted(int(count) for count in seeds if count < needed)
     if not few:
         return []
     arms = f"{len(few):,} of {notation.counted(len(seeds), 'arm')} {'has' if len(few) == 1 else 'have'} "
     if few[-1] == 1:
-        rest = "one seed: how far results spread is not known, and small differences may be luck."
+        rest = "one seed: the spread of results is unknown, and small differences may be chance."
     else:
         span = f"{few[0]}" if few[0] == few[-1] else f"{few[0]} to {few[-1]}"
-        rest = f"{span} seeds: with fewer than {needed} no sign-flip test is significant at 5%."
+        rest = f"{span} seeds: with fewer than {needed}, no sign-flip test can be significant at 5%."
     return [Remark(arms + rest)]
 
 
 def _describe_plan(trials: pd.DataFrame) -> str:
-    """Say what the trials are of: arms × seeds × folds, or the phases of a search."""
+    """Describe the structure of the trials: arms × seeds × folds, or the phases of a search."""
     confirmation = trials[trials["phase"] == "confirmation"]
     searched = trials[trials["phase"] == "search"]
     if searched.empty:
         planned = trials[~trials["is_placebo"]]
-        placebo = " and a placebo of other seeds" if len(planned) < len(trials) else ""
+        placebo = " and a placebo with other seeds" if len(planned) < len(trials) else ""
         return _count_cells(planned, "arm", "seed") + placebo
     text = f"a search ({notation.counted(len(searched), 'trial')})"
     return (

@@ -1,1 +1,1 @@
-"""A search's settings and results on axes side by side."""
+"""A search's settings and results on parallel axes."""

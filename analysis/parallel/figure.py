@@ -1,6 +1,6 @@
-"""A search's trials side by side as a plotly figure; style and escaping as in `figures`.
+"""Parallel coordinates of a search's trials as a plotly figure; style and escaping as in `style`.
 
-plotly's own parallel coordinates need WebGL, which many machines lack: these are plain lines.
+plotly's own parallel coordinates need WebGL, which many machines lack, so these are plain lines.
 """
 
 import math
@@ -14,22 +14,22 @@ from analysis import notation
 from analysis.parallel.result import BANDS, Floats, ParallelAxis, PlacedTrial, SideBySide
 from analysis.style import INK, layout
 
-# From matplotlib's plasma, of which lightness alone tells the order: those that show on black and on white.
+# From matplotlib's plasma, ordered by lightness: the colours that are visible on black and on white.
 BAND_COLORS = ("#7454cf", "#a340bd", "#cf4d86", "#e86a41", "#ef9020")
 BAND_WIDTHS = (0.9, 1.1, 1.4, 1.8, 2.4)
 BAND_OPACITIES = (0.7, 0.7, 0.8, 0.9, 1.0)
 MANY_TRIALS = 60  # above, lines are thinner
-SPREAD = 0.14  # how far all trials lie apart, to each side, where all are equal
-TITLES = 1.16  # where axes' names begin
+SPREAD = 0.14  # how far trials are spread to each side if all have the same value
+TITLES = 1.16  # height at which the names of axes begin
 TITLE_WIDTH = 22  # characters of an axis' name
-HALO = "0 0 3px var(--paper, transparent), 0 0 3px var(--paper, transparent)"  # lines pass behind the texts
+HALO = "0 0 3px var(--paper, transparent), 0 0 3px var(--paper, transparent)"  # lines pass behind the text
 
 
 def parallel_figure(found: SideBySide) -> go.Figure:
-    """Draw a line for each trial through its place on each axis, the most accurate last.
+    """Draw a line for each trial through its position on each axis, the most accurate last.
 
-    A trace for each band of accuracy. Trials with the same value on an axis lie beside each other there, the
-    more accurate higher, so that lines can be told apart.
+    One trace per band of accuracy. Trials with the same value on an axis are spread out there, the more
+    accurate higher, so that their lines can be told apart.
     """
     figure = go.Figure(layout=layout())
     figure.add_trace(_axis_lines(found))
@@ -58,9 +58,9 @@ def parallel_figure(found: SideBySide) -> go.Figure:
 
 
 def spread(positions: Floats) -> Floats:
-    """Move equal positions, [n trials, n axes], apart, later rows upwards; others keep their order.
+    """Spread out equal positions, [n trials, n axes], later rows upwards; others keep their order.
 
-    Where there is room, how broad a place becomes says how many trials are there.
+    Where there is room, the width of the spread shows how many trials share the value.
     """
     moved = positions.copy()
     for column in moved.T:  # views
@@ -117,7 +117,7 @@ def _tick_marks(found: SideBySide) -> go.Scatter:
 
 
 def _title(place: int, axis: ParallelAxis, n_axes: int) -> dict[str, Any]:
-    """Place an axis' name above it; neighbours' stand at different heights, so that they have room."""
+    """Place an axis' name above it; neighbouring names differ in height, so that they do not overlap."""
     is_first, is_last = place == 0, place == n_axes - 1
     return {
         "text": f"<b>{escape(_shorten(axis.name))}</b>",
@@ -153,7 +153,7 @@ def _shorten(name: str) -> str:
 
 
 def _describe(found: SideBySide, trial: PlacedTrial) -> list[str]:
-    """Describe a trial at each axis: there its setting, at the last two all that it has."""
+    """Describe a trial at each axis: its setting there; at the last two axes, all its settings."""
     head = [
         f"<b>{escape(trial.arm)}</b>",
         f"validation {notation.percent(trial.accuracy)}",

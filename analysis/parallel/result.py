@@ -1,4 +1,4 @@
-"""A search's settings and results side by side: where each of its trials stands on each axis.
+"""Where the trials of a search are on parallel axes of settings, parameters and accuracy.
 
 Parallel coordinates (Inselberg 1985, Visual Computer 1:69): an axis for each setting, a line for each trial.
 """
@@ -18,32 +18,32 @@ from analysis.arms import differing_settings
 
 Floats = npt.NDArray[np.float64]
 Kind = Literal["linear", "log", "error", "categories"]
-"""Of an axis: ``error`` is a log scale of 1 − accuracy, upside down."""
+"""Kind of an axis; `error` is a reversed log scale of 1 − accuracy."""
 
 MOST_TRIALS = 300
 BANDS = 5
-MOST_NAMES = 12  # of categories, on an axis
+MOST_NAMES = 12  # names of categories on an axis
 NAME_WIDTH = 12  # characters of a category's name
-FLOOR = 0.14  # where values begin on an axis that has a place for missing ones, at 0
-LOG_SPAN = 10  # positive values that differ by more than this factor are placed by their logarithms
-FEW_VALUES = 6  # up to which each value of a setting has a tick
-GAP = 0.07  # the least distance between ticks
-NO_ERROR = 0.5  # where an accuracy of 100% stands, as a share of the smallest error above 0
+FLOOR = 0.14  # where values begin on an axis that has missing values, which are at 0
+LOG_SPAN = 10  # positive values that differ by more than this factor are on a log scale
+FEW_VALUES = 6  # up to this number of values, each value of a setting has a tick
+GAP = 0.07  # smallest distance between ticks
+NO_ERROR = 0.5  # position of an accuracy of 100%, as a share of the smallest error above 0
 
 
 @dataclass(frozen=True)
 class ParallelAxis:
-    """What is read off one axis, from 0 (its lower end) to 1."""
+    """One axis, from 0 (its lower end) to 1."""
 
     name: str
-    """A setting's dotted key, ``"parameters"`` or ``"validation accuracy"``."""
+    """Dotted key of a setting, `"parameters"` or `"validation accuracy"`."""
     kind: Kind
     ticks: tuple[float, ...]
-    """Positions, upwards; the first is 0 with the text "–" if a trial lacks the setting."""
+    """Positions of the ticks, ascending; the first is 0, labelled "–", if a trial lacks the setting."""
     texts: tuple[str, ...]
-    """Of the ticks."""
+    """Labels of the ticks."""
     low: float
-    """Where its values begin: 0, or ``FLOOR`` where 0 is the place of trials without a value."""
+    """Position where values begin: 0, or `FLOOR` if 0 is for trials without a value."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class PlacedTrial:
 
     arm: str
     accuracy: float
-    """By validation, a fraction."""
+    """Validation accuracy, a fraction."""
     parameters: int
     band: int
-    """From 0, the least accurate fifth of the trials, to ``BANDS`` − 1."""
+    """Band of accuracy, from 0, the least accurate fifth of the trials, to `BANDS` − 1."""
     settings: tuple[str, ...]
-    """Its value on each axis but the last two, as text; "–" if it has none."""
+    """Value on each axis but the last two, as a string; "–" if it has none."""
 
 
 @dataclass(frozen=True)
@@ -65,23 +65,22 @@ class SideBySide:
     """The trials of a search on their axes."""
 
     axes: tuple[ParallelAxis, ...]
-    """The settings, in the order in which they are searched, then parameters and validation accuracy."""
+    """Axes of the settings, in search order, then of parameters and validation accuracy."""
     positions: Floats
-    """In [0, 1], [n trials, n axes]."""
+    """Positions in [0, 1], [n trials, n axes]."""
     trials: tuple[PlacedTrial, ...]
-    """From the least to the most accurate."""
+    """The drawn trials, from the least to the most accurate."""
     of: int
-    """Completed trials of the search, those included that are too many to be drawn."""
+    """Number of completed trials of the search, including those that are not drawn."""
 
 
 def place_side_by_side(trials: pd.DataFrame, keys: Sequence[str]) -> SideBySide | None:
-    """Place a search's completed trials on the axes of what they differ in.
+    """Place a search's completed trials on axes of the settings in which they differ.
 
-    ``trials`` are those of one run (``Run.trials``), of which only the completed ones of the phase "search"
-    count, and of these the ``MOST_TRIALS`` with the highest validation accuracy; ``keys`` are the settings
-    that were searched, dotted. A key that names a group stands for the settings in it. An axis is made of
-    each setting that has two or more values among the completed trials, missing being one. None if there is
-    no such setting.
+    `trials` are those of one run (`Run.trials`), of which only completed ones of the phase "search" count,
+    and of these the `MOST_TRIALS` with the highest validation accuracy; `keys` are the dotted keys that were
+    searched. The key of a group stands for the settings in it. Each setting with two or more values among the
+    completed trials, where missing counts as a value, has an axis. None if there is no such setting.
     """
     completed = trials[(trials["phase"] == "search") & (trials["status"] == "completed")]
     columns = _searched_columns(completed, keys)
@@ -115,7 +114,7 @@ def place_side_by_side(trials: pd.DataFrame, keys: Sequence[str]) -> SideBySide 
 
 
 def bands_of(accuracies: Sequence[float]) -> list[int]:
-    """Return the fifth that each accuracy is in, from 0 for the least accurate; equal ones share a band."""
+    """Return the fifth that each accuracy belongs to, from 0 for the least accurate; ties share a band."""
     bounds = np.quantile(accuracies, np.arange(1, BANDS) / BANDS, method="lower")
     return [int(band) for band in np.searchsorted(bounds, accuracies, side="right")]
 
@@ -128,7 +127,7 @@ def _searched_columns(trials: pd.DataFrame, keys: Sequence[str]) -> list[str]:
 
 
 def _place_setting(name: str, values: Sequence[Any]) -> tuple[ParallelAxis, Floats]:
-    """Place numbers by their size if all values are numbers, else in order."""
+    """Place values by size if all are numbers, else in order."""
     present = [value for value in values if notation.value(value) != notation.MISSING]
     if present and all(_is_number(value) for value in present):
         low, high = float(min(present)), float(max(present))
@@ -149,7 +148,7 @@ def _place_numbers(name: str, values: Sequence[Any], is_log: bool) -> tuple[Para
 
 
 def _place_accuracies(accuracies: Sequence[float]) -> tuple[ParallelAxis, Floats]:
-    """Place accuracies by the logarithm of their errors, for near 100% it is their ratios that matter."""
+    """Place accuracies by the logarithm of their errors, because near 100% the ratios of errors matter."""
     errors = [1 - accuracy if 1 - accuracy > 1e-9 else 0.0 for accuracy in accuracies]
     least = NO_ERROR * min((error for error in errors if error), default=0.02)
     has_none = 0.0 in errors
@@ -165,7 +164,7 @@ def _place_accuracies(accuracies: Sequence[float]) -> tuple[ParallelAxis, Floats
 
 
 def _place_categories(name: str, values: Sequence[str]) -> tuple[ParallelAxis, Floats]:
-    """Place texts evenly in their order; many of them have no name on the axis."""
+    """Place strings evenly in their order; if there are many, some have no name on the axis."""
     present = sorted(set(values) - {notation.MISSING}, key=_order)
     middle = {value: share for value, share in zip(present, _even(len(present)), strict=True)}
     shares = np.array([middle.get(value, math.nan) for value in values])
@@ -179,7 +178,7 @@ def _place_categories(name: str, values: Sequence[str]) -> tuple[ParallelAxis, F
 def _axis(
     name: str, kind: Kind, shares: Floats, ticks: Floats, texts: Sequence[str]
 ) -> tuple[ParallelAxis, Floats]:
-    """Make an axis of shares of its length in [0, 1], with a place at the bottom for NaN if there is any."""
+    """Make an axis of shares of its length in [0, 1], with room at the bottom for NaN if there is any."""
     is_missing = np.isnan(shares)
     low = FLOOR if is_missing.any() else 0.0
     positions = np.where(is_missing, 0.0, low + (1 - low) * shares)
@@ -191,7 +190,7 @@ def _axis(
 
 
 def _shares(values: Sequence[float], present: Sequence[float], is_log: bool) -> Floats:
-    """Return where values lie between the ends of the ascending ``present``, in [0, 1]; NaN stays NaN."""
+    """Return where values lie between the ends of the ascending `present`, in [0, 1]; NaN stays NaN."""
     ends = np.array([present[0], present[-1]])
     places = np.array(values, dtype=np.float64)
     if is_log:
@@ -209,7 +208,7 @@ def _even(n: int) -> list[float]:
 
 
 def round_steps(low: float, high: float, is_log: bool) -> list[float]:
-    """Return a few round numbers from ``low`` to ``high``; the ends if there is no room for two."""
+    """Return a few round numbers from `low` to `high`; the ends if there is no room for two."""
     found: list[float] = []
     if is_log and high / low > LOG_SPAN:
         first, last = math.floor(math.log10(low)), math.floor(math.log10(high))
@@ -226,7 +225,7 @@ def round_steps(low: float, high: float, is_log: bool) -> list[float]:
 
 
 def _texts(numbers: Sequence[float]) -> list[str]:
-    """Write numbers with no more digits than tell them apart."""
+    """Write numbers with as few digits as distinguish them."""
     texts: list[str] = []
     for digits in (3, 5, 10, 17):
         texts = [
@@ -239,7 +238,7 @@ def _texts(numbers: Sequence[float]) -> list[str]:
 
 
 def _order(text: str) -> tuple[int, int, list[float], str]:
-    """Return what categories are sorted by: numbers, short lists of numbers, longer ones, other texts."""
+    """Return the sort key of a category: numbers, short lists of numbers, longer ones, other strings."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

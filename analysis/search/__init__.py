@@ -1,1 +1,1 @@
-"""What a search did and found: its study, course and confirmation, importance of settings."""
+"""A search: its study, its course, its confirmation and the importance of its settings."""

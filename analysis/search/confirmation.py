@@ -1,4 +1,4 @@
-"""A search's nets and their confirmation by fresh seeds: the best of many single results are lucky."""
+"""Nets of a search, and their confirmation with fresh seeds: the best of many single results are lucky."""
 
 from dataclasses import dataclass
 from statistics import fmean
@@ -13,48 +13,48 @@ from analysis.statistics.paired import Interval, interval
 
 @dataclass(frozen=True)
 class ConfirmedNet:
-    """A net that a search found, trained anew with fresh seeds. Accuracies are fractions, by validation."""
+    """A net of a search, trained again with fresh seeds. Accuracies are fractions."""
 
     arm: str
     parameters: int
     searched: float
-    """Of the search's own trial (the mean, if a repetition of it was trained with a further seed)."""
+    """Validation accuracy of the search's own trial (the mean, if it was repeated with a further seed)."""
     accuracies: tuple[float, ...]
-    """Of each fresh seed that completed, folds averaged."""
+    """Validation accuracy at each fresh seed that completed, folds averaged."""
     mean: float
-    """Of ``accuracies``; the search's trial is not among them, for it chose the net."""
+    """Mean of `accuracies`; the search's own trial is excluded, because it selected the net."""
     deviation: float | None
-    """Their sample standard deviation; None for one seed."""
+    """Sample standard deviation of `accuracies`; None for one seed."""
     bounds: Interval | None
     """95% interval of the mean over fresh seeds; None for one seed."""
     test_mean: float | None
     test_deviation: float | None
     on_front: bool
-    """Of the run's confirmed nets, by parameters and ``mean``; see ``pareto.mark_front``."""
+    """Whether it is on the front of the run's confirmed nets, by parameters and `mean`."""
 
     @property
     def difference(self) -> float:
-        """What became of the search's value: ``mean`` − ``searched``; negative if it was lucky."""
+        """Change from the search's value: `mean` − `searched`; negative if the search was lucky."""
         return self.mean - self.searched
 
 
 @dataclass(frozen=True)
 class Regression:
-    """The regression to the mean: what became of the search's values of the confirmed nets."""
+    """Regression to the mean: how the accuracy of confirmed nets changed from the search's value."""
 
     n: int
-    """Nets."""
+    """Number of nets."""
     mean: float
-    """Of the nets' differences, a fraction. There is no interval: the nets share the search's seed and the
-    fresh ones, and so the luck of these seeds' validation images, of which nets say nothing."""
+    """Mean of the nets' differences, a fraction. There is no interval: the nets share the search's seed and
+    the fresh seeds, so they cannot show how much the validation images of these seeds contribute."""
 
 
 def judged_trials(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the trials (rows of ``Run.trials``, or several concatenated) that a front may be made of.
+    """Return the trials (rows of `Run.trials`, or several concatenated) that a front may be made of.
 
-    Of a search with completed confirmation trials on a data set, these trials alone: the search's own results
-    chose the nets, so they are not evidence. Of a search without, its search trials; of other runs, all but
-    those of a placebo.
+    Of a search with completed confirmation trials on a data set, only the confirmation trials: the search's
+    own results selected the nets, so they are not evidence. Of a search without, its search trials. Of other
+    runs, all trials but the placebo's.
     """
     trials = trials[~trials["is_placebo"]]
     place = ["run", "dataset"]
@@ -65,18 +65,18 @@ def judged_trials(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def searched_nets(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return ``mark_front``'s rows of the nets whose search trial completed, by their search trials alone.
+    """Return `mark_front`'s rows of the nets whose search trial completed, from search trials only.
 
-    ``trials`` are those of one run on one data set. What a trial reached that did not complete takes no part.
+    `trials` are those of one run on one data set. Trials that did not complete are ignored.
     """
     nets = mark_front(summarise_arms(trials[trials["phase"] == "search"]))
     return nets[nets["n_seeds"] > 0].reset_index(drop=True)
 
 
 def confirmed_nets(trials: pd.DataFrame) -> list[ConfirmedNet]:
-    """Compare each net that has completed trials of both phases, from few to many parameters.
+    """Compare each net that has completed trials of both phases, in ascending order of parameters.
 
-    ``trials`` are those of one run on one data set.
+    `trials` are those of one run on one data set.
     """
     searched = searched_nets(trials).set_index("arm")
     confirmed = trials[trials["phase"] == "confirmation"]

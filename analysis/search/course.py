@@ -1,4 +1,4 @@
-"""The course of a search: how much its front covers after so many epochs of training."""
+"""The course of a search: the hypervolume of its front over the epochs spent."""
 
 import math
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ DIRECTIONS: tuple[Direction, Direction] = ("minimise", "maximise")
 
 
 def default_reference(limits: Mapping[str, float]) -> tuple[float, float]:
-    """Return the reference point (parameters, accuracy as a fraction) of a search with these ``limits``.
+    """Return the reference point (parameters, accuracy as a fraction) of a search with these `limits`.
 
-    The limit of parameters (100,000 without one) and that of accuracy (0): the worst feasible net.
+    The worst feasible net: the limit of parameters (default 100,000) and that of accuracy (default 0).
     """
     return float(limits.get("parameters", REFERENCE_PARAMETERS)), float(limits.get("val_accuracy", 0.0))
 
@@ -23,15 +23,17 @@ def default_reference(limits: Mapping[str, float]) -> tuple[float, float]:
 def hypervolume_course(trials: pd.DataFrame, reference: tuple[float, float]) -> pd.DataFrame:
     """Return the hypervolume of a search's front after each of its trials, in the order they were drawn.
 
-    ``trials`` are those of one run on one data set (``Run.trials``), of which only the phase "search" counts;
-    ``reference`` is (parameters, validation accuracy as a fraction). Returns a row per search trial, in the
-    order of study_number, with the columns epochs (int64: trained up to and with this trial, by those stopped
-    early and failed too; a stage found in the store counts as trained), n_trials (int64: trials so far) and
-    hypervolume (float64, decades × accuracy fraction): the area that completed trials up to this one are at
-    least as good as, of log10 parameters and validation accuracy, up to the reference point. What a trial
-    reached that did not complete adds nothing; one beyond the reference point neither.
+    `trials` are those of one run on one data set (`Run.trials`), of which only the phase "search" counts;
+    `reference` is (parameters, validation accuracy as a fraction). Returns one row per search trial, in the
+    order of study_number, with the columns epochs (int64: trained up to and including this trial, also by
+    trials that were stopped early or failed; a stage loaded from the store counts as trained), n_trials
+    (int64: trials so far) and hypervolume (float64, decades × accuracy fraction): the area of log10
+    parameters and validation accuracy that completed trials so far dominate, up to the reference point.
+    Trials that did not complete or are beyond the reference point add nothing.
 
-    Raises ValueError if the reference is not finite or its parameters are not above 0.
+    Raises:
+        ValueError: The reference is not finite, or its parameters are not above 0.
+
     """
     if not reference[0] > 0 or not all(map(math.isfinite, reference)):
         raise ValueError(

@@ -1,7 +1,7 @@
-"""From a search's results to plotly figures; style and escaping as in `figures`.
+"""Plotly figures of a search's results; style and escaping as in `style`.
 
-Accuracies are drawn by their errors on a log scale, for near 100% it is the errors whose ratios matter; the
-ticks, hover texts and tables say accuracies.
+Accuracies are drawn as errors on a log scale, because near 100% the ratios of errors matter; ticks, hover
+texts and tables show accuracies.
 """
 
 import math
@@ -18,11 +18,11 @@ from analysis.search.importance import Importances
 from analysis.style import INK, PALETTE, layout, log_ticks
 
 SETTINGS_SHOWN = 20
-NO_ERROR = 0.5  # where an accuracy of 100% is drawn, as a share of the smallest error above 0
+NO_ERROR = 0.5  # position of an accuracy of 100%, as a share of the smallest error above 0
 
 
 def course_figure(course: pd.DataFrame) -> go.Figure:
-    """Draw ``hypervolume_course``'s rows: hypervolume over the epochs spent."""
+    """Draw `hypervolume_course`'s rows: hypervolume over the epochs spent."""
     epochs, volumes = [0, *course["epochs"]], [0.0, *course["hypervolume"]]
     figure = go.Figure(layout=layout())
     figure.add_trace(
@@ -43,9 +43,10 @@ def course_figure(course: pd.DataFrame) -> go.Figure:
 
 
 def cloud_figure(nets: pd.DataFrame, confirmed: Sequence[ConfirmedNet]) -> go.Figure:
-    """Draw each net of ``searched_nets``, the search's front, and what became of those that were confirmed.
+    """Draw each net of `searched_nets`, the search's front, and the confirmed nets.
 
-    A line leads from a confirmed net's search value to its mean over fresh seeds, with its interval.
+    A line connects a confirmed net's search value to its mean over fresh seeds, which is drawn with its
+    interval.
     """
     accuracies = [*nets["val_mean"], *(net.mean for net in confirmed)]
     bounds = [net.bounds for net in confirmed if net.bounds]
@@ -83,7 +84,7 @@ def cloud_figure(nets: pd.DataFrame, confirmed: Sequence[ConfirmedNet]) -> go.Fi
 
 
 def importance_figure(found: Importances) -> go.Figure:
-    """Draw the settings' relative importances (percent) for each objective, and what noise reaches."""
+    """Draw the settings' relative importances (percent) for each objective, with the noise level."""
     means: dict[str, float] = {}
     for shares in found.by_objective.values():
         for setting, share in shares.items():
@@ -114,7 +115,7 @@ def importance_figure(found: Importances) -> go.Figure:
 def error_reach(
     shares: Mapping[str, float], bars: Mapping[str, tuple[float, float]], settings: Sequence[str]
 ) -> dict[str, object]:
-    """Return error bars, in percent, from each importance to what bootstrap resamples give."""
+    """Return error bars, in percent, from each importance to its bootstrap bounds."""
     ends = [bars.get(setting, (shares[setting], shares[setting])) for setting in settings]
     return {
         "array": [100 * max(high - shares[s], 0) for s, (_, high) in zip(settings, ends, strict=True)],
@@ -124,7 +125,7 @@ def error_reach(
 
 
 class ErrorScale:
-    """A log axis of errors, upside down, that is labelled with accuracies (percent)."""
+    """A reversed log axis of errors that is labelled with accuracies (percent)."""
 
     def __init__(self, accuracies: Sequence[float]) -> None:
         errors = [min(1 - accuracy, 1.0) for accuracy in accuracies]
@@ -134,7 +135,7 @@ class ErrorScale:
         self.most = max(positive)
 
     def errors(self, accuracies: Iterable[float]) -> list[float]:
-        """Return where accuracies (fractions) are drawn."""
+        """Return the positions of accuracies (fractions) on the axis."""
         return [min(max(1 - accuracy, self.least), self.most) for accuracy in accuracies]
 
     def axis(self) -> dict[str, Any]:
@@ -144,7 +145,7 @@ class ErrorScale:
         start, end = math.log10(low) - room, math.log10(high) + room
         if end - start > 1:
             steps = (step * 10.0**decade for decade in range(-9, 1) for step in (1, 2, 5))
-        else:  # so short that even steps look even
+        else:  # a range so short that linear steps look even
             rough = (10**end - 10**start) / 5
             power = 10 ** math.floor(math.log10(rough))
             step = next(size * power for size in (1, 2, 5, 10) if size * power >= rough)
@@ -165,7 +166,7 @@ def _regression_lines(confirmed: Sequence[ConfirmedNet], scale: ErrorScale) -> g
         y += [*scale.errors([net.searched, net.mean]), None]
     line = {"color": PALETTE[1], "width": 6}
     return go.Scatter(
-        x=x, y=y, mode="lines", line=line, opacity=0.45, name="what fresh seeds changed", hoverinfo="skip"
+        x=x, y=y, mode="lines", line=line, opacity=0.45, name="change with fresh seeds", hoverinfo="skip"
     )
 
 

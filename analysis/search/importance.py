@@ -1,4 +1,4 @@
-"""Which of the settings that a search chose matter for which objective, by Optuna's own evaluator."""
+"""Which of the settings that a search varied matter for which objective, by Optuna's own evaluator."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,36 +13,36 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 FEWEST, FEWEST_A_SETTING = 10, 5
-"""Trials below which nothing is said: at all, and for each setting."""
+"""Fewest trials for which importances are computed: in total, and per setting."""
 MOST = 100
-"""Trials that are used at most: the method's time grows with their square."""
+"""Most trials that are used: the method's time grows quadratically with their number."""
 TREES = 32
 REPEATS = 20
-"""Shuffles that the floor is of, and resamples that the bars are of."""
+"""Number of shuffles for the floor, and of bootstrap resamples for the bars."""
 ACCURACY = "val_accuracy"
 
 
 @dataclass(frozen=True)
 class Importances:
-    """Relative importances of the settings for each objective; see ``importances``."""
+    """Relative importances of the settings for each objective; see `importances`."""
 
     trials: int
-    """That they were computed from."""
+    """Number of trials that they were computed from."""
     of: int
-    """Completed trials that there are."""
+    """Number of completed trials available."""
     by_objective: Mapping[str, Mapping[str, float]]
-    """Objective -> setting as Optuna knows it (``model.filters.0``) -> relative importance; they sum to 1;
-    descending."""
+    """Objective -> setting as Optuna names it (`model.filters.0`) -> relative importance; they sum to 1 and
+    are in descending order."""
     left_out: tuple[str, ...]
-    """Settings that not every trial has, in the order of their names."""
+    """Settings that some trials lack, sorted by name."""
     constant: tuple[str, ...]
-    """Objectives without an importance: all trials have the same value, or no setting explains any of it."""
+    """Objectives without importances: all trials have the same value, or no setting explains any variance."""
     bars: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
-    """Objective -> setting -> second lowest and second highest of the bootstrap resamples: some 90%."""
+    """Objective -> setting -> second lowest and second highest of the bootstrap resamples: about 90%."""
     floors: Mapping[str, float] = field(default_factory=dict)
-    """Objective -> what the first setting reaches at most in 19 of 20 cases if none matters at all."""
+    """Objective -> level that the top setting stays below in 19 of 20 cases if no setting matters."""
     problem: str | None = None
-    """Why there is nothing, as part of a sentence; None if there is something."""
+    """Why there are no importances, as part of a sentence; None if there are some."""
 
 
 def importances(
@@ -51,17 +51,17 @@ def importances(
     """Return how important each setting is for each of the search's objectives, relative to the others.
 
     fANOVA (Hutter, Hoos & Leyton-Brown 2014, ICML, "An Efficient Approach for Assessing Hyperparameter
-    Importance"): a random forest is fitted to the trials, and the variance of what it predicts is split up.
-    The parts of single settings are normalised to 1, after interactions and noise are dropped, so they are no
-    shares of the objective's variance: of noise alone the first of eleven settings gets 25 to 41%. Therefore
-    the same is done ``repeats`` (at least 2) times with the objective shuffled among the trials, which says
-    what noise reaches, and for as many bootstrap resamples of the trials, which say how far it varies. Costs
-    are taken as log10. Only trials that completed count: what was stopped early, repeated or could not be
-    trained takes no part. Of more than ``most`` trials, so many are drawn at random with ``seed``, as are the
-    forests.
+    Importance"): a random forest is fitted to the trials, and the variance of its predictions is decomposed.
+    The parts of single settings are normalised to sum to 1, after interactions and noise are dropped, so they
+    are not shares of the objective's variance: on noise alone, the top one of eleven settings gets 25 to 41%.
+    Therefore the same computation is repeated `repeats` (at least 2) times with the objective shuffled among
+    the trials, which shows what noise reaches, and for as many bootstrap resamples of the trials, which shows
+    how much the importances vary. Costs are taken as log10. Only completed trials count, not those that were
+    stopped early, repeated or infeasible. If there are more than `most` trials, `most` of them are drawn at
+    random with `seed`, which also seeds the forests.
 
-    Nothing with fewer than ``FEWEST`` trials, or ``FEWEST_A_SETTING`` a setting, or an unreadable study;
-    ``problem`` then says why.
+    With fewer than `FEWEST` trials, fewer than `FEWEST_A_SETTING` per setting, or an unreadable study, the
+    result is empty and `problem` says why.
     """
     trials = [trial for trial in study.trials if trial.user_attrs.get("status") == "completed"]
     names = study.objectives or tuple(search.objectives)
@@ -117,7 +117,7 @@ def _floor(
     seed: int,
     repeats: int,
 ) -> float:
-    """Return the second highest of what the first setting gets where the objective is shuffled."""
+    """Return the second highest value that the top setting gets when the objective is shuffled."""
     highest = [
         max(_shares(trials, random.permutation(values), seed).values(), default=0.0) for _ in range(repeats)
     ]
@@ -144,7 +144,7 @@ def _bars(
 
 
 def _shares(trials: "Sequence[FrozenTrial]", values: "np.ndarray[Any, Any]", seed: int) -> dict[str, float]:
-    """Return relative importances for one objective, descending; empty if there is no variance to share."""
+    """Return relative importances for one objective, descending; empty if there is no variance to explain."""
     import optuna
 
     if np.ptp(values) == 0:

@@ -1,4 +1,4 @@
-"""Reading a search's Optuna study, from a copy: the file itself may be in use."""
+"""Read a search's Optuna study from a copy, because the file itself may be in use."""
 
 import shutil
 import tempfile
@@ -19,26 +19,26 @@ STUDY_FILE = "study.db"
 
 @dataclass(frozen=True)
 class StudyCopy:
-    """What a study holds, or why it cannot be read.
+    """Content of a study, or the reason why it cannot be read.
 
-    A trial's user attribute ``status`` is completed, early_stopped, failed, infeasible (never trained, with
-    made-up values) or repeated (answered from an earlier trial).
+    A trial's user attribute `status` is completed, early_stopped, failed, infeasible (never trained, with
+    placeholder values) or repeated (answered from an earlier trial).
     """
 
     trials: "tuple[FrozenTrial, ...]" = ()
     objectives: tuple[str, ...] = ()
-    """Names of the values of each trial, in order."""
+    """Names of the objectives, in the order of each trial's values."""
     problem: str | None = None
-    """Why there is nothing, as part of a sentence; None if it was read."""
+    """Why the study cannot be read, as part of a sentence; None if it was read."""
 
     @property
     def counts(self) -> Counter[str]:
-        """How many trials ended how."""
+        """Number of trials by status."""
         return Counter(trial.user_attrs["status"] for trial in self.trials if "status" in trial.user_attrs)
 
 
 def read_study(folder: Path) -> StudyCopy:
-    """Read the study in the run folder ``folder``; what makes that impossible is in ``problem``."""
+    """Read the study in the run folder `folder`; if that fails, `problem` says why."""
     path = folder / STUDY_FILE
     if not path.exists():
         return StudyCopy(problem=f"the run folder has no {STUDY_FILE}")
@@ -76,7 +76,7 @@ def read_study(folder: Path) -> StudyCopy:
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Keep Optuna from logging what it does."""
+    """Silence Optuna's log messages."""
     import optuna
 
     before = optuna.logging.get_verbosity()

@@ -1,4 +1,4 @@
-"""What the page says of a search: what was searched, what it found by when, what of it was confirmed."""
+"""The page's text on a search: what was searched, what it found when, and what was confirmed."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -29,12 +29,12 @@ SAMPLERS = {
     "nsga2": "a genetic algorithm (NSGA-II)",
     "gp": "a Gaussian process",
     "qmc": "a quasi-random sequence",
-    "random": "chance alone",
+    "random": "random sampling",
 }
 STOPPING = {
     "rank": "by non-dominated rank in accuracy and costs, so that no small net is stopped for being less "
-    "accurate than a big one",
-    "accuracy": "by accuracy alone, which is hard on small nets",
+    "accurate than a large one",
+    "accuracy": "by accuracy alone, which penalises small nets",
 }
 
 
@@ -44,26 +44,26 @@ class SearchPart:
 
     title: str
     setting: str
-    """What was searched."""
+    """Description of what was searched."""
     outcome: str
-    """What became of what was drawn."""
+    """How the drawn configurations ended."""
     course: Plot | None
     cloud: Plot | None
     nets: Sequence[ConfirmedNet]
     regression: str
     unconfirmed: str
-    """Nets of the search's front that were not confirmed, in a sentence; empty if there are none."""
+    """Sentence on nets of the search's front that were not confirmed; empty if there are none."""
     importance: Plot | None
     importance_note: str
-    """Why there is no figure of importances; empty where there is."""
+    """Why there is no figure of importances; empty if there is one."""
     parallel: Plot | None
-    """Settings and results side by side; None if no two completed trials differ in what was searched."""
+    """Settings and results side by side; None if the completed trials do not differ in what was searched."""
 
 
 def lay_out_search(run: Run, place: str) -> SearchPart | None:
-    """Put a run's search into words and figures, None if it is no search; ``place`` tells it from others.
+    """Describe a run's search in words and figures; None if the run is not a search.
 
-    A search is on one data set.
+    A search is on one data set. `place` distinguishes it from other searches in headings.
     """
     search, study = run.search, read_study(run.folder)
     if search is None:
@@ -88,7 +88,7 @@ def lay_out_search(run: Run, place: str) -> SearchPart | None:
 
 
 def describe_search(search: SearchDesign) -> str:
-    """Say what was searched, by whom, for how long, and when trials were stopped."""
+    """Describe what was searched, by which sampler, with which budget and early stopping."""
     wanted = [_wish(name, way) for name, way in search.objectives.items()]
     limits = [_bound(name, limit) for name, limit in search.limits.items()]
     asked = [
@@ -103,9 +103,9 @@ def describe_search(search: SearchDesign) -> str:
         f"Configurations were drawn by {SAMPLERS.get(search.sampler, search.sampler)}, seed {search.seed}.",
     ]
     if asked:
-        sentences.append(f"Asked for: {notation.listed(asked)}.")
+        sentences.append(f"Requested: {notation.listed(asked)}.")
     if search.early_stopping is None:
-        sentences.append("No trial was to be stopped early.")
+        sentences.append("No early stopping.")
     else:
         how = STOPPING.get(search.early_stopping, f"by {search.early_stopping}")
         sentences.append(f"Early stopping: {how}.")
@@ -121,17 +121,17 @@ def _describe_outcome(trials: pd.DataFrame, study: StudyCopy) -> str:
     ]
     if ended["early_stopped"]:
         sentences.append(
-            "What a trial reached that was stopped early is in no front and no mean; the figure of accuracy "
-            "against parameters has it as a triangle of its own."
+            "Trials stopped early are excluded from all averages and fronts; the figure of accuracy against "
+            "parameters shows them as triangles."
         )
     if study.problem is not None:
-        sentences.append(f"How many draws could not be trained is not known: {study.problem}.")
+        sentences.append(f"The number of draws that could not be trained is unknown: {study.problem}.")
     else:
         vain, repeated = study.counts["infeasible"], study.counts["repeated"]
         sentences.append(
             f"Of {notation.counted(len(study.trials), 'draw')}, {vain:,} could not be trained (above a "
-            f"limit, or settings that do not go together) and {repeated:,} repeated an earlier one; they "
-            "take no part in what follows."
+            f"limit, or incompatible settings) and {repeated:,} repeated an earlier one; they are not "
+            "included below."
         )
     return " ".join(sentences)
 
@@ -141,10 +141,10 @@ def _lay_out_course(trials: pd.DataFrame, search: SearchDesign) -> Plot:
     course = hypervolume_course(trials, (parameters, accuracy))
     caption = (
         f"Hypervolume at the end: {course['hypervolume'].iloc[-1]:.4f}, in decades of parameters × "
-        "validation accuracy: the area in which some completed trial is as good or better, up to the "
+        "validation accuracy: the area that completed trials dominate, up to the "
         f"reference point of {notation.count(parameters)} parameters and an accuracy of {100 * accuracy:g}%. "
-        "Trials stand in the order in which they were drawn. Those stopped early or failed cost epochs and "
-        "cover nothing; epochs of a stage that was looked up count as if trained."
+        "Trials are in the order in which they were drawn. Those stopped early or failed cost epochs but "
+        "add nothing; epochs of a stage loaded from the store count as if trained."
     )
     return Plot(course_figure(course), "Hypervolume of the front over the epochs spent", caption, 22)
 
@@ -158,14 +158,14 @@ def _lay_out_cloud(nets: pd.DataFrame, confirmed: Sequence[ConfirmedNet], search
         methods = sorted({net.bounds.method for net in confirmed if net.bounds})
         bars = f" with its 95% interval over seeds ({'; '.join(methods)})" if methods else ""
         sentences.append(
-            f"Diamonds: the mean of a confirmed net over fresh seeds alone{bars}; the broad line leads there "
-            "from what the search saw."
+            f"Diamonds: the mean of a confirmed net over fresh seeds alone{bars}; the thick line leads there "
+            "from its value in the search."
         )
-    sentences.append("The axis of accuracy is a log scale of the error, to tell small errors apart.")
+    sentences.append("The accuracy axis is a log scale of the error, which separates small errors.")
     others = [notation.objective(name) for name in search.objectives if name not in (ACCURACY, "parameters")]
     if others:
         sentences.append(
-            f"The search was for {notation.listed(others)}, too: its own front is another than this."
+            f"The search also optimised {notation.listed(others)}, so its own front differs from this one."
         )
     label = "Nets of the search and their confirmation; the table below has the confirmed ones"
     return Plot(cloud_figure(nets, confirmed), label, " ".join(sentences), 30)
@@ -174,16 +174,16 @@ def _lay_out_cloud(nets: pd.DataFrame, confirmed: Sequence[ConfirmedNet], search
 def _describe_regression(found: Regression | None, search: SearchDesign) -> str:
     if found is None:
         return (
-            "No net was confirmed with fresh seeds: all results are of a single seed, and the best of many "
+            "No net was confirmed with fresh seeds: all results are from a single seed, and the best of many "
             "single results are lucky."
         )
     nets = notation.counted(found.n, "confirmed net")
     return (
-        f"From the search’s seed to fresh seeds the validation accuracy of {nets} changed by "
-        f"{notation.signed_points(found.mean)} points on average. A fall is regression to the mean: nets "
+        f"From the search’s seed to fresh seeds, the validation accuracy of {nets} changed by "
+        f"{notation.signed_points(found.mean)} points on average. A drop is regression to the mean: nets "
         f"were confirmed because they did well once. But all share one search seed, {search.seed}, whose "
-        "validation images may be easier or harder than those of the fresh seeds, for all nets alike; how "
-        "much that is, these nets cannot say, so no interval is given."
+        "validation images may be easier or harder for all nets than those of the fresh seeds; these nets "
+        "cannot tell how much, so no interval is given."
     )
 
 
@@ -193,8 +193,8 @@ def _name_unconfirmed(nets: pd.DataFrame, confirmed: Sequence[ConfirmedNet]) -> 
     if not lacking:
         return ""
     return (
-        f"{len(lacking):,} of the {notation.counted(len(front), 'net')} on the search’s front over "
-        "parameters had no completed confirmation and have no place on the front shown above: "
+        f"{len(lacking):,} of the {notation.counted(len(front), 'net')} on the search’s front by "
+        "parameters had no completed confirmation, and so cannot be on the front shown above: "
         f"{notation.listed(lacking)}."
     )
 
@@ -202,24 +202,24 @@ def _name_unconfirmed(nets: pd.DataFrame, confirmed: Sequence[ConfirmedNet]) -> 
 def _lay_out_importance(found: Importances) -> tuple[Plot | None, str]:
     if found.problem is not None:
         return None, f"Importance of the settings is not shown: {found.problem}."
-    trials = f"{found.trials:,} trials that completed"
+    trials = f"{found.trials:,} completed trials"
     if found.trials < found.of:
-        trials = f"{found.trials:,} trials, drawn at random from the {found.of:,} that completed"
+        trials = f"{found.trials:,} trials drawn at random from the {found.of:,} that completed"
     settings = max(len(shares) for shares in found.by_objective.values())
     sentences = [
-        "How important a setting is by itself for each objective, relative to the others: fANOVA by Optuna, "
-        f"of {trials}. The importances for an objective sum to 100% whatever they explain, so they are no "
-        "shares of its variance. Dashed: what the first setting reaches at most in 19 of 20 cases when the "
-        "objective is shuffled among the trials, so that no setting matters. Bars: some 90% of bootstrap "
-        "resamples of the trials. Costs are taken as logarithms."
+        "Relative importance of each setting by itself, for each objective: Optuna’s fANOVA "
+        f"on {trials}. The importances for an objective always sum to 100%, so they are not "
+        "shares of its variance. Dashed: level that the top setting stays below in 19 of 20 cases when the "
+        "objective is shuffled among the trials, so that no setting matters. Error bars: about 90% of "
+        "bootstrap resamples of the trials. Costs enter as logarithms."
     ]
     if settings > SETTINGS_SHOWN:
         sentences.append(f"Shown are the {SETTINGS_SHOWN} most important of {settings} settings.")
     if found.left_out:
-        sentences.append(f"Left out, since not every trial has them: {', '.join(found.left_out)}.")
+        sentences.append(f"Left out, because some trials lack them: {', '.join(found.left_out)}.")
     if found.constant:
         names = notation.listed([notation.objective(name) for name in found.constant])
-        sentences.append(f"Nothing can be said of {names}: no variance that a setting explains.")
+        sentences.append(f"No importances for {names}: no setting explains any of the variance.")
     height = 7 + 0.9 * min(settings, SETTINGS_SHOWN) * (1 + len(found.by_objective))
     plot = Plot(
         importance_figure(found), "Importance of the settings for each objective", " ".join(sentences), height
@@ -233,25 +233,25 @@ def _lay_out_parallel(found: SideBySide) -> Plot:
     if shown < found.of:
         trials = f"the {shown:,} most accurate of {trials}"
     sentences = [
-        f"A line for each of {trials}, by the search’s own seed: where its settings stand, its parameters "
-        "and its validation accuracy. The broader the line, the more accurate: each colour is a fifth of the "
-        "trials, and a click on one in the legend hides it.",
-        "Numbers that span more than a factor of ten stand on a log scale, accuracies on one of the error; "
-        "other settings stand in order, lists by their length first. Trials with the same value lie beside "
-        "each other, the more accurate higher.",
+        f"A line for each of {trials}, with the search’s own seed: its settings, its parameters "
+        "and its validation accuracy. The thicker the line, the more accurate: each colour is a fifth of the "
+        "trials, and clicking one in the legend hides it.",
+        "Numbers that span more than a factor of ten are on a log scale, accuracies on a log scale of the "
+        "error; other settings are sorted, lists by their length first. Trials with the same value are drawn "
+        "side by side, the more accurate higher.",
     ]
     if any(axis.low for axis in found.axes):
         sentences.append(f"“{notation.MISSING}” below an axis: these trials have no such setting.")
     sentences.append(
-        "The pointer on a line at one of the two axes on the right shows all its settings. A search draws "
-        "more where it does well: what most lines share is what it tried most, and not good for that alone."
+        "Hover over a line at one of the two rightmost axes to see all its settings. A search samples more "
+        "where results are good: what most lines share is what it tried most, which need not be good."
     )
     label = "Settings, parameters and validation accuracy of each trial of the search, as lines"
     return Plot(parallel_figure(found), label, " ".join(sentences), 30, is_wide=True)
 
 
 def _wish(name: str, way: str) -> str:
-    """Name an objective with its direction, ``"few parameters"``."""
+    """Describe an objective with its direction, `"few parameters"`."""
     is_amount = name not in (ACCURACY, "latency_ms")
     words = ("many", "few") if is_amount else ("high", "low")
     return f"{words[way == 'minimise']} {notation.objective(name)}"

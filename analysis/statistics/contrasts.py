@@ -1,7 +1,7 @@
-"""From a design to what is estimated: weighted sums of arms, each computed within a seed.
+"""Turn a design into contrasts: weighted sums of arms, each computed within a seed.
 
-A difference to base, a step of a path, a main effect, an interaction and a Shapley value are all of this
-form, so one way of pairing, one interval and one test serve them all.
+Differences from base, steps of a path, main effects, interactions and Shapley values are all of this form, so
+one pairing, one interval and one test serve them all.
 """
 
 import itertools
@@ -17,7 +17,7 @@ Kind = Literal["differences", "main effects", "interactions", "steps", "Shapley 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Something to be judged; positive is in its favour."""
+    """A weighted sum of arms to be judged; positive values are in its favour."""
 
     name: str
     meaning: str
@@ -25,10 +25,10 @@ class Contrast:
     weights: Mapping[str, float]
     """Arm -> weight; the weights sum to zero."""
     factors: tuple[str, ...] = ()
-    """Names of the design's factors that it is about."""
+    """Names of the design's factors that it concerns."""
     model: Mapping[str, tuple[float, ...]] | None = None
-    """Arm -> its row of the model by which the contrast is estimated at a seed at which some of its arms have
-    no result; None if it then has none."""
+    """Arm -> its row of the model that estimates the contrast at a seed where some arms have no result; None
+    if such a seed is left out."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Family:
 
 
 def families(design: Design, dataset: str) -> tuple[Family, ...]:
-    """Return what a design asks on one data set; families that would be empty are left out."""
+    """Return the families of contrasts that a design defines on one data set; empty ones are left out."""
     named: list[tuple[Kind, list[Contrast]]] = [("differences", _differences(design, dataset))]
     if design.kind == "factorial":
         named += [
@@ -55,7 +55,7 @@ def families(design: Design, dataset: str) -> tuple[Family, ...]:
 
 
 def _differences(design: Design, dataset: str) -> list[Contrast]:
-    """Compare arms with base; arms of a factorial or a path are compared in other ways."""
+    """Compare arms with base; arms of a factorial or a path are compared by other contrasts."""
     base, found = design.base, []
     for arm, levels in design.arms[dataset].items():
         changed = [factor for factor in design.factors if (levels or {}).get(factor.name)]
@@ -69,7 +69,7 @@ def _differences(design: Design, dataset: str) -> list[Contrast]:
 
 
 def _steps(design: Design, dataset: str) -> list[Contrast]:
-    """Follow a path: what each component adds to those before it."""
+    """Return the steps of a path: what each component adds to those before it."""
     assert isinstance(design.order, tuple)
     found = []
     for place, name in enumerate(design.order):
@@ -80,9 +80,9 @@ def _steps(design: Design, dataset: str) -> list[Contrast]:
 
 
 def _shapley_values(design: Design, dataset: str) -> list[Contrast]:
-    """Average what a component adds over all orders in which the components may come in.
+    """Average what a component adds over all orders in which components can be added.
 
-    Its weight for coming after the set S of n components is |S|! (n − |S| − 1)! / n! (Shapley 1953).
+    The weight for adding it to a set S of the n components is |S|! (n − |S| − 1)! / n! (Shapley 1953).
     """
     names = [factor.name for factor in design.factors]
     found, model = [], _model(design, dataset, with_pairs=True)
@@ -101,7 +101,7 @@ def _shapley_values(design: Design, dataset: str) -> list[Contrast]:
 
 
 def _effects(factor: Factor) -> list[tuple[str, int, int]]:
-    """Return what a factor's effects are called, and the levels that count for and against each."""
+    """Return the names of a factor's effects, with the levels that count for and against each."""
     if factor.is_component:
         return [(factor.name, 0, 1)]
     return [(name, level, 0) for level, name in enumerate(factor.levels) if level]
@@ -124,7 +124,7 @@ def _main_effects(design: Design, dataset: str) -> list[Contrast]:
 
 
 def _interactions(design: Design, dataset: str) -> list[Contrast]:
-    """Compare a factor's effect with another one's presence and absence: differences of differences."""
+    """Compare a factor's effect with and without another factor: differences of differences."""
     found, model = [], _model(design, dataset, with_pairs=True)
     for one, other in itertools.combinations(design.factors, 2):
         rest = _combinations(design, one, other)
@@ -143,7 +143,7 @@ def _interactions(design: Design, dataset: str) -> list[Contrast]:
 
 
 def _model(design: Design, dataset: str, with_pairs: bool) -> dict[str, tuple[float, ...]]:
-    """Return each arm's row of the model: a mean, what each factor adds, and with pairs what each two add."""
+    """Return each arm's row of the model: intercept, main effects and, with pairs, pairwise products."""
     rows = {}
     for arm, levels in design.arms[dataset].items():
         if levels is None:
@@ -159,16 +159,18 @@ def _model(design: Design, dataset: str, with_pairs: bool) -> dict[str, tuple[fl
 
 
 def _combinations(design: Design, *without: Factor) -> list[dict[str, int]]:
-    """Return all combinations of the levels of the other factors."""
+    """Return all combinations of levels of the other factors."""
     rest = [factor for factor in design.factors if factor not in without]
     levels = itertools.product(*(range(len(factor.levels)) for factor in rest))
     return [dict(zip((factor.name for factor in rest), chosen, strict=True)) for chosen in levels]
 
 
 def check_comparisons(design: Design | None) -> Design | None:
-    """Return a design of which every comparison that it asks for can be made.
+    """Return the design, after checking that all its comparisons can be made.
 
-    Raises KeyError where one needs an arm that is not there.
+    Raises:
+        KeyError: A comparison needs an arm that does not exist.
+
     """
     if design is not None:
         for dataset in design.arms:

@@ -28,52 +28,52 @@ Verdict = Literal["helps", "hurts", "equivalent", "not decided"]
 
 @dataclass(frozen=True)
 class Decision:
-    """What the tests say of one comparison of a family; the p values are None where there are no seeds."""
+    """Outcome of the tests for one comparison of a family; the p values are None if it has no seeds."""
 
     verdict: Verdict
     p: float | None
-    """Two-sided sign-flip test of "no difference", uncorrected."""
+    """p value of the two-sided sign-flip test of "no difference", uncorrected."""
     p_corrected: float | None
-    """The same, Holm over the family."""
+    """The same p value, Holm-corrected over the family."""
     p_equivalence: float | None
-    """Of "differs by the margin or more", Holm over the family."""
+    """p value of "differs by the margin or more", Holm-corrected over the family."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """All that is said of one comparison of a family; None where there are too few seeds to say it."""
+    """All statistics of one comparison of a family; None where there are too few seeds."""
 
     n: int
-    """Seeds."""
+    """Number of seeds."""
     mean: float | None
-    """Of the differences, in their unit."""
+    """Mean of the differences, in their unit."""
     deviation: float | None
     """Sample standard deviation (n - 1) of the differences, in their unit."""
     interval: Interval | None
     """95% confidence interval of the mean, for this comparison alone."""
     p: float | None
-    """Two-sided sign-flip test of "no difference", uncorrected."""
+    """p value of the two-sided sign-flip test of "no difference", uncorrected."""
     p_corrected: float | None
-    """The same, Holm over the family."""
+    """The same p value, Holm-corrected over the family."""
     p_equivalence: float | None
-    """Of "differs by the margin or more", Holm over the family."""
+    """p value of "differs by the margin or more", Holm-corrected over the family."""
     effect_size: float | None
-    """Mean / deviation, no unit."""
+    """Mean divided by standard deviation of the differences, without unit."""
     probability_of_improvement: float | None
-    """Share of the seeds in favour, ties count half."""
+    """Share of the seeds in favour; ties count half."""
     verdict: Verdict
     seeds_to_decide: int | None
-    """Only where not decided: seeds that it would take, as far as can be guessed."""
+    """Estimated number of seeds needed for a verdict; None if there is one, or without an estimate."""
 
 
 def verdicts(family: Sequence[npt.ArrayLike], significance: float, margin: float) -> tuple[Decision, ...]:
-    """Decide every comparison of a family: the part of ``judge`` that needs no bootstrap.
+    """Decide every comparison of a family: the part of `judge` that needs no bootstrap.
 
-    Arguments and errors as there. "helps" or "hurts": the difference is significant after Holm's correction,
-    whatever its size. Else "equivalent": it is within the margin, significantly after Holm's correction. Holm
-    keeps the share of families with any false difference at or below ``significance``, and likewise, for
-    itself, that of families with any false "equivalent". A comparison without seeds counts in the family,
-    with a p value of 1.
+    Arguments and errors are those of `judge`. "helps" or "hurts": the difference is significant after Holm's
+    correction, whatever its size. Otherwise "equivalent": it is within the margin, significantly after Holm's
+    correction. Holm's correction keeps the share of families with any false difference at or below
+    `significance` and, separately, the share of families with any false "equivalent". A comparison without
+    seeds counts in the family, with a p value of 1.
     """
     require_fraction("significance", significance)
     require_margin(margin)
@@ -96,14 +96,16 @@ def verdicts(family: Sequence[npt.ArrayLike], significance: float, margin: float
 
 
 def judge(family: Sequence[npt.ArrayLike], significance: float, margin: float) -> tuple[Judgement, ...]:
-    """Judge every comparison of a family; one result for each, in order.
+    """Judge every comparison of a family; return one result for each, in order.
 
-    A member is one comparison's differences, float [n], a value per seed, positive in favour of what is
-    judged; n may differ and may be 0. ``margin``, in the same unit, is the largest mean difference that does
-    not matter. See `statistics` and `power` for the methods.
+    A member of the family is one comparison's differences: float [n], one value per seed, positive in favour
+    of what is judged; n may differ between members and may be 0. `margin`, in the same unit, is the largest
+    mean difference that does not matter. See `paired` and `power` for the methods.
 
-    Raises ValueError if a member is not of finite numbers in one dimension, significance is not in (0, 1), or
-    the margin is negative.
+    Raises:
+        ValueError: A member is not finite numbers in one dimension, significance is not in (0, 1), or the
+            margin is negative or not finite.
+
     """
     decisions = verdicts(family, significance, margin)
 

@@ -1,7 +1,7 @@
-"""Trials as pairs: accuracies by arm and seed, contrasts within a seed, and why a seed has none.
+"""Pair trials: accuracies by arm and seed, contrasts within a seed, and why a seed has no result.
 
-Folds are averaged within their seed: they share most of their training images and are never counted as
-independent runs.
+Folds are averaged within their seed: they share most of their training images and never count as independent
+runs.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from analysis.seeds import folds_of
 from analysis.statistics.contrasts import Contrast
 
 ESTIMABLE = 1e-8
-"""Of a contrast's row: what of it may lie outside the rows of the arms that are there."""
+"""Largest norm of the part of a contrast's row outside the row space of the available arms."""
 
 
 def accuracies_by_seed(trials: pd.DataFrame, design: Design, dataset: str, metric: str) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def accuracies_by_seed(trials: pd.DataFrame, design: Design, dataset: str, metri
 
 
 def seed_means(trials: pd.DataFrame, metric: str, key: str = "arm") -> pd.DataFrame:
-    """Return an accuracy per arm (by its ``key``) and seed, [arms, seeds], NaN unless all folds have it."""
+    """Return an accuracy per arm (named by `key`) and seed, [arms, seeds], NaN unless all folds have it."""
     completed = trials.assign(folds=folds_of(trials))[trials["status"] == "completed"]
     groups = completed.groupby([key, "seed"])
     return groups[metric].mean()[groups[metric].count() == groups["folds"].first()].unstack("seed")
@@ -35,7 +35,7 @@ def seed_means(trials: pd.DataFrame, metric: str, key: str = "arm") -> pd.DataFr
 def reasons_lost(
     trials: pd.DataFrame, design: Design, dataset: str, accuracies: pd.DataFrame
 ) -> dict[tuple[str, int], str]:
-    """Say for each arm and seed without a result why it has none."""
+    """Return, for each arm and seed without a result, the reason why it has none."""
     others = trials[trials["status"] != "completed"]
     ended = {key: rows for key, rows in others.groupby(["arm", "seed"])}
     done = trials.groupby(["arm", "seed"]).size()
@@ -61,11 +61,11 @@ def reasons_lost(
 
 
 def contrast_by_seed(contrast: Contrast, accuracies: pd.DataFrame) -> "pd.Series[float]":
-    """Return the contrast at each seed that tells it.
+    """Return the contrast at each seed where it can be computed.
 
-    That is each at which all its arms have a result. Where the contrast has a model, also those at which the
-    arms that have one determine it, by least squares within the seed: one failure in a factorial costs a
-    cell, not the seed.
+    These are the seeds at which all its arms have a result. If the contrast has a model, they also include
+    the seeds at which the arms that have a result determine it, by least squares within the seed: one failure
+    in a factorial costs a cell, not the seed.
     """
     sums = accuracies.loc[list(contrast.weights)].mul(_weights(contrast), axis=0).sum(axis=0, skipna=False)
     if contrast.model is not None:
@@ -87,7 +87,7 @@ def _weights(contrast: Contrast) -> npt.NDArray[np.float64]:
 def _estimate(
     contrast: Contrast, model: Mapping[str, tuple[float, ...]], accuracies: "pd.Series[float]"
 ) -> float:
-    """Return what the model says of a contrast at one seed; NaN if these arms do not determine it."""
+    """Return the model's estimate of a contrast at one seed; NaN if these arms do not determine it."""
     there = [arm for arm in accuracies.index if arm in model]
     if not there:
         return np.nan

@@ -1,4 +1,4 @@
-"""How much a verdict hangs on: one seed, a seed that is far off, seeds that failed."""
+"""How robust a verdict is: seeds that are outliers, and verdicts with one seed left out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +11,15 @@ from analysis.statistics.paired import checked
 from analysis.statistics.power import fewest_seeds
 
 FAR = 5.0
-"""Median absolute deviations from the median beyond which a seed is named."""
+"""Distance from the median, in median absolute deviations, beyond which a seed is an outlier."""
 
 
 def far_off(differences: npt.ArrayLike, far: float = FAR) -> list[int]:
-    """Return the places of differences, float [n], more than ``far`` median absolute deviations off.
+    """Return the indices of the outliers among the differences, float [n].
 
-    From the median of all (Hampel 1974, J. Am. Stat. Assoc. 69:383). None is named where more than half are
-    equal. The sign-flip test takes differences to be symmetric: one value far off speaks against it.
+    An outlier is more than `far` median absolute deviations from the median (Hampel 1974, J. Am. Stat. Assoc.
+    69:383); there is none if more than half of the differences are equal. The sign-flip test assumes that
+    differences are symmetric, and an outlier is evidence against that.
     """
     differences = checked(differences)
     if not len(differences):
@@ -34,10 +35,10 @@ def verdicts_without_one(
     significance: float,
     margin: float,
 ) -> list[set[Verdict]]:
-    """Return for each comparison the verdicts that it gets when one seed is left out, each of its seeds once.
+    """Return each comparison's verdicts when one of its seeds is left out, each in turn.
 
-    ``family`` has each comparison's differences, ``seeds`` the seeds that they are of. A seed is left out of
-    the whole family. Empty where one seed fewer can decide nothing, whatever the differences are.
+    `family` has each comparison's differences, `seeds` the seeds they belong to. A seed is left out of the
+    whole family. A set is empty if one seed fewer can decide nothing, whatever the differences are.
     """
     found: list[set[Verdict]] = [set() for _ in family]
     needed = fewest_seeds(significance, len(family)) if family else 0

@@ -1,7 +1,7 @@
-"""Test images as a second source of chance: which of them each trial classified right, and what follows.
+"""Test images as a second source of chance: which of them each trial classified correctly.
 
-A difference of two arms is over seeds and over images, crossed: every seed is tested on the same images.
-Other seeds on the same images would give another difference, and so would other images of the same kind.
+A difference of two arms is over seeds and images, crossed: every seed is tested on the same images. Other
+seeds on the same images would give another difference, and so would other images of the same kind.
 """
 
 import base64
@@ -17,13 +17,15 @@ from analysis.statistics.contrasts import Contrast
 from analysis.statistics.paired import Floats, Interval, require_fraction
 
 Hits = Mapping[tuple[str, int], Floats]
-"""Arm and seed -> share of the folds that classified each test image right, float64 [images]."""
+"""(arm, seed) -> share of the folds that classified each test image correctly, float64 [images]."""
 
 
 def decode_hits(text: str, images: int) -> npt.NDArray[np.bool_]:
-    """Return whether each test image was classified right, bool [images], as a record has it.
+    """Return whether each test image was classified correctly, bool [images], from a record's base64.
 
-    Raises ValueError if the text is not base64 of so many bits.
+    Raises:
+        ValueError: The text is not base64 of one bit per image.
+
     """
     packed = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
     if len(packed) != -(-images // 8):
@@ -32,9 +34,11 @@ def decode_hits(text: str, images: int) -> npt.NDArray[np.bool_]:
 
 
 def gather_hits(trials: pd.DataFrame, images: int) -> dict[tuple[str, int], Floats]:
-    """Return the hits of each arm and seed of which all folds have them; ``trials`` are on one data set.
+    """Return the hits of each arm and seed for which all folds have them; `trials` are on one data set.
 
-    Raises ValueError as ``decode_hits`` does.
+    Raises:
+        ValueError: As for `decode_hits`.
+
     """
     completed = trials[trials["status"] == "completed"].dropna(subset=["test_hits"])
     found = {}
@@ -46,7 +50,7 @@ def gather_hits(trials: pd.DataFrame, images: int) -> dict[tuple[str, int], Floa
 
 
 def differences_by_image(contrast: Contrast, hits: Hits, seeds: Iterable[int]) -> Floats | None:
-    """Return a contrast of each seed on each image, float64 [seeds, images]; None if a seed's hits lack."""
+    """Return a contrast by seed and image, float64 [seeds, images]; None if any hits are missing."""
     rows = []
     for seed in seeds:
         if any((arm, seed) not in hits for arm in contrast.weights):
@@ -56,16 +60,18 @@ def differences_by_image(contrast: Contrast, hits: Hits, seeds: Iterable[int]) -
 
 
 def crossed_interval(differences: Floats, confidence: float = 0.95) -> Interval | None:
-    """Return an interval of the mean of ``differences``, float [seeds, images], over seeds and images.
+    """Return an interval of the mean of `differences`, float [seeds, images], over seeds and images.
 
     Two crossed random factors: the variance of the mean is (MS_seed + MS_image - MS_rest) / (seeds x images),
-    none of its parts below zero, with Satterthwaite's degrees of freedom (Searle, Casella & McCulloch 1992,
-    Variance Components, section 2.3; Satterthwaite 1946, Biometrics Bulletin 2:110). For one seed the images
-    alone, as McNemar's test counts them (McNemar 1947, Psychometrika 12:153): (q - d^2) / images, where q is
-    the mean square. None if nothing varies.
+    with no component below zero, and Satterthwaite's degrees of freedom (Searle, Casella & McCulloch 1992,
+    Variance Components, section 2.3; Satterthwaite 1946, Biometrics Bulletin 2:110). For a single seed, the
+    images alone, as McNemar's test counts them (McNemar 1947, Psychometrika 12:153): (q - d^2) / images,
+    where q is the mean square and d the mean. None if nothing varies.
 
-    Raises ValueError if the differences are not finite numbers in two dimensions with two images or more, or
-    confidence is not in (0, 1).
+    Raises:
+        ValueError: The differences are not finite numbers in two dimensions with two images or more, or
+            confidence is not in (0, 1).
+
     """
     require_fraction("confidence", confidence)
     differences = np.asarray(differences, np.float64)

@@ -1,1 +1,1 @@
-"""Where a run's time went: trained, waited, saved, failed."""
+"""Where a run's time went: training, waiting, failures, and what look-ups saved."""

@@ -20,13 +20,13 @@ SHORTEST_SECONDS = 0.1
 UNITS = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
 
 
-ENOUGH = 2.0  # an axis has the largest unit of which it reaches so many
+ENOUGH = 2.0  # an axis uses the largest unit of which it spans at least this many
 
 
 def time_figure(stages: Sequence[StageTime]) -> go.Figure:
-    """Draw a bar per stage, of its kinds of time one after the other; what look-ups saved comes last, hollow.
+    """Draw a stacked bar per stage, one segment per kind of time; time saved by look-ups is last and hollow.
 
-    A kind of which there is less than ``SHORTEST_SECONDS`` in all is left out.
+    A kind with less than `SHORTEST_SECONDS` in total is left out.
     """
     figure, rows = go.Figure(layout=layout()), list(reversed(stages))  # plotly draws upwards
     unit, size = axis_unit(max(each.spent_seconds + each.saved_seconds for each in rows))
@@ -60,12 +60,14 @@ def time_figure(stages: Sequence[StageTime]) -> go.Figure:
 
 
 def axis_unit(longest_seconds: float) -> tuple[str, float]:
-    """Choose an axis's unit for times of up to ``longest_seconds``; returns its name and its seconds."""
+    """Choose an axis's unit for times of up to `longest_seconds`; returns its name and its seconds."""
     return next((unit, size) for unit, size in UNITS if longest_seconds >= ENOUGH * size or size == 1)
 
 
 def _describe(stage: StageTime, name: str, seconds: float) -> str:
-    made = f"made in {notation.counted(stage.made, 'trial')}, looked up in {notation.count(stage.looked_up)}"
+    made = (
+        f"computed in {notation.counted(stage.made, 'trial')}, looked up in {notation.count(stage.looked_up)}"
+    )
     lines = [f"<b>{escape(stage.stage)}</b>", f"{name}: {duration(seconds)}"]
     return "<br>".join([*lines, made] if stage.made or stage.looked_up else lines)
 
@@ -73,17 +75,17 @@ def _describe(stage: StageTime, name: str, seconds: float) -> str:
 # Kind of time -> its name, and the colour and hatch of its bars.
 KINDS: Mapping[str, tuple[str, str, str]] = {
     "trained_seconds": ("trained", PALETTE[0], ""),
-    "stopped_seconds": ("of trials stopped early", PALETTE[4], "/"),
-    "failed_seconds": ("of trials that failed", PALETTE[1], "x"),
+    "stopped_seconds": ("in trials stopped early", PALETTE[4], "/"),
+    "failed_seconds": ("in failed trials", PALETTE[1], "x"),
     "waited_seconds": ("waited for another worker", INK, "."),
     "saved_seconds": ("saved by look-ups, not spent", PALETTE[2], "\\"),
 }
 
 
 def duration(duration_seconds: Any) -> str:
-    """Write a duration in seconds (or missing) in the unit that suits it: ``"12.3 s"``, ``"3.1 min"``.
+    """Write a duration in seconds (or missing) in a suitable unit: `"12.3 s"`, `"3.1 min"`.
 
-    Less than a tenth of a second, but not nothing, is ``"under 0.1 s"``.
+    Less than a tenth of a second, but more than zero, is `"under 0.1 s"`.
     """
     if pd.isna(duration_seconds):
         return notation.MISSING
@@ -92,7 +94,7 @@ def duration(duration_seconds: Any) -> str:
         return "0 s"
     if seconds < SHORTEST_SECONDS:
         return f"under {SHORTEST_SECONDS:g} s"
-    # What is rounded to sixty of a unit is one of the next.
+    # What rounds to sixty of a unit is shown as one of the next.
     unit, size = next(
         (unit, size) for unit, size in UNITS if round(seconds * 60 / size, 1) >= 60 or size == 1
     )

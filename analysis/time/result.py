@@ -1,7 +1,7 @@
-"""Where the workers' time went: training, waiting for one another, what came to nothing, what look-ups saved.
+"""Where the workers' time went: training, waiting for each other, wasted work, and what look-ups saved.
 
-Of ``Run.stages``, which says how each trial came by the result of each stage. Times are worker-seconds: two
-workers that train for a second each have spent two.
+Computed from `Run.stages`, which records how each trial obtained the result of each stage. Times are
+worker-seconds: two workers that train for a second each have spent two.
 """
 
 from collections.abc import Sequence
@@ -13,35 +13,36 @@ import pandas as pd
 from analysis.tables import Run
 
 STORED, CONTINUED = "stored", "continued"
-"""Origins of a result: looked up, and made from a checkpoint. All but the first were made by the trial."""
+"""Origins of a result: looked up, and continued from a checkpoint. The trial itself computed all but the
+first."""
 FAILED, STOPPED = "failed", "early_stopped"
 ASSESSMENT = "assessment"
-UNFINISHED, ALL = "stages that did not end", "all"
+UNFINISHED, ALL = "unfinished stages", "all"
 
 
 @dataclass(frozen=True)
 class StageTime:
-    """What a stage took in all trials of a run, in worker-seconds."""
+    """Time that a stage took in all trials of a run, in worker-seconds."""
 
     stage: str
     trained_seconds: float = 0.0
-    """Making it, in trials that completed."""
+    """Worker-seconds for computing it, in trials that completed."""
     stopped_seconds: float = 0.0
-    """The same in trials that were stopped early."""
+    """Worker-seconds for computing it, in trials that were stopped early."""
     failed_seconds: float = 0.0
-    """The same in trials that failed."""
+    """Worker-seconds for computing it, in trials that failed."""
     waited_seconds: float = 0.0
-    """Until another worker had made it; with the time that asking for it takes."""
+    """Worker-seconds until another worker had computed it, including the time to ask for it."""
     saved_seconds: float = 0.0
-    """What the results that were looked up took where they were made: not spent here."""
+    """Worker-seconds that results which were looked up took where they were computed: not spent here."""
     made: int = 0
-    """Trials that made it."""
+    """Number of trials that computed it."""
     looked_up: int = 0
-    """Trials that looked it up."""
+    """Number of trials that looked it up."""
 
     @property
     def spent_seconds(self) -> float:
-        """All but what look-ups saved."""
+        """Worker-seconds spent here: all but what look-ups saved."""
         return self.trained_seconds + self.stopped_seconds + self.failed_seconds + self.waited_seconds
 
 
@@ -53,26 +54,26 @@ class TimeUse:
     """Where a run's time went, in worker-seconds."""
 
     stages: tuple[StageTime, ...]
-    """By the latest place that they have in a trial, the assessment last; then, where it is not nothing, the
-    rest of trials that failed or were stopped early, called ``UNFINISHED``."""
+    """Stages in the order of their latest index in a trial, the assessment last; then, if it is not zero, the
+    remaining time of trials that failed or were stopped early, named `UNFINISHED`."""
     total: StageTime
-    """The sum of ``stages``."""
+    """The sum of `stages`."""
     between_seconds: float
-    """The rest of trials that completed: loading images, looking up, handing over."""
+    """Remaining worker-seconds of trials that completed: loading images, looking up, handing over."""
     n_trials: int
     n_failed: int
     n_stopped: int
     n_continued: int
-    """Stages that went on from a checkpoint: their seconds include those before it."""
+    """Number of stages that continued from a checkpoint: their seconds include those before it."""
     span_seconds: float | None
-    """From the first start to the last end of a trial; None unless these are known of every trial."""
+    """Seconds from the first start to the last end of a trial; None unless known for every trial."""
 
 
 def time_use(run: Run) -> TimeUse | None:
-    """Add up where a run's time went; None if its folder does not say (``run.stages`` is empty).
+    """Add up where a run's time went; None if its folder does not record it (`run.stages` is empty).
 
-    A trial's rest is what its own seconds are beyond those that its stages took and waited, but not less than
-    none: what a checkpoint brought along was not spent in the trial that went on from it.
+    A trial's remaining time is its own seconds minus those that its stages took and waited, but at least
+    zero: time from before a checkpoint was not spent in the trial that continued from it.
     """
     if run.stages.empty:
         return None
@@ -105,7 +106,7 @@ def time_use(run: Run) -> TimeUse | None:
 
 
 def _sort_times(run: Run) -> pd.DataFrame:
-    """Take ``run.stages`` in the order of the stages, with a column for each field of ``StageTime``."""
+    """Return `run.stages` in stage order, with a column for each field of `StageTime`."""
     stages = run.stages.sort_values("stage_index", kind="stable")
     status = stages["trial_id"].map(run.trials.set_index("trial_id")["status"])
     is_stored, is_failed, is_stopped = stages["origin"] == STORED, status == FAILED, status == STOPPED

@@ -1,4 +1,4 @@
-"""What the page says of where the workers' time went."""
+"""The page's text on where the workers' time went."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from analysis.time.result import StageTime, TimeUse, time_use
 
 @dataclass(frozen=True)
 class TimeRow:
-    """A stage in the table, its times as they are written."""
+    """A stage in the table, with its times as text."""
 
     stage: str
     made: int
     looked_up: int
     times: Sequence[str]
-    """By kind, in the order of ``TimePart.headings``."""
+    """Time of each kind, in the order of `TimePart.headings`."""
     is_total: bool = False
 
 
@@ -30,14 +30,14 @@ class TimePart:
     finding: str
     bars: Plot
     headings: Sequence[str]
-    """Of the columns of times."""
+    """Headings of the columns of times."""
     rows: Sequence[TimeRow]
 
 
 def lay_out_time(run: Run, place: str) -> TimePart | None:
-    """Put into words and a figure where a run's time went; None if its folder does not say.
+    """Describe in words and a figure where a run's time went; None if its folder does not record it.
 
-    ``place`` tells it from others in headings.
+    `place` distinguishes it from other runs in headings.
     """
     use = time_use(run)
     if use is None:
@@ -64,7 +64,7 @@ def _row(stage: StageTime, is_total: bool = False) -> TimeRow:
 
 
 def _find(use: TimeUse) -> str:
-    """Say what was trained, saved, waited and lost."""
+    """State what time was spent on training and waiting, saved and lost."""
     total, results = use.total, use.total.made + use.total.looked_up
     saved = (
         f"look-ups saved {duration(total.saved_seconds)} more ({notation.count(total.looked_up)} of "
@@ -94,26 +94,26 @@ def _caption(use: TimeUse) -> str:
     total = use.total
     sentences = [
         "Worker-seconds, summed over trials: two workers that are busy for a second each spend two.",
-        "Trained: making a stage’s result, in trials that completed; the assessment is the last look at the "
-        "final net.",
+        "Trained: computing a stage’s result, in trials that completed; the assessment is the final "
+        "evaluation of the net.",
     ]
     if use.n_stopped or use.n_failed:
         sentences.append(
-            "In trials that were stopped early or failed the same time counts as theirs, and what they spent "
-            "beyond the stages they ended stands in a row of its own."
+            "Time in trials that were stopped early or failed is counted separately, and what they spent "
+            "beyond the stages they finished has a row of its own."
         )
-    sentences.append("Waited: until another worker had made the same result.")
+    sentences.append("Waited: until another worker had computed the same result.")
     if total.looked_up:
         sentences.append(
-            "Saved, hollow: what the results that were looked up took where they were made; not spent here."
+            "Saved, hollow: time that results which were looked up took to compute elsewhere; not spent here."
         )
     if use.n_continued:
         sentences.append(
-            f"{notation.counted(use.n_continued, 'stage')} went on from a checkpoint, and "
-            f"{'counts' if use.n_continued == 1 else 'count'} with the time before it."
+            f"{notation.counted(use.n_continued, 'stage')} continued from a checkpoint and "
+            f"{'includes' if use.n_continued == 1 else 'include'} the time before it."
         )
     sentences.append(
-        f"Not drawn: {duration(use.between_seconds)} of completed trials outside their stages, for loading, "
-        "looking up and handing over."
+        f"Not drawn: {duration(use.between_seconds)} that completed trials spent outside their stages, on "
+        "loading, looking up and handing over."
     )
     return " ".join(sentences)

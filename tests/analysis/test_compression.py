@@ -277,7 +277,8 @@ def test_the_page_says_how_many_compressed_nets_win(folder):
     assert [verdict for verdict, _ in rows[:3]] == ["not-decided", "hurts", "helps"]
     cells = re.findall("<td[^>]*>(.*?)</td>", rows[2][1])
     assert cells[1:6] == [
-        'compressing is better by 2.00 points<br><span class="quiet">unchanged if any one seed is left out</span>',
+        "compressing is better by 2.00 points<br>"
+        '<span class="quiet">unchanged if any one seed is left out</span>',
         "14,142",
         "97.00%",
         "95.00%",

@@ -198,7 +198,7 @@ def test_the_front_comes_first_then_the_best_by_validation():
         ("tiny", True), ("small", True), ("paper", True), ("wide", False), ("slow", False),
     ]  # fmt: skip
     assert list(part.spread.figure.layout.yaxis.ticktext) == ["slow", "wide", "paper", "small", "tiny"]
-    assert "left out" not in part.note
+    assert "not shown" not in part.note
 
 
 def test_at_most_thirty_arms_are_shown_and_the_others_counted():
@@ -207,7 +207,7 @@ def test_at_most_thirty_arms_are_shown_and_the_others_counted():
     assert [row.label for row in part.rows] == [f"arm {n}" for n in range(32, 32 - ARMS_SHOWN, -1)]
     assert part.note.endswith(
         "Shown are 30 arms: those on the front first, then the best by mean validation accuracy; 3 arms more "
-        "with folds are left out."
+        "with folds are not shown."
     )
     assert len(part.spread.figure.data[-1].x) == ARMS_SHOWN
 

@@ -185,7 +185,10 @@ def test_partial_results_are_in_no_front_table_hypervolume_or_probability(run_fo
     clean, planted = [render_report([load_run(folder)]) for folder in (run_folder, other)]
     for heading in ("The front", "Best net per parameter budget"):
         assert table_under(planted, heading) == table_under(clean, heading)
-    for start, end in (("Hypervolume of", "add nothing."), ("On the front, probability: ", "taken off.")):
+    for start, end in (
+        ("Hypervolume of", "add nothing."),
+        ("On the front, probability: ", "are subtracted."),
+    ):
         found = [text_of(page).split(start)[1].split(end)[0] for page in (clean, planted)]
         assert found[0] == found[1]
     drawn = {

@@ -292,7 +292,7 @@ def test_the_table_tells_the_same_in_words():
         for line in re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)
     ]
     assert cells[0] == [
-        "Stage", "Trained", "Stopped early", "Failed", "Waited", "Saved by look-ups", "Made", "Looked up",
+        "Stage", "Trained", "Stopped early", "Failed", "Waited", "Saved by look-ups", "Computed", "Looked up",
     ]  # fmt: skip
     assert cells[1] == ["dual", "20.0 s", "0 s", "7.0 s", "4.0 s", "40.0 s", "2", "2"]
     assert cells[-2] == [UNFINISHED, "0 s", "4.0 s", "5.0 s", "0 s", "0 s", "0", "0"]

@@ -4,7 +4,7 @@ const MISSING = "–";
 const ROWS_A_PAGE = 100;
 const NUMBERS_SHOWN = 500;
 const MOST_NUMBERED = 30; // arms on a front
-const POINTS_AT_FIRST = 1500; // of a larger figure the rest follows, so that the page is not blank meanwhile
+const POINTS_AT_FIRST = 1500; // a larger figure draws the rest later, so that the page is not blank meanwhile
 const BESIDE_FILTERS = ["sort", "page", "trial", "trial-run"]; // they change neither what matches nor a figure
 const plotlyConfig = {
   responsive: true,
@@ -14,7 +14,7 @@ const plotlyConfig = {
   modeBarButtonsToRemove: ["lasso2d", "select2d"],
 };
 
-// A text that was packed into the page: gzip in base64.
+// Unpacks a string embedded in the page: gzip in base64.
 async function unpack(id) {
   const packed = atob(document.getElementById(id).textContent);
   const bytes = new Uint8Array(packed.length);
@@ -22,7 +22,7 @@ async function unpack(id) {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
-// An element with attributes and children; texts are never read as markup.
+// An element with attributes and children; strings are never parsed as markup.
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -33,7 +33,7 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-// A table in a box that scrolls; numbers are the places of the columns that hold numbers.
+// A table in a box that scrolls; numbers are the indices of the columns that hold numbers.
 function tableOf(label, headings, rows, numbers = []) {
   const kind = (place) => (numbers.includes(place) ? { class: "number" } : {});
   return element(
@@ -66,7 +66,7 @@ const write = (kind, value) => (value === null || value === undefined ? MISSING 
 // A column is a list of values, or {of: values, at: codes}.
 const cell = (column, row) => (Array.isArray(column) ? column[row] : column.of[column.at[row]]);
 
-let data; // what the page was made of; see payload.py
-let matches; // for each trial, whether it passes the filters: Uint8Array
+let data; // the page's data; see payload.py
+let matches; // Uint8Array: for each trial, whether it passes the filters
 const form = document.getElementById("filters");
 

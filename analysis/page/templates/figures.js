@@ -1,4 +1,4 @@
-// The figures: drawn when they are looked at, arranged by the filters.
+// The figures: drawn when first needed, updated by the filters.
 
 const drawn = new Set();
 
@@ -10,7 +10,7 @@ function draw(box) {
   hush(box);
 }
 
-// What is drawn is for the eye: the box has a name, and its numbers are in a table.
+// Hides the drawing from screen readers: the box has a label, and its numbers are in a table.
 function hush(box) {
   for (const drawing of box.querySelectorAll(".main-svg")) drawing.setAttribute("aria-hidden", "true");
 }
@@ -22,7 +22,7 @@ const fill = (color, probability) => {
   return `rgba(${red},${green},${blue},${Math.round(100 * probability) / 100})`;
 };
 
-// The figure of accuracy against a cost, for what the filters leave; as `pareto_figures.py` draws it.
+// The figure of accuracy against a cost, for what matches the filters; as `front/figure.py` draws it.
 function arrange(part, figure, state, most = Infinity) {
   const cost = costOf(part, state);
   const { arms, marks } = part;
@@ -100,7 +100,7 @@ function drawFront(box, state) {
       if (!node || !layer) return false;
       layer.checked = !layer.checked;
       apply();
-      return false; // the layers are the form's, so that the address holds them
+      return false; // the form controls the layers, so that the address holds them
     });
 }
 
@@ -117,7 +117,7 @@ function showCurves(box, state) {
   } else if (visible.some((is, place) => is !== box.data[place].visible)) Plotly.restyle(box, { visible });
 }
 
-// What a figure shows, as a table: made when it is asked for.
+// What a figure shows, as a table: made when it is opened.
 function tellNumbers(details) {
   const box = document.getElementById(details.dataset.of);
   draw(box);
@@ -132,8 +132,8 @@ function tellNumbers(details) {
     }
   const title = (axis, name) => decoded(box.layout[axis]?.title?.text || name);
   const headings = ["Series", title("xaxis", "x"), title("yaxis", "y"), "In words"];
-  const rest = rows.length > NUMBERS_SHOWN ? [element("p", { class: "quiet" }, `The first ${NUMBERS_SHOWN} of ${write("count", rows.length)}; the file of all trials has the others.`)] : [];
-  const label = `The numbers of: ${box.getAttribute("aria-label")}`;
+  const rest = rows.length > NUMBERS_SHOWN ? [element("p", { class: "quiet" }, `The first ${NUMBERS_SHOWN} of ${write("count", rows.length)}; the CSV file of all trials has the others.`)] : [];
+  const label = `Numbers of the figure: ${box.getAttribute("aria-label")}`;
   details.querySelector("div").replaceChildren(tableOf(label, headings, rows.slice(0, NUMBERS_SHOWN)), ...rest);
 }
 

@@ -1,4 +1,4 @@
-// The filters, and the address that holds them.
+// The filters, and the address (URL) that holds their state.
 
 function readForm() {
   const state = {};
@@ -31,7 +31,7 @@ function toAddress(state, defaults) {
   if (hash !== location.hash.slice(1)) history.replaceState(null, "", `#${hash}`);
 }
 
-// What a search finds a trial by, in lower case.
+// The text that a search matches a trial against, in lower case.
 function haystacks() {
   const { trials, settings } = data;
   const fields = ["run", "dataset", "arm", "status", "error", "trial_id", "host"].map((name) => trials[name]);

@@ -1,4 +1,4 @@
-// All together: what happens at the start and after each change.
+// Start of the page, and updates after each change.
 
 let defaults;
 let before = {};
@@ -33,7 +33,7 @@ function drawBox(box, state) {
 function listen() {
   let asked = false;
   document.addEventListener("input", (event) => {
-    if (asked || event.target.form !== form) return; // some controls of the form stand beside their figures
+    if (asked || event.target.form !== form) return; // some controls of the form are next to their figures
     asked = true;
     requestAnimationFrame(() => {
       asked = false;
@@ -104,14 +104,14 @@ async function start() {
   const first = boxes.find((box) => !box.closest("[hidden]"));
   for (const box of first ? [first, ...boxes] : []) {
     if (!drawn.has(box)) drawBox(box, readForm());
-    await new Promise((resolve) => setTimeout(resolve, 60)); // so that the page answers meanwhile
+    await new Promise((resolve) => setTimeout(resolve, 60)); // so that the page stays responsive
   }
   if (dialog.open) drawTrial(shownTrial);
   document.documentElement.dataset.ready = "all figures are drawn";
 }
 
 start().catch((error) => {
-  document.getElementById("trouble").hidden = false; // better told too much than nothing
+  document.getElementById("trouble").hidden = false; // the notice may not be the reason, but is better than none
   throw error;
 });
 

@@ -10,7 +10,7 @@ function sortedRows(state) {
   const collator = new Intl.Collator("en", { numeric: true });
   return rows.sort((a, b) => {
     const [one, other] = [keys[a], keys[b]];
-    if (one === null || other === null) return (one === null) - (other === null); // the missing stay last
+    if (one === null || other === null) return (one === null) - (other === null); // missing values stay last
     return sign * (typeof one === "number" ? one - other : collator.compare(one, other));
   });
 }
@@ -50,7 +50,7 @@ function rowOf(row) {
   return element("tr", { class: cell(trials.status, row), "data-trial": row }, ...cells);
 }
 
-// A text that a spreadsheet would take for a formula begins with an apostrophe in the file.
+// A string that a spreadsheet would take for a formula gets a leading apostrophe in the file.
 function inCsv(value) {
   if (value === null || value === undefined) return "";
   let text = WRITE.text(value);
@@ -67,6 +67,6 @@ function save(name, text, type) {
 function saveTrials() {
   const columns = Object.entries(data.trials);
   const lines = [columns.map(([name]) => inCsv(name)), ...data.rows.map((row) => columns.map(([, column]) => inCsv(cell(column, row))))];
-  save("trials.csv", "\ufeff" + lines.map((line) => `${line.join(",")}\r\n`).join(""), "text/csv"); // Excel takes it for UTF-8 by its mark
+  save("trials.csv", "\ufeff" + lines.map((line) => `${line.join(",")}\r\n`).join(""), "text/csv"); // the byte-order mark makes Excel read it as UTF-8
 }
 

@@ -86,14 +86,14 @@ function epochsOf(row) {
 
 function curves(row) {
   const found = epochsOf(row);
-  if (!found.stage.length) return [element("p", {}, "No epoch is recorded.")];
+  if (!found.stage.length) return [element("p", {}, "No epochs are recorded.")];
   const last = found.a.findLastIndex((accuracy, place) => accuracy !== null && found.b[place] !== null);
   const agreement =
     last < 0
       ? []
       : [
-          `At the end of stage ${found.stage[last]} submodel A has ${TWO_DIGITS.format(found.a[last])}% and submodel B ` +
-            `${TWO_DIGITS.format(found.b[last])}% of the validation images right: ${TWO_DIGITS.format(Math.abs(found.a[last] - found.b[last]))} points apart.`,
+          `At the end of stage ${found.stage[last]} submodel A classifies ${TWO_DIGITS.format(found.a[last])}% and submodel B ` +
+            `${TWO_DIGITS.format(found.b[last])}% of the validation images correctly: ${TWO_DIGITS.format(Math.abs(found.a[last] - found.b[last]))} points apart.`,
         ];
   const label = "Accuracy of this trial over its epochs, stages marked";
   return [
@@ -102,7 +102,7 @@ function curves(row) {
   ];
 }
 
-// As `figures.trial_figure` draws it.
+// As `trial_figure` in `course/figure.py` draws it.
 function drawTrial(row) {
   const box = document.getElementById("trial-curves");
   if (!box) return;
@@ -118,7 +118,7 @@ function drawTrial(row) {
   const line = { color: layout.font.color, width: 1, dash: "dot" };
   const shapes = starts.slice(1).map((epoch) => ({ type: "line", x0: epoch - 0.5, x1: epoch - 0.5, yref: "paper", y0: 0, y1: 1, line }));
   const note = { xanchor: "left", xshift: 4, showarrow: false, y: 1, yref: "paper", yanchor: "bottom", font: { size: 12 } };
-  const escaped = (text) => element("p", {}, text).innerHTML; // plotly reads some markup in texts
+  const escaped = (text) => element("p", {}, text).innerHTML; // plotly parses some markup in labels
   const annotations = starts.map((epoch) => ({ ...note, text: escaped(found.stage[epoch - 1]), x: epoch - 0.5 }));
   Plotly.newPlot(box, lines.filter((trace) => trace.y.some((y) => y !== null)), { ...layout, shapes, annotations }, plotlyConfig);
   hush(box);
@@ -131,14 +131,14 @@ function stagesTable(row) {
     const of = (name) => cell(stages[name], place);
     rows.push([of("stage"), of("origin"), write("count", of("epochs")), write("count", of("epochs_trained")), write("seconds", of("seconds")), write("seconds", of("waited_seconds")), of("host") ?? MISSING]);
   }
-  if (!rows.length) return element("p", {}, "No stage is recorded.");
+  if (!rows.length) return element("p", {}, "No stages are recorded.");
   const headings = ["Stage", "Origin", "Epochs", "Trained here", "Took", "Waited", "Host"];
   return tableOf("Stages of the trial", headings, rows, [2, 3, 4, 5]);
 }
 
 function confusion(row) {
   const counts = data.confusions[row];
-  if (!counts) return [element("p", {}, "Not recorded, or of too many classes to be read.")];
+  if (!counts) return [element("p", {}, "Not recorded, or too many classes to be readable.")];
   const size = Math.sqrt(counts.length);
   const names = data.classes[cell(data.trials.dataset, row)] ?? [...Array(size).keys()].map(String);
   const at = (truth, guess) => counts[truth * size + guess];
@@ -164,7 +164,7 @@ function confusion(row) {
   );
   const head = element("tr", {}, element("th", { scope: "col" }, "true \\ predicted"), ...names.map((name) => element("th", { scope: "col", class: "number" }, name)));
   return [
-    element("p", {}, wrong.length ? `Most often taken for another: ${wrong.join(", ")}.` : "Every test image is right."),
+    element("p", {}, wrong.length ? `Most frequent confusions: ${wrong.join(", ")}.` : "Every test image is classified correctly."),
     element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Confusion of the test images" }, element("table", { class: "confusion" }, element("thead", {}, head), element("tbody", {}, ...body))),
   ];
 }
@@ -174,7 +174,7 @@ function settings(row) {
   const others = data.settings.filter((name) => !data.differing.includes(name));
   return [
     ...(data.differing.length ? [pairs(data.differing.map(text))] : []),
-    element("details", {}, element("summary", {}, data.differing.length ? "Those that all trials share" : "All, shared by all trials"), pairs(others.map(text))),
+    element("details", {}, element("summary", {}, data.differing.length ? "Settings that all trials share" : "All settings (the same in all trials)"), pairs(others.map(text))),
   ];
 }
 
@@ -195,5 +195,5 @@ dialog.addEventListener("close", () => {
   apply();
 });
 dialog.addEventListener("click", (event) => {
-  if (event.target === dialog || event.target.closest(".close")) dialog.close(); // beside it, or on the button
+  if (event.target === dialog || event.target.closest(".close")) dialog.close(); // outside it, or on the button
 });
