@@ -245,7 +245,7 @@ class TestAGpu:
     def test_or_a_processor_with_other_code_trains_nothing(self, run: RayRun) -> None:
         done = run.start(attempt=attempt_in_half_a_gpu, prepare=pretend_another_torch).end()
         assert "its workers have torch 2." in done.stderr, done.stdout + done.stderr
-        assert "not 0.1, so they would train other nets than those that are asked for" in done.stderr
+        assert "not 0.1, so their results would differ" in done.stderr
         assert not journal(run.folder)
 
 
@@ -316,7 +316,7 @@ import sys
 from pathlib import Path
 import ray
 from ray.experimental import get_object_locations
-from lightsweep import datasets
+from lightsweep.data import datasets
 from lightsweep.distributed.attach import cluster
 from lightsweep.distributed.launch import start_broker
 from lightsweep.sweepfile.dataset import DatasetSpec
