@@ -11,9 +11,7 @@ The names below are loaded on first use, so importing the package is fast. Every
 an `InputError`; its subclasses cover failed writes, unsuitable machines and lost resources.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as type checkers know it; typing itself takes longer to import than all of this
 if TYPE_CHECKING:
     from lightsweep.errors import InputError, LostError, MachineError, WriteError
     from lightsweep.front import load_sweep, open_run, plan, run
@@ -33,7 +31,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
     if name not in __all__:
         raise AttributeError(f"module 'lightsweep' has no attribute {name!r}")
     return getattr(import_module(f"lightsweep.{'errors' if name.endswith('Error') else 'front'}"), name)
