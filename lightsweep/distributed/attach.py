@@ -48,6 +48,27 @@ def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[Watc
     """
     apply_settings()
     scratch.mkdir(exist_ok=True)
+    with _handled({signal.SIGTERM: signal.getsignal(signal.SIGTERM)}):  # puts it back; Ray sets its own
+        _connect(address, scratch, insecure)
+        watch = Watch(_listeners())
+        with _handled({signal.SIGTERM: signal.default_int_handler}):  # Ray's ends us with a stack trace
+            try:
+                with watch.watching(), _silent_core(scratch / "stderr"):
+                    yield watch
+            except BaseException:
+                if watch.gone is None:
+                    raise
+                end_descendants()
+                raise watch.error() from None
+            finally:
+                # if interrupted here, Ray's threads would end this process silently
+                with _handled({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
+                    if watch.gone is None:  # otherwise Ray would wait for it
+                        ray.shutdown()
+
+
+def _connect(address: str | None, scratch: Path, insecure: bool) -> None:
+    """Start or attach to the cluster; see `cluster`."""
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # failures reach the user as records
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -75,26 +96,6 @@ def cluster(address: str | None, scratch: Path, insecure: bool) -> Iterator[Watc
         ray.shutdown()
         name = f"--address {address}: no Ray cluster answers there" if address else "Ray does not start here"
         raise InputError(f"{name} ({type(error).__name__}: {one_line(error, 200)})") from None
-    watch = Watch(_listeners())
-    try:
-        with _ended_like_ctrl_c(), watch.watching(), _silent_core(scratch / "stderr"):
-            yield watch
-    except BaseException:
-        if watch.gone is None:
-            raise
-        end_descendants()
-        raise watch.error() from None
-    finally:
-        with _unstoppable():  # if interrupted here, Ray's threads would end this process silently
-            if watch.gone is None:  # otherwise Ray would wait for it
-                ray.shutdown()
-
-
-@contextmanager
-def _ended_like_ctrl_c() -> Iterator[None]:
-    """Handle SIGTERM like Ctrl-C; Ray's own handler ends the process with a stack trace."""
-    with _handled({signal.SIGTERM: signal.default_int_handler}):
-        yield
 
 
 @contextmanager
@@ -217,10 +218,3 @@ def _find(address: str) -> str:
     if parts.hostname and parts.port:
         socket.create_connection((parts.hostname, parts.port), timeout=10).close()
     return place
-
-
-@contextmanager
-def _unstoppable() -> Iterator[None]:
-    """Ignore Ctrl-C and SIGTERM."""
-    with _handled({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
-        yield
