@@ -1,5 +1,7 @@
 """Errors that end a command with a one-line message and no traceback."""
 
+from pathlib import Path
+
 from lightsweep.echo import masked, one_line
 
 
@@ -15,6 +17,11 @@ class InputError(Exception):
 
 class WriteError(InputError):
     """A file cannot be written; what was written before is kept."""
+
+
+def not_writable(path: Path, error: OSError) -> WriteError:
+    """Return the error for a file or folder below --out that cannot be written."""
+    return WriteError(f"{path}: cannot be written ({error.strerror}); --out says where runs go")
 
 
 class MachineError(InputError):

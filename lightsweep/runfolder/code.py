@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from lightsweep.runfolder.journal import not_writable
+from lightsweep.errors import not_writable
 from lightsweep.system.files import refuse_link, write_whole
 
 

@@ -14,18 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightsweep.errors import InputError
+from lightsweep.errors import InputError, not_writable
 from lightsweep.runfolder.environment import describe_environment
-from lightsweep.runfolder.journal import Journal, not_writable
+from lightsweep.runfolder.journal import Journal
 from lightsweep.runfolder.planfile import PLAN_FILE, PlanFile, plan_text
 from lightsweep.runfolder.records import Record
 from lightsweep.runfolder.tables import write_tables
 from lightsweep.sweepfile.reading import dump_sweep, load_sweep
 from lightsweep.sweepfile.sweep import Sweep
-from lightsweep.system.files import (
-    open_plain,
-    write_together,
-)
+from lightsweep.system.files import open_plain, write_together
 from lightsweep.system.locks import posix_locks
 from lightsweep.trials.trial import Trial
 

@@ -7,14 +7,9 @@ import json
 import warnings
 from pathlib import Path
 
-from lightsweep.errors import WriteError
+from lightsweep.errors import not_writable
 from lightsweep.runfolder.records import Record, read_record
 from lightsweep.system.files import append_line, read_lines
-
-
-def not_writable(folder: Path, error: OSError) -> WriteError:
-    """Return the error for a run folder that cannot be written."""
-    return WriteError(f"{folder}: cannot be written ({error.strerror}); --out says where runs go")
 
 
 class Journal:

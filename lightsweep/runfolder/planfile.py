@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from lightsweep.runfolder.journal import not_writable
+from lightsweep.errors import not_writable
 from lightsweep.system.files import UnreadableError, append_line, read_bytes, read_lines
 from lightsweep.trials.trial import Trial
 

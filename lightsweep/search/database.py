@@ -82,14 +82,14 @@ class StudyDatabase:
 
     def annotate(self, number: int, **attributes: Any) -> None:
         """Set a trial's user attributes, except those that are None."""
-        trial = self._handle(number)
+        trial_id = self._id(number)
         for key, value in attributes.items():
             if value is not None:
-                trial.set_user_attr(key, value)
+                self.storage.set_trial_user_attr(trial_id, key, value)
 
     def constrain(self, number: int, constraints: Mapping[str, float]) -> None:
         """Set a trial's constraints, where a value above 0 is a violation."""
-        trial, known = self._handle(number), self.trial(number).constraints or {}
+        trial, known = optuna.Trial(self.study, self._id(number)), self.trial(number).constraints or {}
         for key, value in constraints.items():
             if key not in known:  # a killed run may have set it
                 trial.set_constraint(key, value)
@@ -110,9 +110,6 @@ class StudyDatabase:
     def copy(self, path: Path) -> None:
         """Write the study as an SQLite file, atomically."""
         _copy(self.sweep.name, self.storage, path)
-
-    def _handle(self, number: int) -> optuna.Trial:
-        return optuna.Trial(self.study, self._id(number))
 
     def _id(self, number: int) -> int:
         """Return a trial's id in the database, which may hold several studies."""

@@ -84,6 +84,8 @@ class Ledger:
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep, self.search = sweep, search_of(sweep)
+        self.base = sweep.base.model_dump(mode="json")
+        """Base's settings as plain content, of which draws are changes."""
         self.draws: dict[str, Draw] = {}
         """Draws by trial id, in the order of drawing."""
         self._first: dict[str, Draw] = {}

@@ -5,44 +5,32 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from lightsweep.data.imagedata import DatasetInfo
 from lightsweep.errors import InputError
 from lightsweep.hashing import content_hash
 from lightsweep.nets.cost import Cost
 from lightsweep.search.budget import Budget
 from lightsweep.search.database import ENDED, StudyDatabase, Teller
-from lightsweep.search.draws import Draw, Drawn, Ledger, Objectives, configure, drawn_as
+from lightsweep.search.draws import Draw, Drawn, Ledger, configure, drawn_as
 from lightsweep.search.space import choose, parameters_of
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.training.outcome import Outcome
 from lightsweep.trials.trial import Trial
 
 
-def take_over(
-    database: StudyDatabase,
-    ledger: Ledger,
-    objectives: Objectives,
-    teller: Teller,
-    budget: Budget,
-    outcomes: Mapping[str, Outcome],
-    info: DatasetInfo,
-) -> None:
+def take_over(ledger: Ledger, teller: Teller, budget: Budget, outcomes: Mapping[str, Outcome]) -> None:
     """Restore the study's trials: tell the study those that have a record, and queue the others again.
 
     Args:
-        database: The study.
         ledger: Receives all draws trained so far.
-        objectives: Receives the measured latencies.
-        teller: Tells the study about trials.
+        teller: Tells the study about trials; its objectives receive the measured latencies.
         budget: Receives what was spent.
         outcomes: Outcomes of the trials that have a record, by trial id.
-        info: Description of the data set.
 
     Raises:
         InputError: The study has a trial that no search of this sweep can have created.
 
     """
-    resumed = _Resumed(database, ledger, objectives, teller, outcomes, info)
+    database, resumed = teller.database, _Resumed(ledger, teller, outcomes)
     for frozen in database.trials():
         try:
             epochs = resumed.take_over(frozen)
@@ -60,24 +48,16 @@ def take_over(
 class _Resumed:
     """State restored from a study while its trials are read one by one."""
 
-    def __init__(
-        self,
-        database: StudyDatabase,
-        ledger: Ledger,
-        objectives: Objectives,
-        teller: Teller,
-        outcomes: Mapping[str, Outcome],
-        info: DatasetInfo,
-    ) -> None:
-        self.database, self.ledger, self.objectives, self.teller = database, ledger, objectives, teller
-        self.outcomes, self.info = outcomes, info
-        self.base = ledger.sweep.base.model_dump(mode="json")
+    def __init__(self, ledger: Ledger, teller: Teller, outcomes: Mapping[str, Outcome]) -> None:
+        self.ledger, self.teller, self.outcomes = ledger, teller, outcomes
+        self.database, self.objectives = teller.database, teller.objectives
 
     def take_over(self, frozen: FrozenTrial) -> int | None:
         """Restore one trial; return its epochs to count, or None if it does not count."""
         status, drawn = frozen.user_attrs.get("status"), drawn_as(frozen.user_attrs)
         if "latency_ms" in frozen.user_attrs:
-            self.objectives.costs(*self._configured(frozen), float(frozen.user_attrs["latency_ms"]))
+            configured = self._configured(self._changes(frozen))
+            self.objectives.costs(*configured, float(frozen.user_attrs["latency_ms"]))
         if frozen.state == TrialState.WAITING and drawn is not None and drawn["trial_id"] in self.outcomes:
             frozen = self.database.resume(frozen.number)  # recorded, but the study was not told about it
         spent = None
@@ -93,10 +73,9 @@ class _Resumed:
 
     def _recall(self, frozen: FrozenTrial, drawn: Drawn) -> int | None:
         """Restore a trial that was handed out; return its epochs if the study is told about it now."""
-        spec, its_cost = self._configured(frozen)
-        trial = Trial(
-            drawn["arm"], self.ledger.sweep.dataset, spec, drawn["seed"], changes=self._changes(frozen)
-        )
+        changes = self._changes(frozen)
+        spec, its_cost = self._configured(changes)
+        trial = Trial(drawn["arm"], self.ledger.sweep.dataset, spec, drawn["seed"], changes=changes)
         is_running = frozen.state == TrialState.RUNNING
         draw = self.ledger.draws.get(trial.trial_id)
         if draw is not None:
@@ -115,19 +94,19 @@ class _Resumed:
         return None
 
     def _changes(self, frozen: FrozenTrial) -> dict[str, Any]:
-        return choose(self.ledger.search.space, self.base, lambda name, _: frozen.params[name])
+        return choose(self.ledger.search.space, self.ledger.base, lambda name, _: frozen.params[name])
 
-    def _configured(self, frozen: FrozenTrial) -> tuple[ArmSpec, Cost]:
-        return configure(self.ledger.sweep, self.info, self._changes(frozen))
+    def _configured(self, changes: Mapping[str, Any]) -> tuple[ArmSpec, Cost]:
+        return configure(self.ledger.sweep, self.objectives.info, changes)
 
 
 def _enqueue(database: StudyDatabase, ledger: Ledger) -> None:
     """Queue those configurations of `start_from` that are not in the study yet."""
-    search, base = ledger.search, ledger.sweep.base.model_dump(mode="json")
+    search = ledger.search
     known = [frozen.user_attrs.get("start_from") for frozen in database.trials()]
     for number, changes in enumerate(search.start_from):
         mark = content_hash(changes)
         if mark not in known:
             known.append(mark)
-            parameters = parameters_of(search.space, base, changes, f"search.start_from.{number}")
+            parameters = parameters_of(search.space, ledger.base, changes, f"search.start_from.{number}")
             database.study.enqueue_trial(parameters, user_attrs={"start_from": mark})

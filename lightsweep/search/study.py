@@ -63,7 +63,6 @@ class Study:
         self.info = planned.infos[planned.sweep.dataset]
         self.at_once = 1
         """Maximum number of trials in progress at the same time."""
-        self._base = planned.sweep.base.model_dump(mode="json")
         self._database = StudyDatabase(self.sweep, folder)
         self._ledger = Ledger(self.sweep)
         self._objectives = Objectives(self.search, self.info)
@@ -73,9 +72,7 @@ class Study:
         with self._database.errors():
             spent = max(float(self._database.study.user_attrs.get("seconds", 0.0)), 0.0)
             self.budget = Budget(self.search, clock, spent)
-            take_over(
-                self._database, self._ledger, self._objectives, self._teller, self.budget, outcomes, self.info
-            )
+            take_over(self._ledger, self._teller, self.budget, outcomes)
 
     @property
     def draws(self) -> Mapping[str, Draw]:
@@ -166,7 +163,7 @@ class Study:
 
     def _make(self, asked: optuna.Trial) -> tuple[Trial, Cost, dict[str, float]] | None:
         """Return a draw's trial and costs; if it cannot be trained, tell the study and return None."""
-        changes = choose(self.search.space, self._base, _suggest_from(asked))
+        changes = choose(self.search.space, self._ledger.base, _suggest_from(asked))
         try:
             spec, its_cost = configure(self.sweep, self.info, changes)
             costs = self._objectives.costs(spec, its_cost, asked.user_attrs.get("latency_ms"))

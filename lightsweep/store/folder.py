@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightsweep.errors import WriteError
+from lightsweep.errors import WriteError, not_writable
 from lightsweep.store.stagefile import Checkpoint, DamagedResultError, StageResult
 from lightsweep.system.files import PLAIN, UnreadableError, read_bytes, read_text, write_text
 from lightsweep.system.locks import posix_locks
@@ -70,7 +70,7 @@ class FolderStore:
             folder.mkdir(parents=True, exist_ok=True)
             self._claims = os.open(folder / "claims", os.O_RDWR | os.O_CREAT | PLAIN, 0o666)
         except OSError as error:
-            raise _not_writable(folder, error) from None
+            raise not_writable(folder, error) from None
         weakref.finalize(self, os.close, self._claims)
         try:
             self.try_claim(_PROBE)
@@ -128,7 +128,7 @@ class FolderStore:
             if kind == RESULT:
                 self.path(key, CHECKPOINT).unlink(missing_ok=True)
         except OSError as error:
-            raise _not_writable(path, error) from None
+            raise not_writable(path, error) from None
 
     def try_claim(self, key: str) -> bool:
         """Claim a key unless another process holds it; return whether this process now holds it."""
@@ -179,7 +179,7 @@ class FolderStore:
         try:
             write_text(path, json.dumps({"limit_bytes": limit_bytes}))
         except OSError as error:
-            raise _not_writable(path, error) from None
+            raise not_writable(path, error) from None
 
     def _files(self) -> Iterator[Path]:
         for folder in os.scandir(self.folder):
@@ -195,7 +195,7 @@ class FolderStore:
         try:
             _remove_whatever(path)
         except OSError as error:
-            raise _not_writable(path, error) from None
+            raise not_writable(path, error) from None
         finally:
             self.give_back(path.stem)
         return True
@@ -238,7 +238,3 @@ def _remove_whatever(path: Path) -> None:
 def _offset(key: str) -> int:
     """Return the offset in the claims file of the byte whose lock is the key's claim."""
     return int(key[:15], 16)
-
-
-def _not_writable(path: Path, error: OSError) -> WriteError:
-    return WriteError(f"{path}: cannot be written ({error.strerror}); --out says where runs go")

@@ -19,7 +19,7 @@ from lightsweep.data.imagedata import Dataset, Images, as_tensor
 from lightsweep.data.splits import split
 from lightsweep.nets.blocks import network_of
 from lightsweep.nets.compress import prune_weights, quantise
-from lightsweep.nets.models import Net, build
+from lightsweep.nets.models import Net
 from lightsweep.seeding import derive
 from lightsweep.store.claims import StageStore
 from lightsweep.store.stagefile import Checkpoint, StageResult
@@ -29,7 +29,7 @@ from lightsweep.system.machine import allow_tf32, describe_machine
 from lightsweep.training.batches import EVALUATION_BATCH, Source, Split, channel_statistics
 from lightsweep.training.loop import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
 from lightsweep.training.stagecheck import claim
-from lightsweep.training.stagenets import final_net, go_on, model_of, moved, weights_of
+from lightsweep.training.stagenets import build_net, final_net, go_on, model_of, moved, weights_of
 from lightsweep.trials.keys import stage_keys
 from lightsweep.trials.sources import source_fingerprint
 from lightsweep.trials.trial import Trial
@@ -166,13 +166,7 @@ class _Chain:
         if previous is not None:
             net = go_on(self.trial, self.dataset.info, stage, previous)
         else:
-            net = build(
-                self.trial.spec.model,
-                self.dataset.info.shape,
-                len(self.dataset.info.classes),
-                network_of(stage),
-                self.trial.seed,
-            )
+            net = build_net(self.trial, self.dataset.info, self.trial.spec.model, network_of(stage))
             mean, deviation = channel_statistics(self.splits()[0])
             net.load_state_dict({"mean": mean, "deviation": deviation}, strict=False)
         if isinstance(stage, PruneStage) and stage.prune == "weights":

@@ -25,14 +25,15 @@ def final_net(trial: Trial, info: DatasetInfo, last: StageResult) -> Net:
     return go_on(trial, info, None, last).eval()
 
 
-def _build(trial: Trial, info: DatasetInfo, model: NetSpec, network: Network) -> Net:
+def build_net(trial: Trial, info: DatasetInfo, model: NetSpec, network: Network) -> Net:
+    """Return a net of these settings for a trial's images, initialised by its seed."""
     return build(model, info.shape, len(info.classes), network, trial.seed)
 
 
 def blank_net(trial: Trial, info: DatasetInfo, stage: StageSpec) -> Net:
     """Return a stage's net on the meta device: shapes without values, which take no memory."""
     with torch.device("meta"):
-        net = _build(trial, info, model_of(trial, stage), network_of(stage))
+        net = build_net(trial, info, model_of(trial, stage), network_of(stage))
         if isinstance(stage, QuantiseStage):
             shape_as_quantised(net)
     return net
@@ -47,7 +48,7 @@ def model_of(trial: Trial, stage: StageSpec | None) -> NetSpec:
 def go_on(trial: Trial, info: DatasetInfo, stage: StageSpec | None, previous: StageResult) -> Net:
     """Return the net of a stage, or of the assessment (None), with the previous result's weights."""
     network: Network = network_of(stage) if stage else "fused"
-    net, weights = _build(trial, info, model_of(trial, stage), network), previous.weights
+    net, weights = build_net(trial, info, model_of(trial, stage), network), previous.weights
     if isinstance(stage, PruneStage) and stage.prune == "filters":
         assert isinstance(trial.spec.model, ModelSpec)  # `trials.stages.stage_table` ensures it
         weights = prune_filters(weights, trial.spec.model, stage.amount)
