@@ -16,10 +16,10 @@ SPLITS = ("val", "test", "train")
 ACCURACIES = [f"{split}_accuracy" for split in SPLITS]
 
 
-ARCHITECTURE = "config.model.architecture"
+NET, OLD_NET = "config.model.net", "config.model.architecture"
 
 
-OWN = "submodels"  # every other architecture is a reference net
+OWN_NETS = ("paper-cnn", "submodels")  # in the older column, submodels are the paper's net
 
 
 def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
@@ -69,14 +69,19 @@ def summarise_arms(trials: pd.DataFrame) -> pd.DataFrame:
     _correct_means(arms, by_seed, trials)
     arms["seconds"] = completed.groupby(ARM_KEY, sort=False)["seconds"].mean(skipna=False)
     arms["config"] = _describe_configs(trials)
-    if ARCHITECTURE in trials:
-        architecture = groups[ARCHITECTURE].first()
-        arms["is_reference"] = (architecture.notna() & architecture.ne(OWN)).to_numpy(bool)
-    else:
-        arms["is_reference"] = False
+    arms["is_reference"] = is_reference(trials).groupby([trials[key] for key in ARM_KEY], sort=False).first()
     arms = arms.reset_index()
     labels = arms["arm"] if arms["run"].nunique() <= 1 else arms["run"] + " · " + arms["arm"]
     return arms.assign(label=labels)
+
+
+def is_reference(trials: pd.DataFrame) -> pd.Series:
+    """Return for each trial whether its net is a published one, alone: no code of one's own, not fused."""
+    columns = [NET, OLD_NET, "config.model.inputs", "config.model.fusion"]
+    net, old, inputs, fusion = (trials.reindex(columns=columns)[column] for column in columns)
+    is_alone = inputs.eq("single") & fusion.eq("none")
+    is_published = net.notna() & ~net.isin(OWN_NETS) & ~net.astype(str).str.contains(".py:", regex=False)
+    return (is_published & is_alone) | (old.notna() & ~old.isin(OWN_NETS))
 
 
 def _correct_means(arms: pd.DataFrame, by_seed: pd.DataFrame, trials: pd.DataFrame) -> None:

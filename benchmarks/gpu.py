@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from lightsweep.nets.blocks import trainable_blocks
 from lightsweep.nets.models import build
 from lightsweep.sweepfile.augmentation import transforms
-from lightsweep.sweepfile.net import ModelSpec, NetSpec, ReferenceSpec
+from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.stages import StageSpec
 from lightsweep.system.machine import make_repeatable
 from lightsweep.training.batches import Source, Split
@@ -29,10 +30,10 @@ from lightsweep.training.loop import StageState, train_epoch
 
 BATCH = 64
 EPOCHS = 20  # of one trial, for trials an hour
-NETS: dict[str, tuple[NetSpec, str, StageSpec]] = {
+NETS: dict[str, tuple[ModelSpec, str, StageSpec]] = {
     "paper, dual": (ModelSpec(), "heads", StageSpec(name="dual", loss="heads", epochs=1)),
     "MobileNetV2 0.25": (
-        ReferenceSpec(architecture="mobilenet-v2", width=0.25), "heads", StageSpec(name="only", epochs=1),
+        ModelSpec(net="mobilenet-v2", width=0.25), "heads", StageSpec(name="only", epochs=1),
     ),
 }  # fmt: skip
 
@@ -47,7 +48,7 @@ def prepare(name: str, device: torch.device, images: int) -> Any:
     net: Any = build(model, (1, 28, 28), 10, network, seed=0).to(device)  # type: ignore[arg-type]
     if device.type == "cuda":
         net = net.to(memory_format=torch.contiguous_format)
-    state = StageState.begin(net.train(), model, stage)
+    state = StageState.begin(net.train(), stage, trainable_blocks(stage, model, (1, 28, 28), 10))
     recipe = transforms("affine")
 
     def epoch(number: int) -> None:

@@ -1,5 +1,7 @@
 """Errors that end a command with a one-line message and no traceback."""
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 from lightsweep.echo import masked, one_line
@@ -32,3 +34,14 @@ class LostError(InputError):
     """Something that a run needs is gone, such as Ray, a disk or a database; run again to continue."""
 
     status = 3
+
+
+def nearest(name: object, choices: Iterable[str]) -> str:
+    """Return the closest choice to a name as the end of an error message, or all choices if none is close.
+
+    >>> nearest("filtres", ["filters", "kernel"])
+    'did you mean filters?'
+    """
+    known = sorted(choices)
+    match = difflib.get_close_matches(str(name), known, n=1)
+    return f"did you mean {match[0]}?" if match else f"there are {', '.join(known)}"

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.arms import ARCHITECTURE, ARM_KEY, summarise_arms
+from analysis.arms import ARM_KEY, summarise_arms
 from analysis.front.result import Floats, objectives
 from analysis.statistics.contrasts import Contrast
 from analysis.statistics.paired import Interval, interval
@@ -74,10 +74,8 @@ def compare_alternatives(trials: pd.DataFrame) -> tuple[Alternatives, ...]:
     """Compare reference nets with own nets, for each data set on which both have a completed trial.
 
     `trials` are those that a front is made of (`confirmation.judged_trials`), of all runs of the page. Arms
-    are own unless `config.model.architecture` names another net.
+    are own unless they are a published net, alone (`arms.is_reference`).
     """
-    if ARCHITECTURE not in trials:
-        return ()
     arms = summarise_arms(trials)
     arms = arms[arms["n_seeds"] > 0].sort_values(["parameters", "label"], ignore_index=True)
     labelled = trials.merge(arms[[*ARM_KEY, "label"]], on=ARM_KEY)

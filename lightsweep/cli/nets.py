@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lightsweep.cli.shared import DATA_DIR, open_console, plan_of, say
+from lightsweep.cli.shared import DATA_DIR, TRUST, open_console, plan_of, say
 from lightsweep.errors import InputError
 
 
@@ -27,6 +27,7 @@ from lightsweep.errors import InputError
     help="Output file: .onnx (ONNX) or .pt2 (torch.export).",
 )
 @DATA_DIR
+@TRUST
 def export(folder: Path, trial: str | None, best_under: int | None, output: Path, data_dir: Path) -> None:
     """Write a trial's net to a file that runs without lightsweep. TRIAL is its id or a prefix of it.
 
@@ -60,6 +61,7 @@ def export(folder: Path, trial: str | None, best_under: int | None, output: Path
     "--all", "everything", is_flag=True, help="Measure every net, not only the 24 best by validation."
 )
 @DATA_DIR
+@TRUST
 def costs(folder: Path, everything: bool, data_dir: Path) -> None:
     """Measure latency, memory and file size of a run's nets on this machine, which should be idle.
 

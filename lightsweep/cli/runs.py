@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from lightsweep.cli.shared import DATA_DIR, TRIALS_FAILED, find_trial, open_console, plan_of, say
+from lightsweep.cli.shared import DATA_DIR, TRIALS_FAILED, TRUST, find_trial, open_console, plan_of, say
 
 VERIFY_SAYS_SECONDS = 10.0
 
@@ -80,6 +80,7 @@ def show(folder: Path, trial: str) -> None:
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("trial")
 @DATA_DIR
+@TRUST
 def verify(folder: Path, trial: str, data_dir: Path) -> int:
     """Train one trial again without the store and compare. TRIAL is its id or a prefix of it."""
     import time

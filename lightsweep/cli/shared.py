@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lightsweep.errors import InputError, LostError
-from lightsweep.sweepfile.settings import nearest
+from lightsweep.errors import InputError, LostError, nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,6 +45,23 @@ SET = click.option(
     multiple=True,
     metavar="KEY=VALUE",
     help="Change a key of the sweep file, e.g. base.stages.dual.epochs=8; * means every element of a list.",
+)
+
+
+def _trust(context: click.Context, parameter: click.Parameter, is_set: bool) -> None:
+    if is_set:
+        from lightsweep.owncode.trust import allow
+
+        allow()
+
+
+TRUST = click.option(
+    "--trust-code",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_trust,
+    help="Run code of the run's folder even if it was never run on this machine before.",
 )
 
 

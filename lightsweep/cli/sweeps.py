@@ -13,6 +13,7 @@ from lightsweep.cli.shared import (
     OUT,
     SET,
     TRIALS_FAILED,
+    TRUST,
     foreseen,
     open_console,
     plan_file,
@@ -33,6 +34,7 @@ from lightsweep.cli.shared import (
 )
 @click.option("--fresh", is_flag=True, help="Train everything again and ignore stored results.")
 @click.option("--offline", is_flag=True, help="Download no data sets.")
+@TRUST
 def run(
     sweep_file: Path,
     overrides: Sequence[str],
@@ -89,6 +91,7 @@ def run(
 @OUT
 @DATA_DIR
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@TRUST
 def plan(sweep_file: Path, overrides: Sequence[str], out: Path, data_dir: Path, as_json: bool) -> None:
     """Show all trials with their costs, and which stages are shared or stored, without training."""
     planned, console = plan_file(sweep_file, overrides, data_dir), open_console()

@@ -29,6 +29,16 @@ class Images:
 
 
 @dataclass(frozen=True)
+class Task:
+    """What a net depends on besides its settings."""
+
+    shape: tuple[int, int, int]
+    """Shape of the images: channels, height, width."""
+    classes: int
+    """Number of classes."""
+
+
+@dataclass(frozen=True)
 class DatasetInfo:
     """Description of a data set without its pixels; lengths are in pixels, after any resizing."""
 
@@ -47,6 +57,11 @@ class DatasetInfo:
     def shape(self) -> tuple[int, int, int]:
         """Shape of one image: channels, height, width."""
         return self.channels, self.height, self.width
+
+    @property
+    def task(self) -> Task:
+        """What a net for these images depends on."""
+        return Task(self.shape, len(self.classes))
 
     @property
     def size_text(self) -> str:

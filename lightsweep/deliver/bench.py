@@ -19,13 +19,14 @@ from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Images, as_tensor
 from lightsweep.data.torchvision_import import import_torchvision
 from lightsweep.nets.blocks import trainable_blocks
-from lightsweep.nets.models import Block, Net, build
+from lightsweep.nets.models import Net, build
 from lightsweep.sweepfile.augmentation import RecipeName, transforms
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.stages import StageSpec
 from lightsweep.training.batches import Source, Split, freeze
 from lightsweep.training.loop import StageState, train_epoch
+from lightsweep.zoo.paper_cnn import Block
 
 BATCH = 64
 
@@ -91,8 +92,9 @@ def bench_frozen(rounds: int) -> Iterator[str]:
     model, stage = ModelSpec(), StageSpec(name="fusion", loss="fused", train="last-2", epochs=1)
     recipes: tuple[RecipeName, ...] = ("affine", "none")
     for recipe in recipes:
-        state = StageState.begin(build(model, (1, 28, 28), 10, "fused", seed=0), model, stage)
-        kept = freeze(state.net.train(), model, trainable_blocks(stage, model), split, recipe != "none")
+        trainable = trainable_blocks(stage, model, (1, 28, 28), 10)
+        state = StageState.begin(build(model, (1, 28, 28), 10, "fused", seed=0), stage, trainable)
+        kept = freeze(state.net.train(), trainable, split, recipe != "none")
 
         def epoch(source: Source, state: StageState = state, recipe: RecipeName = recipe) -> float:
             started = time.perf_counter()

@@ -24,7 +24,7 @@ from lightsweep import __version__
 from lightsweep.data import datasets
 from lightsweep.data.imagedata import Dataset, DatasetInfo, Images, as_tensor
 from lightsweep.deliver.netfile import SUFFIXES, Agreement, compare, first_line, make_file
-from lightsweep.errors import InputError, WriteError
+from lightsweep.errors import InputError, WriteError, nearest
 from lightsweep.hashing import canonical_json
 from lightsweep.nets.models import Net
 from lightsweep.planning.plan import Plan
@@ -32,7 +32,6 @@ from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runfolder.records import Record
 from lightsweep.store.folder import stage_file
 from lightsweep.store.stagefile import DamagedResultError, StageResult
-from lightsweep.sweepfile.settings import nearest
 from lightsweep.system.files import UnreadableError, read_bytes, write_whole
 from lightsweep.training.stagenets import final_net
 from lightsweep.trials.keys import stage_keys
@@ -128,7 +127,7 @@ def export(
 
 def _net(run: RunFolder, trial: Trial, info: DatasetInfo, last: StageResult) -> Net:
     try:
-        return final_net(trial, info, last)
+        return final_net(trial, last)
     except (RuntimeError, KeyError) as error:  # torch's errors for shapes and names that do not fit
         raise InputError(
             f"{run.folder}: the stored weights of trial {trial.trial_id} do not fit the net of the current "

@@ -88,7 +88,7 @@ def measure_run(
     }
     for number, net in enumerate(nets, 1):
         info = planned.infos[net.trial.dataset]
-        module = final_net(net.trial, info, _UNTRAINED)
+        module = final_net(net.trial, _UNTRAINED)
         costs = {
             "dataset": net.dataset,
             "arms": list(net.arms),

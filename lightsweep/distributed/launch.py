@@ -21,6 +21,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from lightsweep.data.imagedata import Task
 from lightsweep.distributed.data import NodesData, send
 from lightsweep.distributed.watch import Watch
 from lightsweep.distributed.worker import Worker, refuse_other_code
@@ -65,7 +66,7 @@ def run_trials(
     trainable = tune.with_parameters(
         Worker, sent=send(job.datasets), broker=broker,
         checkpoint_seconds=job.resources.checkpoint_seconds, attempt=job.attempt,
-        rungs=frozenset(rungs), code=worker_code(),
+        rungs=frozenset(rungs), code=worker_code(), own=job.own,
     )  # fmt: skip
     reporter = _Reporter(broker, listener, placement, watch)
 
@@ -159,13 +160,14 @@ class _Handed:
     def __reduce__(self) -> tuple[Any, ...]:
         trial = self.trial
         plain = trial.dataset.model_dump(mode="json"), trial.spec.model_dump(mode="json")
-        rest = trial.seed, trial.fold, trial.folds, trial.changes
+        rest = [trial.task.shape, trial.task.classes], trial.seed, trial.fold, trial.folds, trial.changes
         return _hand, (json.dumps([trial.arm, *plain, *rest]),)  # a tenth of the size of pickled specs
 
 
 def _hand(text: str) -> _Handed:
-    arm, dataset, spec, *rest = json.loads(text)
-    return _Handed(Trial(arm, DatasetSpec.model_validate(dataset), ArmSpec.model_validate(spec), *rest))
+    arm, dataset, spec, (shape, classes), *rest = json.loads(text)
+    task = Task(tuple(shape), classes)
+    return _Handed(Trial(arm, DatasetSpec.model_validate(dataset), ArmSpec.model_validate(spec), task, *rest))
 
 
 class _Scheduler(FIFOScheduler):

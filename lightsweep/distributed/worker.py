@@ -5,7 +5,7 @@ import os
 import platform
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import ray
@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from lightsweep.data.imagedata import Dataset
 from lightsweep.distributed.data import Sent
 from lightsweep.errors import InputError, MachineError, WriteError
+from lightsweep.owncode.sources import Sources, know
 from lightsweep.store.broker import BrokerStore
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.system.machine import make_repeatable
@@ -40,8 +41,11 @@ class Worker(tune.Trainable):
         attempt: Attempt,
         rungs: frozenset[int],
         code: dict[str, str],
+        own: tuple[Sources, ...],
     ) -> None:
         """Start with a first trial; Tune calls this once in each worker."""
+        for sources in own:
+            know(replace(sources, origin=None))  # the launching process trusts it
         self.sent, self.attempt, self.rungs = sent, attempt, rungs
         self.refusal = refusal(code, worker_code(), platform.node())
         self.datasets: dict[str, Dataset] = {}

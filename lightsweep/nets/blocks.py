@@ -2,20 +2,33 @@
 
 import fnmatch
 from collections.abc import Sequence
+from functools import lru_cache
 
-from lightsweep.errors import InputError
-from lightsweep.sweepfile.net import ModelSpec, NetSpec, Network
-from lightsweep.sweepfile.settings import nearest
+import torch
+
+from lightsweep.errors import InputError, nearest
+from lightsweep.nets.models import Net, build
+from lightsweep.owncode.reference import parse_reference, without_digests
+from lightsweep.sweepfile.net import ModelSpec, Network
 from lightsweep.sweepfile.stages import Compression, StageSpec
 
-
-def slim(model: ModelSpec, amount: float) -> ModelSpec:
-    """Return a net's settings after removing a fraction of each convolution's filters, but never all."""
-    filters = tuple(max(1, round(count * (1 - amount))) for count in model.filters)
-    return model.model_copy(update={"filters": filters})
+Shape = tuple[int, int, int]
 
 
-def compressed(model: NetSpec, compression: Compression | None) -> NetSpec:
+@lru_cache(maxsize=64)
+def untrained(model: ModelSpec, shape: Shape, classes: int, network: Network) -> Net:
+    """Return a net for its structure alone; shared, so not to be changed.
+
+    A shipped net is on the meta device, where weights take no memory. Code of the user's own is not written
+    for that device, so its net is real.
+    """
+    if parse_reference(model.net):
+        return build(model, shape, classes, network, seed=0).eval()
+    with torch.device("meta"):
+        return build(model, shape, classes, network, seed=0).eval()
+
+
+def compressed(model: ModelSpec, compression: Compression | None, shape: Shape, classes: int) -> ModelSpec:
     """Return a net's settings after compression; pruning filters makes it narrower.
 
     Raises:
@@ -24,17 +37,19 @@ def compressed(model: NetSpec, compression: Compression | None) -> NetSpec:
     """
     if compression is None or compression.prune != "filters":
         return model
-    if not isinstance(model, ModelSpec):
+    part = untrained(model, shape, classes, "heads").a
+    narrower = getattr(part, "narrower", None)
+    if not callable(narrower) or not callable(getattr(part, "pruned", None)):
         raise InputError(
-            "compression.prune = 'filters': applies to nets of submodels only; make a reference net narrower "
-            "with model.width; its weights can be pruned (prune: weights)"
+            f"compression.prune = 'filters': {without_digests(model.net)} does not say how (methods narrower "
+            "and pruned); its weights can be pruned (prune: weights)"
         )
-    slimmer = slim(model, compression.amount)
+    slimmer = model.with_net_keywords(narrower(compression.amount))
     if slimmer == model:
+        shown = ", ".join(f"{key} = {model.keywords[key]}" for key in narrower(compression.amount))
         raise InputError(
-            f"compression.amount = {compression.amount:g}: removes no filter from {list(model.filters)} "
-            f"(each convolution keeps at least one); above {0.5 / max(model.filters):.2g} it removes one of "
-            f"{max(model.filters)}"
+            f"compression.amount = {compression.amount:g}: removes no filter of {without_digests(model.net)} "
+            f"with {shown}; each convolution keeps at least one; take a larger amount"
         )
     return slimmer
 
@@ -44,15 +59,19 @@ def network_of(stage: StageSpec) -> Network:
     return "fused" if stage.loss == "fused" else "heads"
 
 
-def block_names(model: NetSpec, network: Network) -> tuple[str, ...]:
-    """Return the full names of a net's blocks, such as a.conv1, b.head, hidden, output."""
-    levels = model.levels(network)
-    of_submodels = [level for level in levels if level not in ("hidden", "output")]
-    shared = levels[len(of_submodels) :]
-    return (*(f"{sub}.{level}" for sub in model.submodels for level in of_submodels), *shared)
+def levels(model: ModelSpec, shape: Shape, classes: int, network: Network) -> tuple[str, ...]:
+    """Return the names of a net's blocks from input to output (`nets.models.Net.levels`)."""
+    return untrained(model, shape, classes, network).levels()
 
 
-def trainable_blocks(stage: StageSpec, model: NetSpec, place: str = "train") -> frozenset[str]:
+def block_names(model: ModelSpec, shape: Shape, classes: int, network: Network) -> tuple[str, ...]:
+    """Return the full names of a net's blocks (`nets.models.Net.block_names`)."""
+    return untrained(model, shape, classes, network).block_names()
+
+
+def trainable_blocks(
+    stage: StageSpec, model: ModelSpec, shape: Shape, classes: int, place: str = "train"
+) -> frozenset[str]:
     """Return the full names of the blocks that a stage trains.
 
     A pattern is `all`, `last-N` (the N levels nearest to the output, in both submodels), a level (conv2), a
@@ -63,8 +82,8 @@ def trainable_blocks(stage: StageSpec, model: NetSpec, place: str = "train") -> 
 
     """
     network = network_of(stage)
-    names = block_names(model, network)
-    levels = model.levels(network)
+    names = block_names(model, shape, classes, network)
+    known_levels = levels(model, shape, classes, network)
     patterns = (stage.train,) if isinstance(stage.train, str) else stage.train
     chosen: set[str] = set()
     for pattern in patterns:
@@ -73,12 +92,12 @@ def trainable_blocks(stage: StageSpec, model: NetSpec, place: str = "train") -> 
             wanted = names
         elif pattern.startswith("last-") and pattern[5:].isdecimal():
             count = int(pattern[5:])
-            if not 1 <= count <= len(levels):
+            if not 1 <= count <= len(known_levels):
                 raise InputError(
-                    f"{place} = {pattern!r}: the net has {len(levels)} levels in this stage "
-                    f"({', '.join(levels)}): last-1 … last-{len(levels)}"
+                    f"{place} = {pattern!r}: the net has {len(known_levels)} levels in this stage "
+                    f"({', '.join(known_levels)}): last-1 … last-{len(known_levels)}"
                 )
-            wanted = levels[-count:]
+            wanted = known_levels[-count:]
         matched = {
             name
             for name in names
@@ -86,7 +105,8 @@ def trainable_blocks(stage: StageSpec, model: NetSpec, place: str = "train") -> 
             if fnmatch.fnmatchcase(name, want) or fnmatch.fnmatchcase(name.split(".")[-1], want)
         }
         if not matched:
-            known = dict.fromkeys(["all", *(f"last-{i + 1}" for i in range(len(levels))), *levels, *names])
+            last = (f"last-{index + 1}" for index in range(len(known_levels)))
+            known = dict.fromkeys(["all", *last, *known_levels, *names])
             raise InputError(f"{place} = {pattern!r}: matches no block of the net; {nearest(pattern, known)}")
         chosen |= matched
     if stage.loss in ("head-a", "head-b"):

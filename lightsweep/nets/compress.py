@@ -7,13 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightsweep.nets.blocks import slim
-from lightsweep.nets.models import Net, PointwiseHead
-from lightsweep.sweepfile.net import ModelSpec
+from lightsweep.nets.models import Net
 
 LARGEST = 127  # largest magnitude of an int8 weight: symmetric around an exact zero
-_OF_OUTPUTS = ("convolution.weight", "convolution.bias", "norm.weight", "norm.bias",
-               "norm.running_mean", "norm.running_var")  # fmt: skip
 
 Layer = nn.Conv2d | nn.Linear
 
@@ -43,63 +39,27 @@ def prune_weights(net: nn.Module, amount: float) -> None:
         weight.mul_(part.view(weight.shape))
 
 
-def prune_filters(weights: dict[str, Tensor], model: ModelSpec, amount: float) -> dict[str, Tensor]:
-    """Return a trained net's weights with the weakest filters of each convolution removed.
-
-    A filter's strength is the sum of its weights' magnitudes (Li et al. 2017, arXiv 1608.08710, section 3.1),
-    times the scale of its batch normalisation, if any. Filters are chosen for each submodel separately.
+def prune_filters(weights: dict[str, Tensor], net: Net, amount: float) -> dict[str, Tensor]:
+    """Return a trained net's weights with filters of each submodel removed, as its method `pruned` does.
 
     Args:
         weights: The net's state dict.
-        model: The net's settings; the result fits the net of `blocks.slim(model, amount)`.
+        net: A net of the same settings, whose values are ignored.
         amount: Fraction of each convolution's filters to remove.
 
     """
-    pruned = dict(weights)
-    last_kept = []
-    for submodel in model.submodels:
-        kept: Tensor | None = None  # indices of the input channels
-        for index, count in enumerate(slim(model, amount).filters, 1):
-            block = f"{submodel}.conv{index}."
-            for name in (*(f"{block}before.{place}." for place in range(model.convolutions - 1)), block):
-                kept = _narrow(pruned, name, kept, count)
-        assert kept is not None
-        last_kept.append(kept)
-    if "a.head.weight" in weights:
-        for submodel, kept in zip(model.submodels, last_kept, strict=True):
-            name = f"{submodel}.head.weight"
-            pruned[name] = _columns(weights[name], model.filters[-1], kept)
-    else:  # the submodels' features are concatenated
+    result = {name: value for name, value in weights.items() if not name.startswith(("a.", "b."))}
+    kept: list[Tensor] = []
+    for letter, part in zip("ab", net.parts(), strict=False):
+        own = {name[2:]: value for name, value in weights.items() if name.startswith(f"{letter}.")}
+        pruned, features = part.pruned(own, amount)  # type: ignore[operator]
+        result |= {f"{letter}.{name}": value for name, value in pruned.items()}
+        kept.append(features)
+    if net.concatenates:
         name = "hidden.weight" if "hidden.weight" in weights else "output.weight"
-        parts = weights[name].chunk(len(last_kept), 1)
-        narrowed = (
-            _columns(part, model.filters[-1], kept) for part, kept in zip(parts, last_kept, strict=True)
-        )
-        pruned[name] = torch.cat(list(narrowed), 1)
-    return pruned
-
-
-def _narrow(weights: dict[str, Tensor], name: str, inputs: Tensor | None, count: int) -> Tensor:
-    """Keep a convolution's given inputs and its `count` strongest filters; return their sorted indices."""
-    matrix, depthwise = f"{name}convolution.weight", f"{name}depthwise.weight"
-    if inputs is not None:
-        weights[matrix] = weights[matrix][:, inputs]
-        if depthwise in weights:
-            weights[depthwise] = weights[depthwise][inputs]
-    strength = weights[matrix].abs().sum((1, 2, 3))
-    if f"{name}norm.weight" in weights:
-        strength = strength * weights[f"{name}norm.weight"].abs()
-    kept = strength.argsort(descending=True, stable=True)[:count].sort().values
-    for part in _OF_OUTPUTS:
-        if name + part in weights:
-            weights[name + part] = weights[name + part][kept]
-    return kept
-
-
-def _columns(weight: Tensor, channels: int, kept: Tensor) -> Tensor:
-    """Keep the columns for some channels in a weight [outputs, channels · positions, …]."""
-    by_channel = weight.reshape(len(weight), channels, -1)[:, kept]
-    return by_channel.reshape(len(weight), -1, *weight.shape[2:])
+        parts = weights[name].chunk(len(kept), 1)
+        result[name] = torch.cat([part[:, features] for part, features in zip(parts, kept, strict=True)], 1)
+    return {name: result[name] for name in weights}
 
 
 class Quantised(nn.Module):
@@ -118,10 +78,9 @@ class Quantised(nn.Module):
 
     def __init__(self, layer: Layer, low: float, high: float) -> None:
         super().__init__()
-        is_dense = isinstance(layer, nn.Linear | PointwiseHead)
+        is_dense = isinstance(layer, nn.Linear)
         self.geometry: Any = None if is_dense else (layer.stride, layer.padding, layer.dilation, layer.groups)
         weight = layer.weight.detach()
-        weight = weight.flatten(1) if is_dense else weight
         scale = weight.flatten(1).abs().amax(1) / LARGEST
         tiny = torch.finfo(scale.dtype).tiny  # a scale below this would underflow
         scale = torch.where(scale >= tiny, scale, 1.0)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightsweep.nets.blocks import compressed
+from lightsweep.nets.blocks import block_names, compressed, untrained
 from lightsweep.nets.compress import matrix_layers, pruned_count
-from lightsweep.nets.models import Net, PointwiseHead, Submodel, build
-from lightsweep.sweepfile.net import NetSpec, Network, ReferenceSpec
+from lightsweep.nets.models import build
+from lightsweep.owncode.loading import named_errors, own_sources
+from lightsweep.sweepfile.net import ModelSpec, Network
 from lightsweep.sweepfile.stages import Compression
 
 TIMED = 30
@@ -41,7 +42,7 @@ class Cost:
 
 @lru_cache(maxsize=4096)
 def cost(
-    model: NetSpec, shape: tuple[int, int, int], classes: int, compression: Compression | None = None
+    model: ModelSpec, shape: tuple[int, int, int], classes: int, compression: Compression | None = None
 ) -> Cost:
     """Return the costs of the final net for images of shape (channels, height, width), untrained.
 
@@ -49,8 +50,8 @@ def cost(
         InputError: The net has too many blocks for the image size.
 
     """
-    model = compressed(model, compression)
-    net = _untrained(model, shape, classes, "fused")
+    model = compressed(model, compression, shape, classes)
+    net = untrained(model, shape, classes, "fused")
     layers = matrix_layers(net).values()
     numbers = sum(parameter.numel() for parameter in net.parameters())
     weights: int = sum(layer.weight.numel() for layer in layers)
@@ -78,7 +79,7 @@ def cost(
 
 @lru_cache(maxsize=4096)
 def latency_ms(
-    model: NetSpec,
+    model: ModelSpec,
     shape: tuple[int, int, int],
     classes: int,
     clock: Callable[[], float] = time.thread_time,
@@ -106,61 +107,34 @@ def latency_ms(
     return 1000 * least
 
 
-@lru_cache(maxsize=4)
-def _untrained(model: NetSpec, shape: tuple[int, int, int], classes: int, network: Network) -> Net:
-    """Return a net on the meta device, without allocating weights; shared by `cost` and `macs_by_block`."""
-    with torch.device("meta"):
-        return build(model, shape, classes, network, seed=0)
-
-
 @lru_cache(maxsize=4096)
 def macs_by_block(
-    model: NetSpec, shape: tuple[int, int, int], classes: int, network: Network
+    model: ModelSpec, shape: tuple[int, int, int], classes: int, network: Network
 ) -> dict[str, int]:
-    """Count multiply-accumulates per block: each weight is used once per position of its layer's output."""
-    net = _untrained(model, shape, classes, network)
-    if isinstance(model, ReferenceSpec):
-        return _reference_macs(net, shape)
-    return _submodel_macs(net, shape)
+    """Count multiply-accumulates per block: each weight is used once per position of its layer's output.
 
+    Counted by running the net on one image. The heads of an unfused net count, too.
 
-def _reference_macs(net: Net, shape: tuple[int, int, int]) -> dict[str, int]:
-    """Count by running the net on one image of the meta device."""
-    counts = {f"a.{name}": 0 for name, _ in net.a.named_children()}
+    Raises:
+        InputError: The net does not fit the images, or its code fails.
+
+    """
+    net = untrained(model, shape, classes, network)
+    counts = dict.fromkeys(block_names(model, shape, classes, network), 0)
 
     def count(name: str, weight: Tensor, output: Tensor) -> None:
-        counts[".".join(name.split(".")[:2])] += weight.numel() * output[0, 0].numel()
+        block = name if name in counts else ".".join(name.split(".")[:2])
+        counts[block] += weight.numel() * (output[0].numel() // len(weight))
 
     hooks = [
         layer.register_forward_hook(lambda layer, _, output, name=name: count(name, layer.weight, output))
         for name, layer in matrix_layers(net).items()
     ]
-    with torch.inference_mode():
-        image = torch.zeros(1, *shape, device="meta")
-        net.eval()(image, image)
-    for hook in hooks:
-        hook.remove()
-    return counts
-
-
-def _submodel_macs(net: Net, shape: tuple[int, int, int]) -> dict[str, int]:
-    """Count from the sizes of the feature maps.
-
-    torch's own counter would run the net and import the compiler, which takes a second.
-    """
-    counts: dict[str, int] = {}
-    for letter, submodel in (("a", net.a), ("b", net.b)):
-        if not isinstance(submodel, Submodel):
-            continue
-        rows, columns = shape[1:]
-        for name, block in zip(submodel.blocks, submodel.convolutions(), strict=True):
-            counts[f"{letter}.{name}"] = 0
-            for layer in block.layers():
-                rows, columns = rows - layer.kernel + 1, columns - layer.kernel + 1
-                parts = (part for part in (layer.depthwise, layer.convolution) if part is not None)
-                counts[f"{letter}.{name}"] += rows * columns * sum(part.weight.numel() for part in parts)
-            rows, columns = rows // 2, columns // 2
-    for name, module in net.named_modules():
-        if isinstance(module, (nn.Linear, PointwiseHead)):
-            counts[name] = module.weight.numel()
+    try:
+        with torch.inference_mode(), named_errors(own_sources(model.net), "failed on an image"):
+            image = torch.zeros(1, *shape, device=net.mean.device)
+            net(image, image)
+    finally:
+        for hook in hooks:
+            hook.remove()
     return counts

@@ -1,239 +1,109 @@
-"""The nets of arXiv 2501.15547: submodels with heads, and their fusion into one net.
+"""A net with the method of arXiv 2501.15547 round it: normalisation, one or two submodels, and their fusion.
 
-Images are float32 [batch, channels, height, width] in [0, 1]; normalisation is part of the net. Forward
-passes are pure: the only state that changes is batch normalisation's running statistics in training mode.
+A submodel is any net that `build(shape, classes, *, …)` returns, shipped (`lightsweep.zoo`) or the user's
+own. Images are float32 [batch, channels, height, width] in [0, 1]; normalisation comes before the submodels.
+Forward passes are pure: the only state that changes is batch normalisation's running statistics in training.
 """
+
+import inspect
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lightsweep.errors import InputError
-from lightsweep.nets.references import Reference
+from lightsweep.owncode.loading import load, named_errors, own_sources
+from lightsweep.owncode.reference import without_digests
 from lightsweep.seeding import derive
-from lightsweep.sweepfile.net import ModelSpec, NetSpec, Network, ReferenceSpec
-
-
-def feature_side(model: ModelSpec, side: int) -> int:
-    """Return the side length of the last feature map for images of side length `side`, in pixels.
-
-    Raises:
-        InputError: The net has too many blocks for the image size.
-
-    """
-    left = side
-    for index in range(len(model.filters)):
-        left = (left - model.convolutions * (model.kernel - 1)) // 2
-        if left < 1:
-            several = f"{model.convolutions} convolutions of " if model.convolutions > 1 else ""
-            raise InputError(
-                f"model.filters = {list(model.filters)}: {len(model.filters)} blocks are too many for images "
-                f"of {side} pixels with {several}kernel {model.kernel}: at most {index} fit"
-            )
-    return left
-
-
-def used_side(model: ModelSpec, side: int) -> int:
-    """Return the number of rows (or columns) of an image that reach the output.
-
-    Pooling drops the last row of an odd map: the paper's net uses 26 of 28 pixels, and 30 of 32.
-    """
-    used = feature_side(model, side)
-    for _ in model.filters:
-        used = 2 * used + model.convolutions * (model.kernel - 1)
-    return used
-
-
-class Convolution(nn.Module):
-    """A convolution without padding, optionally depthwise-separable and with batch normalisation."""
-
-    def __init__(self, spec: ModelSpec, inputs: int, outputs: int) -> None:
-        super().__init__()
-        bias = not spec.batch_norm
-        self.kernel = spec.kernel
-        self.depthwise = (
-            nn.Conv2d(inputs, inputs, spec.kernel, groups=inputs, bias=False) if spec.separable else None
-        )
-        self.convolution = nn.Conv2d(inputs, outputs, 1 if spec.separable else spec.kernel, bias=bias)
-        self.norm = nn.BatchNorm2d(outputs) if spec.batch_norm else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [batch, inputs, h, w] to [batch, outputs, h − kernel + 1, w − kernel + 1]."""
-        if self.depthwise is not None:
-            x = self.depthwise(x)
-        x = self.convolution(x)
-        return x if self.norm is None else self.norm(x)
-
-
-class Block(Convolution):
-    """Convolutions, each followed by ReLU, with 2×2 max-pooling after the last.
-
-    The last ReLU comes after pooling: the result is the same (both are monotone) for a quarter of the work.
-    """
-
-    def __init__(self, spec: ModelSpec, inputs: int, outputs: int) -> None:
-        count = spec.convolutions
-        super().__init__(spec, inputs if count == 1 else outputs, outputs)
-        sizes = [inputs] + [outputs] * (count - 1)
-        self.before = nn.ModuleList(Convolution(spec, size, outputs) for size in sizes[: count - 1])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [batch, inputs, h, w] to [batch, outputs, …]: a side loses c · (kernel − 1), then is halved."""
-        for convolution in self.before:
-            x = functional.relu(convolution(x))
-        return functional.relu(_max_pool(super().forward(x)))
-
-    def layers(self) -> list[Convolution]:
-        """Return the block's convolutions, from input to output."""
-        return [*self.before, self]
-
-
-def _max_pool(x: Tensor) -> Tensor:
-    """Pool [batch, channels, h, w] by 2×2.
-
-    Without gradients, on CPUs, three elementwise maxima give the same numbers in a third of the time of
-    max_pool2d, which also records where each maximum came from.
-    """
-    if (x.requires_grad and torch.is_grad_enabled()) or x.device.type != "cpu":
-        return functional.max_pool2d(x, 2)
-    rows, columns = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
-    higher = torch.maximum(x[:, :, :rows:2, :columns], x[:, :, 1:rows:2, :columns])
-    return torch.maximum(higher[:, :, :, ::2], higher[:, :, :, 1::2])
-
-
-class PointwiseHead(nn.Conv2d):
-    """A dense head as a 1×1 convolution over the flattened map, weight [classes, features, 1, 1].
-
-    It is computed as a matrix product, so it gives bit for bit the output of the dense head; torch's
-    convolution kernels sum in another order.
-    """
-
-    def __init__(self, features: int, classes: int) -> None:
-        super().__init__(features, classes, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map features [batch, features] to logits [batch, classes]."""
-        return functional.linear(x, self.weight.flatten(1), self.bias)
-
-
-class Submodel(nn.Module):
-    """Convolution blocks (conv1, conv2, …) and a head over their features; no head if concatenated."""
-
-    def __init__(self, spec: ModelSpec, shape: tuple[int, int, int], classes: int, network: Network) -> None:
-        super().__init__()
-        channels, height, width = shape
-        self.average = spec.head == "average"
-        positions = feature_side(spec, height) * feature_side(spec, width)
-        self.features = spec.filters[-1] * (1 if self.average else positions)
-        sizes = [channels, *spec.filters]
-        self.blocks = [f"conv{index}" for index in range(1, len(sizes))]
-        for name, inputs, outputs in zip(self.blocks, sizes, sizes[1:], strict=False):
-            self.add_module(name, Block(spec, inputs, outputs))
-        if network == "heads":
-            self.add_module("head", nn.Linear(self.features, classes))
-        elif spec.fusion != "concatenate":
-            self.add_module("head", PointwiseHead(self.features, classes))
-
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """Map normalised images to logits [batch, classes], or features [batch, features] without a head.
-
-        With `start`, x is the output of the first `start` blocks.
-        """
-        x = self.maps(x, start, len(self.blocks))
-        x = x.mean((2, 3)) if self.average else x.flatten(1)
-        return self.get_submodule("head")(x) if "head" in self._modules else x
-
-    def maps(self, x: Tensor, start: int, stop: int) -> Tensor:
-        """Map the output of the first `start` blocks to that of the first `stop`, [batch, channels, h, w]."""
-        for block in self.convolutions()[start:stop]:
-            x = block(x)
-        return x
-
-    def convolutions(self) -> list[Block]:
-        """Return the blocks, from input to output."""
-        return [self.get_submodule(name) for name in self.blocks]  # type: ignore[misc]
+from lightsweep.sweepfile.net import ModelSpec, Network
 
 
 class Net(nn.Module):
-    """Normalisation, then submodels a and b, each on its own stream of images, or a reference net."""
+    """Normalisation, then submodels a and b, each on its own images; if fused, the layers after them.
+
+    Both forms have the same submodels. In the fused form their heads are the 1×1 convolutions of the paper: a
+    dense layer over a map of one position is such a convolution, with the same numbers. Concatenated features
+    take no heads.
+    """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, spec: NetSpec, shape: tuple[int, int, int], classes: int, network: Network) -> None:
+    def __init__(
+        self, spec: ModelSpec, shape: tuple[int, int, int], classes: int, network: Network, seed: int
+    ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(shape[0], 1, 1))
         self.register_buffer("deviation", torch.ones(shape[0], 1, 1))
-        self.used: tuple[int, int] | None = None
-        self.b: Submodel | None = None
-        if isinstance(spec, ReferenceSpec):
-            self.a: Submodel | Reference = Reference(spec, shape, classes)
-            return
-        self.a = Submodel(spec, shape, classes, network)
-        if spec.inputs == "dual":
-            self.b = Submodel(spec, shape, classes, network)
-        if not spec.batch_norm:
-            self.used = used_side(spec, shape[1]), used_side(spec, shape[2])
+        self.is_fused = network == "fused" and spec.fusion != "none"
+        self.concatenates = self.is_fused and spec.fusion == "concatenate"
+        self.a = submodel(spec, shape, classes, seed, "a")
+        self.b = submodel(spec, shape, classes, seed, "b") if spec.inputs == "dual" else None
+        self.hidden: nn.Linear | None = None
+        self.output: nn.Linear | None = None
+        self.dropout = spec.dropout
+        if self.is_fused and spec.has_trunk:
+            width = classes
+            if self.concatenates:
+                width = feature_count(self.a, shape, spec.net)
+                for part in self.parts():
+                    del part._modules[block_modules(part)[-1]]
+            width *= len(spec.submodels)
+            if spec.hidden:
+                self.hidden, width = nn.Linear(width, spec.hidden), spec.hidden
+            self.output = nn.Linear(width, classes)
+
+    def parts(self) -> tuple[nn.Module, ...]:
+        """Return the submodels: a, or a and b."""
+        return (self.a,) if self.b is None else (self.a, self.b)
+
+    def block_names(self) -> tuple[str, ...]:
+        """Return the full names of the blocks, such as a.conv1, b.head, hidden, output."""
+        of_submodels = (
+            f"{letter}.{name}"
+            for letter, part in zip("ab", self.parts(), strict=False)
+            for name in block_modules(part)
+        )
+        trunk = (name for name in ("hidden", "output") if getattr(self, name) is not None)
+        return (*of_submodels, *trunk)
+
+    def levels(self) -> tuple[str, ...]:
+        """Return the names of the blocks from input to output, those of a submodel once: conv1, …, output."""
+        return tuple(dict.fromkeys(name.rpartition(".")[2] for name in self.block_names()))
 
     def streams(
         self, original: Tensor, augmented: Tensor, starts: tuple[int, int] = (0, 0)
     ) -> tuple[Tensor, ...]:
         """Return each submodel's output for its images, or for the output of its first `starts` blocks."""
         if self.b is None:
-            return (self.a(self._prepare(augmented, starts[1]), starts[1]),)
-        return (
-            self.a(self._prepare(original, starts[0]), starts[0]),
-            self.b(self._prepare(augmented, starts[1]), starts[1]),
-        )
+            return (self._through(self.a, augmented, starts[1]),)
+        return self._through(self.a, original, starts[0]), self._through(self.b, augmented, starts[1])
 
-    def first_maps(self, images: Tensor, submodel: str, depth: int) -> Tensor:
-        """Return the output of the first `depth` blocks of submodel "a" or "b" for images."""
-        part: Submodel | Reference = self.get_submodule(submodel)  # type: ignore[assignment]
-        return part.maps(self._prepare(images, 0), 0, depth)
-
-    def _prepare(self, images: Tensor, start: int) -> Tensor:
-        """Normalise images; in training, crop the last rows and columns if unused. Keep feature maps.
-
-        With batch normalisation nothing is cropped, since its statistics include every pixel.
-        """
+    def _through(self, part: nn.Module, x: Tensor, start: int) -> Tensor:
         if start:
-            return images
-        if self.training and self.used is not None:
-            images = images[:, :, : self.used[0], : self.used[1]]
-        return (images - self.mean) / self.deviation
+            assert isinstance(part, nn.Sequential)  # see `is_sequence`
+            if self.concatenates:
+                return part.features(x, start)  # type: ignore[operator, no-any-return]
+            for block in list(part)[start:]:
+                x = block(x)
+            return x
+        x = (x - self.mean) / self.deviation
+        found: Tensor = part.features(x) if self.concatenates else part(x)  # type: ignore[operator]
+        return found
 
-
-class HeadsNet(Net):
-    """Submodels with their own dense heads (the paper's dual-input-output model), or a reference net."""
-
-    def __init__(self, spec: NetSpec, shape: tuple[int, int, int], classes: int) -> None:
-        super().__init__(spec, shape, classes, "heads")
+    def first_maps(self, images: Tensor, name: str, depth: int) -> Tensor:
+        """Return the output of the first `depth` blocks of submodel "a" or "b" for images."""
+        x = (images - self.mean) / self.deviation
+        for block in list(self.get_submodule(name).children())[:depth]:
+            x = block(x)
+        return x
 
     def forward(
         self, original: Tensor, augmented: Tensor, starts: tuple[int, int] = (0, 0)
     ) -> tuple[Tensor, ...]:
-        """Return the logits of each submodel's head (see `FusedNet.forward`)."""
-        return self.streams(original, augmented, starts)
-
-
-class FusedNet(Net):
-    """The fused model: concatenated 1×1 convolution heads (or features), a hidden and an output layer."""
-
-    def __init__(self, spec: ModelSpec, shape: tuple[int, int, int], classes: int) -> None:
-        super().__init__(spec, shape, classes, "fused")
-        self.hidden: nn.Linear | None = None
-        self.output: nn.Linear | None = None
-        if spec.has_trunk:
-            assert isinstance(self.a, Submodel)
-            width = self.a.features if spec.fusion == "concatenate" else classes
-            width *= len(spec.submodels)
-            if spec.hidden:
-                self.hidden, width = nn.Linear(width, spec.hidden), spec.hidden
-            self.output = nn.Linear(width, classes)
-        self.dropout = spec.dropout
-
-    def forward(self, original: Tensor, augmented: Tensor, starts: tuple[int, int] = (0, 0)) -> tuple[Tensor]:
-        """Return the fused logits as a tuple of one.
+        """Return the logits of each submodel, or if fused those of the fused output as a tuple of one.
 
         Args:
             original: Images for submodel a, float32 [batch, channels, height, width] in [0, 1].
@@ -242,6 +112,8 @@ class FusedNet(Net):
 
         """
         parts = self.streams(original, augmented, starts)
+        if not self.is_fused:
+            return parts
         if self.output is None:
             return (torch.stack(parts).mean(0),)
         x = torch.cat(parts, 1)
@@ -250,46 +122,127 @@ class FusedNet(Net):
         return (self.output(x),)
 
 
-def build(spec: NetSpec, shape: tuple[int, int, int], classes: int, network: Network, seed: int) -> Net:
-    """Return a freshly initialised net for images of shape (channels, height, width).
+def block_modules(part: nn.Module) -> list[str]:
+    """Return the names of a submodel's blocks from input to output: its children that have parameters."""
+    return [name for name, child in part.named_children() if next(child.parameters(), None) is not None]
 
-    Weights are Glorot-uniform, biases zero (Glorot & Bengio 2010, eq. 16). Each parameter has its
-    own random stream, derived from (seed, its name), so nets with common parameters start equal there. A
-    reference net is initialised as its authors do, from one stream derived from the seed.
+
+def is_sequence(part: nn.Module, concatenates: bool) -> bool:
+    """Return whether a submodel is a plain sequence of its blocks, so that a map between them can be kept.
+
+    If features are concatenated, its method `features` must be able to go on from such a map.
+    """
+    if not isinstance(part, nn.Sequential) or type(part).forward is not nn.Sequential.forward:
+        return False
+    features = getattr(part, "features", None)
+    return not concatenates or (callable(features) and "start" in inspect.signature(features).parameters)
+
+
+def feature_count(part: nn.Module, shape: tuple[int, int, int], net: str) -> int:
+    """Return the number of features of a submodel, by its method `features`.
 
     Raises:
-        InputError: The net has too many blocks for the image size.
+        InputError: It has no such method, or its features are not [batch, n].
+
+    """
+    features: Callable[[Tensor], Tensor] | None = getattr(part, "features", None)
+    name = without_digests(net)
+    if not callable(features) or isinstance(features, nn.Module):
+        raise InputError(
+            f"model.fusion = concatenate: {name} does not say what its features are; give its module a "
+            "method features(images) -> [n, features], which its last block turns into logits"
+        )
+    parameter = next(part.parameters())
+    was_training = part.training
+    with torch.no_grad(), named_errors(own_sources(net), "failed in features"):
+        found = features(torch.zeros(2, *shape, device=parameter.device))
+    part.train(was_training)
+    if found.dim() != 2 or len(found) != 2:
+        raise InputError(
+            f"model.fusion = concatenate: features of {name} for 2 images must be [2, n], not "
+            f"{list(found.shape)}"
+        )
+    return found.shape[1]
+
+
+def submodel(spec: ModelSpec, shape: tuple[int, int, int], classes: int, seed: int, letter: str) -> nn.Module:
+    """Return a freshly initialised net, submodel a or b.
+
+    A net with a method `initialise` draws each parameter from a stream of its own, derived from (seed, its
+    name), so that nets with common parameters start equal there. Any other is initialised as its authors do,
+    from one stream derived from the seed.
+
+    Raises:
+        InputError: The net does not fit the images, its code fails, or what it returns is not a module.
+
+    """
+    sources, name = own_sources(spec.net), without_digests(spec.net)
+    torch.manual_seed(derive(seed, "weights") if letter == "a" else derive(seed, "weights", letter))
+    with named_errors(sources, "failed"):
+        net = load(spec.net)(shape, classes, **as_keywords(spec.keywords))
+    _check_module(net, name)
+    initialise = getattr(net, "initialise", None)
+    if callable(initialise) and not next(net.parameters()).is_meta:
+        with named_errors(sources, "failed in initialise"):
+            initialise(
+                lambda part: torch.Generator().manual_seed(derive(seed, "weights", f"{letter}.{part}"))
+            )
+    return net  # type: ignore[no-any-return]
+
+
+def as_keywords(keywords: dict[str, Any]) -> dict[str, Any]:
+    """Return keyword arguments for plain data: tuples for lists, which a signature's defaults cannot be."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in keywords.items()}
+
+
+def _check_module(net: object, name: str) -> None:
+    if not isinstance(net, nn.Module):
+        raise InputError(f"model.net = {name}: must return a torch.nn.Module, not {type(net).__name__}")
+    if not block_modules(net):
+        raise InputError(
+            f"model.net = {name}: its module has no children with parameters, so it has no blocks"
+        )
+    loose = [each for each, _ in net.named_parameters(recurse=False)]
+    if loose:
+        raise InputError(
+            f"model.net = {name}: its parameter {loose[0]} belongs to no child module, so no stage could "
+            "freeze it; put it into a module of its own"
+        )
+
+
+def build(spec: ModelSpec, shape: tuple[int, int, int], classes: int, network: Network, seed: int) -> Net:
+    """Return a freshly initialised net for images of shape (channels, height, width).
+
+    The layers after fusion are Glorot-uniform with zero biases (Glorot & Bengio 2010, eq. 16), each parameter
+    from a stream of its own. For the submodels see `submodel`.
+
+    Raises:
+        InputError: The net does not fit the images or the method, or its code fails.
 
     """
     with torch.random.fork_rng(devices=[]):  # torch's layers initialise themselves from the global stream
-        torch.manual_seed(derive(seed, "weights"))
-        if network == "heads" or isinstance(spec, ReferenceSpec) or spec.fusion == "none":
-            net: Net = HeadsNet(spec, shape, classes)
-        else:
-            net = FusedNet(spec, shape, classes)
-    if isinstance(spec, ModelSpec):
-        _initialise(net, seed)
+        net = Net(spec, shape, classes, network, seed)
+    for name in ("hidden", "output"):
+        layer: nn.Linear | None = getattr(net, name)
+        if layer is not None and not layer.weight.is_meta:
+            stream = torch.Generator().manual_seed(derive(seed, "weights", f"{name}.weight"))
+            nn.init.xavier_uniform_(layer.weight, generator=stream)
+            nn.init.zeros_(layer.bias)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net
 
 
-def _initialise(net: Net, seed: int) -> None:
-    for name, parameter in net.named_parameters():
-        if parameter.dim() > 1 and not parameter.is_meta:
-            stream = torch.Generator().manual_seed(derive(seed, "weights", name))
-            nn.init.xavier_uniform_(parameter, generator=stream)
-        elif name.endswith("bias"):
-            nn.init.zeros_(parameter)
+def fuse(weights: dict[str, Tensor], fused: Net, transfer_heads: bool) -> None:
+    """Copy the trained submodels' weights into another form of the net, in place.
 
-
-def fuse(weights: dict[str, Tensor], fused: nn.Module, transfer_heads: bool) -> None:
-    """Copy the trained submodels' weights into a fused net, in place.
-
-    A dense head's weight [classes, features] becomes the 1×1 convolution's [classes, features, 1, 1]
-    (same numbers, reshaped), unless `transfer_heads` is false (fusion: fresh).
+    Heads keep their initial weights if `transfer_heads` is false (fusion: fresh).
     """
     state = fused.state_dict()
+    kept: tuple[str, ...] = ()
+    if not transfer_heads:
+        pairs = zip("ab", fused.parts(), strict=False)
+        kept = tuple(f"{letter}.{block_modules(part)[-1]}." for letter, part in pairs)
     for name, old in weights.items():
-        if name in state and (transfer_heads or ".head." not in name):
-            state[name] = old.reshape(state[name].shape)
+        if name in state and not name.startswith(kept):
+            state[name] = old
     fused.load_state_dict(state)

@@ -8,17 +8,18 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from lightsweep.errors import InputError
+from lightsweep.errors import InputError, nearest
 from lightsweep.hashing import canonical_json
+from lightsweep.owncode.reference import without_digests
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.sweepfile.reading import assign, describe_validation
-from lightsweep.sweepfile.settings import nearest
+from lightsweep.sweepfile.reading import assign, describe_validation, with_net
 from lightsweep.sweepfile.sweep import Ablation, Sweep
 
 BASE = "base"
 PLACEBO, SEED_OFFSET = "placebo", 1_000_000
 WITHIN = 0.01
+NOT_SETTINGS = ("match", "within", "over")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Arm:
     match: str | None = None
     """Cost that must match base's: parameters, macs or compute; None for no match."""
     within: float = WITHIN
+    over: str | None = None
+    """Keyword of the net that a match changes; None for the usual one (`match.scaled_keyword`)."""
     """Tolerance of the match as a fraction of base's cost."""
     levels: dict[str, int] | None = None
     """Level of each factor of an ablation's design; None for arms outside the design.
@@ -90,16 +93,16 @@ def _ablation_arms(sweep: Sweep, ablation: Ablation) -> list[Arm]:
     for on, own in _nests(sweep, ablation):
         nested = {BASE: Arm(BASE, own.dataset, own.base, f"{BASE}{on}", levels=all_in)}
         for name, place, changes, levels in _cells(ablation):
-            settings = {key: value for key, value in changes.items() if key not in ("match", "within")}
+            settings = {key: value for key, value in changes.items() if key not in NOT_SETTINGS}
             for key in settings:
                 if key in ("dataset", "dataset.name", "dataset.path"):
                     rule = "arms are compared on one data set; nest them in datasets"
                     raise InputError(f"{_at(place, key)}: {rule}")
             spec = apply_changes(own, settings, place, on)
-            cost = (changes.get("match"), changes.get("within", WITHIN))
+            cost = {key: changes[key] for key in NOT_SETTINGS if key in changes}
             if name in nested:
                 raise InputError(f"{place}: there is already an arm {name}; rename this one")
-            nested[name] = Arm(name, *spec, f"{place}{on}", settings, *cost, levels)
+            nested[name] = Arm(name, *spec, f"{place}{on}", settings, levels=levels, **cost)
         if ablation.placebo:
             if PLACEBO in nested:
                 raise InputError(f"ablation.placebo: there is already an arm {PLACEBO}; rename that one")
@@ -201,7 +204,15 @@ def apply_changes(
 
     """
     tree = {**sweep.base.model_dump(mode="json"), "dataset": sweep.dataset.model_dump(mode="json")}
+    if "model.net" in changes:
+        try:
+            tree["model"] = with_net(tree["model"], changes["model.net"])
+        except ValidationError as error:
+            rule = describe_validation(error, changes).removeprefix("the file: ")
+            raise InputError(f"{_at(place, 'model.net')}{on}: {rule}") from None
     for key, value in changes.items():
+        if key == "model.net":
+            continue
         if key.split(".")[0] not in tree:
             hint = f"write {key[5:]}" if key.startswith("base.") else nearest(key.split(".")[0], tree)
             raise InputError(f"{_at(place, key)}: no such key below base (or dataset); {hint}")
@@ -254,4 +265,4 @@ def _name_of(value: Any) -> str:
         return " ".join(f"{key} {_name_of(item)}" for key, item in value.items())
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
-    return str(value)
+    return without_digests(str(value))

@@ -1,20 +1,21 @@
-"""Match an arm's cost to base's by changing its filters, a reference net's width, or its epochs."""
+"""Match an arm's cost to base's by changing one keyword of its net (filters, width), or its epochs."""
 
 import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import ValidationError
 
-from lightsweep.data.imagedata import DatasetInfo
+from lightsweep.data.imagedata import DatasetInfo, Task
 from lightsweep.data.splits import held_out
-from lightsweep.errors import InputError
+from lightsweep.errors import InputError, nearest
 from lightsweep.nets.cost import cost
+from lightsweep.owncode.sources import sources_of
 from lightsweep.planning.arms import Arm
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.sweepfile.net import ModelSpec, ReferenceSpec
 from lightsweep.sweepfile.reading import describe_validation
 from lightsweep.sweepfile.stages import StagePreset
 from lightsweep.trials.cost import training_macs
@@ -22,38 +23,35 @@ from lightsweep.trials.cost import training_macs
 FARTHEST = 1.3  # factor by which the first block's filters may differ from the arm's own proportions
 TRIED = 64  # approximate number of first-block filter counts to try; all of them if below twice that
 
-WIDTHS = 64  # a reference net's width is tried in steps of 1/64 of the published one
+WIDTHS = 64  # a factor on the numbers of channels is tried in steps of 1/64
 WIDEST = 8
+MOST_WHOLE = 65_536
+USUAL: tuple[str, ...] = ("width", "filters", "channels")
 
 
 @dataclass(frozen=True)
-class Task:
-    """What costs depend on besides the settings."""
+class TrainingTask(Task):
+    """What costs, that of training included, depend on besides the settings."""
 
-    shape: tuple[int, int, int]
-    """Shape of the images: channels, height, width."""
-    classes: int
-    """Number of classes."""
     images: int
     """Number of training images."""
 
 
-def task_of(dataset: DatasetSpec, info: DatasetInfo, folds: int | None) -> Task:
+def task_of(dataset: DatasetSpec, info: DatasetInfo, folds: int | None) -> TrainingTask:
     """Return the task of a data set; `images` equals the count of `data.splits.split` within 1."""
     left_out = held_out(dataset, info.train_count, info.validation_count, folds)
     images = max(1, info.train_count - left_out)  # an impossible split is reported when splitting
-    return Task(
+    return TrainingTask(
         shape=info.shape,
         classes=len(info.classes),
         images=images if dataset.train_limit is None else min(images, dataset.train_limit),
     )
 
 
-def matched(arm: Arm, task: Task, base: ArmSpec, base_task: Task) -> ArmSpec:
-    """Return an arm's settings with filters, width or (for compute) epochs chosen to cost the same as base.
+def matched(arm: Arm, task: TrainingTask, base: ArmSpec, base_task: TrainingTask) -> ArmSpec:
+    """Return an arm's settings with a keyword of its net or (for compute) epochs chosen to cost as base does.
 
-    Of the candidates within the tolerance (`_by_filters`), the one nearest in shape to the arm's own filters
-    is chosen.
+    Of the candidates within the tolerance, the one nearest in shape to the arm's own is chosen.
 
     Args:
         arm: An arm with `match` and `within`.
@@ -65,18 +63,15 @@ def matched(arm: Arm, task: Task, base: ArmSpec, base_task: Task) -> ArmSpec:
         InputError: No candidate is within the tolerance; the message names the nearest one.
 
     """
-    is_reference = isinstance(arm.spec.model, ReferenceSpec)
-    what = "epochs" if arm.match == "compute" else "width" if is_reference else "filters"
+    what = "epochs" if arm.match == "compute" else scaled_keyword(arm)
     measure = _measure(str(arm.match), task)
     target = _measure(str(arm.match), base_task)(base)
     if arm.match == "compute":
         own = measure(arm.spec.model_copy(update={"compression": None}))
         fixed = measure(arm.spec) - own  # the epochs of compression are not scaled
         candidates = list(_by_epochs(arm.spec, max(target - fixed, 0) / own))
-    elif is_reference:
-        candidates = list(_by_width(arm.spec, target, measure))
     else:
-        candidates = list(_by_filters(arm.spec, target, measure))
+        candidates = list(_by_keyword(arm.spec, what, target, measure))
     errors = [abs(measure(spec) - target) / target for spec, _ in candidates]
     near = [index for index, error in enumerate(errors) if error <= arm.within]
     if near:
@@ -84,14 +79,15 @@ def matched(arm: Arm, task: Task, base: ArmSpec, base_task: Task) -> ArmSpec:
     best = min(range(len(errors)), key=errors.__getitem__)
     spec, needed = candidates[best][0], math.ceil(1000 * errors[best]) / 1000
     remedy = f"within: {needed:g} allows it" if needed < 1 else "its other settings cost too much for a match"
+    come = "come" if what in ("epochs", "filters") else "comes"
     raise InputError(
-        f"match = {arm.match}: {what} {_shown(spec, what)} come{'s' if what == 'width' else ''} nearest, "
+        f"match = {arm.match}: {what or 'its net'}{_shown(spec, what)} {come} nearest, "
         f"with {measure(spec):,} against base's {target:,}, {_percent(errors[best])} off and not within "
         f"{100 * arm.within:g}%; {remedy}"
     )
 
 
-def _measure(what: str, task: Task) -> Callable[[ArmSpec], int]:
+def _measure(what: str, task: TrainingTask) -> Callable[[ArmSpec], int]:
     if what == "compute":
         return lambda spec: task.images * training_macs(spec, task.shape, task.classes)
     return lambda spec: int(getattr(cost(spec.model, task.shape, task.classes, spec.compression), what))
@@ -106,49 +102,82 @@ def _valid(arm: Arm, spec: ArmSpec) -> ArmSpec:
         raise InputError(f"match = {arm.match}: {describe_validation(error, tree)}") from None
 
 
-def _by_filters(
-    spec: ArmSpec, target: int, measure: Callable[[ArmSpec], int]
-) -> Iterator[tuple[ArmSpec, float]]:
-    """Yield settings with filters that cost just below and just above the target, and their distortion.
+def scaled_keyword(arm: Arm) -> str:
+    """Return the keyword of the arm's net that a match changes; empty if the net has none.
 
-    For each filter count of the first block, the middle blocks are scaled in proportion, and the last block's
-    count is found by bisection, since more filters always cost more.
+    It is the one that `over` names, else width, filters or channels, else the net's only whole number.
+
+    Raises:
+        InputError: There is no such keyword, or several could be meant.
+
     """
-    assert isinstance(spec.model, ModelSpec)
-    own = spec.model.filters
+    model = arm.spec.model
+    sources = sources_of(model.net)
+    assert sources is not None  # read with the sweep file
+    kinds = {name: each.kind for name, each in sources.signature.keywords.items()}
+    numbers = [name for name, kind in kinds.items() if kind in ("int", "float", "ints")]
+    if arm.over is not None:
+        if arm.over not in numbers:
+            hint = nearest(arm.over, numbers) if numbers else "its net has no keyword that is a number"
+            raise InputError(f"over = {arm.over}: no keyword of the net that is a number; {hint}")
+        return arm.over
+    usual = [name for name in USUAL if name in numbers]
+    whole = usual or [name for name in numbers if kinds[name] == "int"]
+    if len(whole) > 1 and not usual:
+        raise InputError(
+            f"match = {arm.match}: which keyword is changed? Add over: {' or over: '.join(whole)}"
+        )
+    return (whole or numbers or [""])[0]
 
-    def having(filters: tuple[int, ...]) -> ArmSpec:
-        return spec.model_copy(update={"model": spec.model.model_copy(update={"filters": filters})})
 
-    def scaled(count: int) -> tuple[int, ...]:
-        return tuple(max(1, round(width * count / own[0])) for width in own)
+def _by_keyword(
+    spec: ArmSpec, keyword: str, target: int, measure: Callable[[ArmSpec], int]
+) -> Iterator[tuple[ArmSpec, float]]:
+    """Yield settings whose keyword makes them cost just below and just above the target, with distortions.
+
+    More is assumed to cost more. Whole numbers are tried in steps of 1, others in steps of 1/`WIDTHS`.
+    """
+    own = spec.model.keywords.get(keyword)
+    if own is None:
+        yield spec, 0.0
+        return
+
+    def having(value: Any) -> ArmSpec:
+        return spec.model_copy(update={"model": spec.model.model_copy(update={keyword: value})})
+
+    if isinstance(own, list):
+        yield from _by_list(own, having, target, measure)
+        return
+    steps, most = (1, MOST_WHOLE) if isinstance(own, int) else (WIDTHS, WIDEST * WIDTHS)
+
+    def number(count: int) -> int | float:
+        return max(count, 1) if steps == 1 else min(max(count, 1) / steps, WIDEST)
+
+    below = _highest(lambda count: count <= most and measure(having(number(count))) <= target)
+    for count in (below, below + 1):
+        yield having(number(count)), 0.0
+
+
+def _by_list(
+    own: list[int], having: Callable[[list[int]], ArmSpec], target: int, measure: Callable[[ArmSpec], int]
+) -> Iterator[tuple[ArmSpec, float]]:
+    """Yield settings with numbers, such as filters of each block, that cost just below and above the target.
+
+    For each number of the first block, the middle blocks are scaled in proportion, and the last block's
+    number is found by bisection, since more filters always cost more.
+    """
+
+    def scaled(count: int) -> list[int]:
+        return [max(1, round(width * count / own[0])) for width in own]
 
     first = _highest(lambda count: measure(having(scaled(count))) <= target)
     lowest, highest = max(1, math.floor(first / FARTHEST)), math.ceil((first + 1) * FARTHEST)
     for count in range(lowest, highest + 1, max(1, (highest - lowest) // TRIED)):
-        front = scaled(count)[:-1] if len(own) > 1 else ()
-        last = _highest(lambda width, front=front: measure(having((*front, width))) <= target)  # type: ignore[misc]
-        for filters in ((*front, max(last, 1)), (*front, last + 1)):
+        front = scaled(count)[:-1] if len(own) > 1 else []
+        last = _highest(lambda width, front=front: measure(having([*front, width])) <= target)  # type: ignore[misc]
+        for filters in ([*front, max(last, 1)], [*front, last + 1]):
             ratios = [math.log(width / mine) for width, mine in zip(filters, own, strict=True)]
             yield having(filters), max(ratios) - min(ratios)
-
-
-def _by_width(
-    spec: ArmSpec, target: int, measure: Callable[[ArmSpec], int]
-) -> Iterator[tuple[ArmSpec, float]]:
-    """Yield settings with the widths, in steps of 1/`WIDTHS`, that cost just below and above the target."""
-    assert isinstance(spec.model, ReferenceSpec)
-    if not spec.model.depth:
-        yield spec, 0.0
-        return
-
-    def having(count: int) -> ArmSpec:
-        width = min(max(count, 1) / WIDTHS, WIDEST)
-        return spec.model_copy(update={"model": spec.model.model_copy(update={"width": width})})
-
-    below = _highest(lambda count: count <= WIDEST * WIDTHS and measure(having(count)) <= target)
-    for count in (below, below + 1):
-        yield having(count), 0.0
 
 
 def _highest(fits: Callable[[int], bool]) -> int:
@@ -190,11 +219,10 @@ def _with_epochs(spec: ArmSpec, epochs: tuple[int, ...]) -> ArmSpec:
 
 
 def _shown(spec: ArmSpec, what: str) -> str:
-    if what == "epochs":
-        return ", ".join(map(str, _epochs(spec)))
-    if isinstance(spec.model, ReferenceSpec):
-        return f"{spec.model.width:g}"
-    return ", ".join(map(str, spec.model.filters))
+    found = _epochs(spec) if what == "epochs" else spec.model.keywords.get(what, ())
+    if isinstance(found, list | tuple):
+        return " " + ", ".join(map(str, found)) if found else ""
+    return f" {found:g}"
 
 
 def _percent(share: float) -> str:

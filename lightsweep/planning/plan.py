@@ -66,11 +66,20 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
             if arm.match:
                 arm = replace(arm, spec=matched(arm, task, base, base_task))
             arm_cost = cost(arm.spec.model, task.shape, task.classes, arm.spec.compression)
-            stage_table(arm.spec)  # only validates; each trial builds its own table on demand
+            stage_table(arm.spec, info.task)  # only validates; each trial builds its own table on demand
         except InputError as error:
             raise InputError(f"{place or 'base.'}{error}") from None
         members = [
-            Trial(arm.name, arm.dataset, arm.spec, seed + arm.seed_offset, fold, sweep.folds, arm.changes)
+            Trial(
+                arm.name,
+                arm.dataset,
+                arm.spec,
+                info.task,
+                seed + arm.seed_offset,
+                fold,
+                sweep.folds,
+                arm.changes,
+            )
             for seed in sweep.seed_list
             for fold in (range(sweep.folds) if sweep.folds else [None])
         ]
@@ -98,8 +107,8 @@ def with_trials(planned: Plan, entries: Iterable[Mapping[str, Any]]) -> Plan:
     costs: dict[str, Cost] = {}
     for entry in entries:
         dataset, spec = apply_changes(planned.sweep, entry["changes"], "search.space")
-        trials.append(Trial(entry["arm"], dataset, spec, entry["seed"], changes=entry["changes"]))
-        task = task_of(dataset, planned.infos[dataset], None)
+        task = planned.infos[dataset].task
+        trials.append(Trial(entry["arm"], dataset, spec, task, entry["seed"], changes=entry["changes"]))
         costs[trials[-1].trial_id] = cost(spec.model, task.shape, task.classes, spec.compression)
     return replace(planned, trials=tuple(trials), costs=costs)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from lightsweep.data.imagedata import Dataset
+from lightsweep.owncode.sources import Sources
 from lightsweep.runs.counts import Counts
 from lightsweep.runs.placement import Placement, Room
 from lightsweep.sweepfile.dataset import DatasetSpec
@@ -55,6 +56,8 @@ class Job:
     """Whether to train everything again and ignore stored results."""
     attempt: Attempt
     """Runs one trial in a worker."""
+    own: tuple[Sources, ...] = ()
+    """Code of the user's own, which workers get by value."""
 
 
 class Cluster(Protocol):

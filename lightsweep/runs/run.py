@@ -13,9 +13,10 @@ from lightsweep.data import datasets
 from lightsweep.data.imagedata import Dataset
 from lightsweep.data.splits import validates_itself
 from lightsweep.errors import InputError, LostError, WriteError
+from lightsweep.owncode.sources import sources_in
 from lightsweep.planning.design import dataset_labels, design_tree
 from lightsweep.planning.plan import Plan, check_splits, with_trials
-from lightsweep.runfolder.code import keep_sources
+from lightsweep.runfolder.code import keep_own_code, keep_sources
 from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runfolder.planfile import PlannedTrial
 from lightsweep.runfolder.records import Record, outcome_of
@@ -113,10 +114,12 @@ def run_sweep(
                 except UnreadableError as error:  # the study and the journal know the same trials
                     say(console, f"warning: {error}")
             planned = with_trials(planned, before)
-        job = Job(loaded, out / STORE, data_dir, planned.sweep.resources, fresh, attempt)
+        own = sources_in(planned.sweep.model_dump(mode="json"))
+        job = Job(loaded, out / STORE, data_dir, planned.sweep.resources, fresh, attempt, own)
         trials = PlannedTrials(planned, job, run)
         run.describe(planned.sweep, design_tree(planned, trials.fingerprints), trials.trials, trials.keys)
         keep_sources(run.folder, training_sources(), source_fingerprint())
+        keep_own_code(run.folder, job.own)
         store.remove_leftovers()
         done = set() if fresh else trials.done(planned.trials)
         left = [trial for trial in planned.trials if trial.trial_id not in done]

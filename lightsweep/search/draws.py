@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from lightsweep.data.imagedata import DatasetInfo
+from lightsweep.data.imagedata import DatasetInfo, Task
 from lightsweep.hashing import content_hash
 from lightsweep.nets.blocks import compressed
 from lightsweep.nets.cost import Cost, cost, latency_ms
@@ -69,7 +69,7 @@ def configure(sweep: Sweep, info: DatasetInfo, changes: Mapping[str, Any]) -> tu
 
     """
     _, spec = apply_changes(sweep, dict(changes), "search.space")
-    stage_table(spec)
+    stage_table(spec, info.task)
     return spec, cost(spec.model, info.shape, len(info.classes), spec.compression)
 
 
@@ -82,8 +82,8 @@ def search_of(sweep: Sweep) -> Search:
 class Ledger:
     """All draws trained so far, and their seeds."""
 
-    def __init__(self, sweep: Sweep) -> None:
-        self.sweep, self.search = sweep, search_of(sweep)
+    def __init__(self, sweep: Sweep, task: Task) -> None:
+        self.sweep, self.search, self.task = sweep, search_of(sweep), task
         self.base = sweep.base.model_dump(mode="json")
         """Base's settings as plain content, of which draws are changes."""
         self.draws: dict[str, Draw] = {}
@@ -111,12 +111,12 @@ class Ledger:
 
         """
         name, dataset = f"net {number}", self.sweep.dataset
-        settings = Trial("", dataset, spec, 0).spec_hash
+        settings = Trial("", dataset, spec, self.task, 0).spec_hash
         seed = drawn["seed"] if drawn is not None else self._seed(settings)
         if settings in self._first:
             first = self._first[settings].trial
             name, spec, changes = first.arm, first.spec, first.changes
-        return Trial(name, dataset, spec, seed, changes=changes)
+        return Trial(name, dataset, spec, self.task, seed, changes=changes)
 
     def _seed(self, settings: str) -> int:
         """Return the search's seed, or the next unused one for a repetition that gets a new seed."""
@@ -148,7 +148,7 @@ class Objectives:
         wanted = {*self.search.objectives, *self.search.limits} - {ACCURACY}
         costs = {str(key): float(value) for key, value in asdict(its_cost).items() if key in wanted}
         if "latency_ms" in wanted:
-            model = compressed(spec.model, spec.compression)
+            model = compressed(spec.model, spec.compression, self.info.shape, len(self.info.classes))
             key = content_hash(model.model_dump(mode="json"))
             if key not in self._latencies:
                 measured = latency or latency_ms(model, self.info.shape, len(self.info.classes))

@@ -75,7 +75,9 @@ class _Resumed:
         """Restore a trial that was handed out; return its epochs if the study is told about it now."""
         changes = self._changes(frozen)
         spec, its_cost = self._configured(changes)
-        trial = Trial(drawn["arm"], self.ledger.sweep.dataset, spec, drawn["seed"], changes=changes)
+        trial = Trial(
+            drawn["arm"], self.ledger.sweep.dataset, spec, self.ledger.task, drawn["seed"], changes=changes
+        )
         is_running = frozen.state == TrialState.RUNNING
         draw = self.ledger.draws.get(trial.trial_id)
         if draw is not None:

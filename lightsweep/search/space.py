@@ -15,14 +15,13 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from lightsweep.errors import InputError
+from lightsweep.errors import InputError, nearest
 from lightsweep.hashing import canonical_json, plain_text
 from lightsweep.nets.cost import Cost
 from lightsweep.planning.plan import Plan
 from lightsweep.search.draws import configure, search_of
 from lightsweep.seeding import derive
 from lightsweep.sweepfile.search import Axis, identity
-from lightsweep.sweepfile.settings import nearest
 
 Suggest = Callable[[str, BaseDistribution], Any]
 """Returns the value of a parameter, given its name and distribution."""

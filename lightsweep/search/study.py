@@ -64,7 +64,7 @@ class Study:
         self.at_once = 1
         """Maximum number of trials in progress at the same time."""
         self._database = StudyDatabase(self.sweep, folder)
-        self._ledger = Ledger(self.sweep)
+        self._ledger = Ledger(self.sweep, self.info.task)
         self._objectives = Objectives(self.search, self.info)
         self._teller = Teller(self._database, self._objectives)
         self._under_way: dict[str, list[int]] = {}

@@ -7,10 +7,10 @@ unless a field says otherwise.
 
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import Field, field_validator
 
 from lightsweep.sweepfile.augmentation import Augmentation
-from lightsweep.sweepfile.net import ModelSpec, ReferenceSpec, kind_of_net
+from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.settings import Count, Spec, complain
 from lightsweep.sweepfile.stages import Compression, StagePreset, Stages
 
@@ -18,11 +18,8 @@ from lightsweep.sweepfile.stages import Compression, StagePreset, Stages
 class ArmSpec(Spec):
     """Everything that an arm of a sweep can change: net, augmentation, batch size, stages, compression."""
 
-    model: Annotated[
-        Annotated[ModelSpec, Tag("submodels")] | Annotated[ReferenceSpec, Tag("reference")],
-        Discriminator(kind_of_net),
-    ] = ModelSpec()
-    """The net: submodels and their fusion, or a reference net (`architecture`)."""
+    model: ModelSpec = ModelSpec.model_validate({})
+    """The net, and the method that is applied to it: submodels and their fusion."""
     augmentation: Augmentation = "affine"
     """Transforms that produce the augmented images: a recipe's name, or a list."""
     batch_size: Count = 64

@@ -4,6 +4,7 @@ import copy
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from lightsweep.echo import masked
-from lightsweep.errors import InputError
-from lightsweep.sweepfile.settings import nearest
+from lightsweep.errors import InputError, nearest
+from lightsweep.owncode.archive import read_archive
+from lightsweep.owncode.reference import parse_reference
+from lightsweep.owncode.sources import read_sources
+from lightsweep.sweepfile.net import METHOD, PAPER_NET, ModelSpec
 from lightsweep.sweepfile.sweep import Sweep
 
 MOST_BYTES = 16 * 2**20
@@ -38,11 +42,15 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     if not isinstance(tree, dict):
         raise InputError(f"{path}: a sweep file is a mapping of keys (name, dataset, …), not a {_kind(tree)}")
     try:
+        tree = with_digests(tree, path.parent)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    try:
         sweep = Sweep.model_validate(tree)
     except ValidationError as error:
         raise InputError(_describe(error, tree, _Places(path, text))) from None
     for override in overrides:
-        sweep = _override(sweep, override)
+        sweep = _override(sweep, override, path.parent)
     return sweep
 
 
@@ -89,6 +97,17 @@ def assign(tree: dict[str, Any], key: str, value: Any) -> None:
             node[step] = copy.deepcopy(value)
 
 
+def with_net(model: dict[str, Any], net: Any) -> dict[str, Any]:
+    """Return a model's settings with another net: the method stays, the net's keywords are its defaults.
+
+    Raises:
+        ValidationError: There is no such net.
+
+    """
+    kept = {key: value for key, value in model.items() if key in METHOD}
+    return ModelSpec.model_validate({**kept, "net": net}).model_dump(mode="json")
+
+
 def _steps(place: str, node: Any, part: str) -> list[Any]:
     """Return the keys or indices of a node that one part of a dotted key addresses."""
     where = place or "the top level"
@@ -109,20 +128,50 @@ def _steps(place: str, node: Any, part: str) -> list[Any]:
     raise InputError(f"{where} is {_short(node)}, which has no key {part}")
 
 
-def _override(sweep: Sweep, override: str) -> Sweep:
+def with_digests(node: Any, folder: Path) -> Any:
+    """Return plain content with the digest of its sources appended to each reference to own code.
+
+    Args:
+        node: Content of a sweep file, or of a part of it.
+        folder: Folder of the sweep file, or a run's folder, which keeps sources by digest.
+
+    Raises:
+        InputError: A file that a reference names is missing, damaged, or not Python.
+
+    """
+    if isinstance(node, dict):
+        return {key: with_digests(value, folder) for key, value in node.items()}
+    if isinstance(node, list):
+        return [with_digests(value, folder) for value in node]
+    reference = parse_reference(node)
+    if reference is None:
+        return node
+    if reference.digest is not None:
+        read_archive(folder, reference)
+        return node
+    return str(replace(reference, digest=read_sources(folder, reference).digest))
+
+
+def _override(sweep: Sweep, override: str, folder: Path) -> Sweep:
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key:
         raise InputError(f"--set {override}: write KEY=VALUE, such as base.batch_size=128")
     if "://" in text:  # a database URL may contain a password
         override = f"{key}=…"
-    value = _parse(text, f"--set {override}")
+    try:
+        value = with_digests(_parse(text, f"--set {override}"), folder)
+    except InputError as error:
+        raise InputError(f"--set {override}: {error}") from None
     tree = sweep.model_dump(mode="json")
     try:
         if key.startswith("grid."):
             tree["grid"] = {**(tree["grid"] or {}), key.removeprefix("grid."): value}
         else:
-            assign(tree, key, value)
+            if key == "base.model.net":
+                tree["base"]["model"] = with_net(tree["base"]["model"], value)
+            else:
+                assign(tree, key, value)
         return Sweep.model_validate(tree)
     except InputError as error:
         raise InputError(f"--set {override}: {error}") from None
@@ -185,6 +234,12 @@ def _locate(error: ErrorDetails, tree: Any) -> tuple[list[Any], Any]:
         key.append(error["loc"][-1])
     if error["type"] == "unknown_key":
         key.append(error["ctx"]["key"])
+    if error["type"] == "keyword":
+        key.append(error["ctx"]["key"])
+        node = node.get(key[-1], PAPER_NET) if isinstance(node, dict) else node
+        if error["ctx"]["index"] is not None:
+            key.append(error["ctx"]["index"])
+            node = node[key[-1]]
     return key, node
 
 
@@ -197,7 +252,7 @@ def _rule(error: ErrorDetails) -> str:
         return f"must be one of {', '.join(choices)}{hint}"
     if kind == "missing":
         return "this key is missing"
-    if kind in ("unknown_key", "rule"):
+    if kind in ("unknown_key", "rule", "keyword"):
         return error["msg"].replace("unknown key: ", "unknown key; ")
     if kind in ("model_type", "dict_type"):
         return "must be a mapping of keys"

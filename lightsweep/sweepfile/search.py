@@ -17,8 +17,9 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from lightsweep.errors import nearest
 from lightsweep.hashing import canonical_json
-from lightsweep.sweepfile.settings import BelowOne, Count, Number, Spec, check_plain, complain, nearest
+from lightsweep.sweepfile.settings import BelowOne, Count, Number, Spec, check_plain, complain
 
 Objective = Literal["val_accuracy", "parameters", "macs", "weight_bytes", "latency_ms"]
 Direction = Literal["minimise", "maximise"]

@@ -1,25 +1,13 @@
 """Shared basics of all settings: frozen models, bounded number types, and error messages."""
 
-import difflib
 import unicodedata
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from lightsweep.errors import nearest
 from lightsweep.hashing import canonical_json
-
-
-def nearest(name: object, choices: Iterable[str]) -> str:
-    """Return the closest choice to a name as the end of an error message, or all choices if none is close.
-
-    >>> nearest("filtres", ["filters", "kernel"])
-    'did you mean filters?'
-    """
-    known = sorted(choices)
-    match = difflib.get_close_matches(str(name), known, n=1)
-    return f"did you mean {match[0]}?" if match else f"there are {', '.join(known)}"
 
 
 class Spec(BaseModel):
@@ -30,7 +18,7 @@ class Spec(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_keys(cls, data: Any) -> Any:
-        if isinstance(data, dict):
+        if isinstance(data, dict) and cls.model_config["extra"] == "forbid":
             for key in data:
                 if key not in cls.model_fields:
                     hint = nearest(key, cls.model_fields)

@@ -6,21 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from lightsweep.errors import nearest
 from lightsweep.hashing import plain_text
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetName, DatasetSpec
 from lightsweep.sweepfile.search import Search
-from lightsweep.sweepfile.settings import (
-    Count,
-    Fraction,
-    Named,
-    Number,
-    Seed,
-    Spec,
-    check_plain,
-    complain,
-    nearest,
-)
+from lightsweep.sweepfile.settings import Count, Fraction, Named, Number, Seed, Spec, check_plain, complain
 
 TrackerName = Literal["tensorboard", "mlflow"]
 
@@ -56,11 +47,17 @@ MOST_COMBINATIONS = 4096
 
 def _check_changes(changes: dict[str, Any]) -> dict[str, Any]:
     """Reject changes that change nothing, or that have an invalid `match` or `within`."""
-    if not set(changes) - {"match", "within"}:
+    if not set(changes) - {"match", "within", "over"}:
         raise complain("must change something: keys below base, such as model.hidden, with their values")
     check_plain(changes, "values of changes ")
     if "match" in changes and changes["match"] not in MATCHES:
         raise complain(f"match = {plain_text(changes['match'])}: {nearest(changes['match'], MATCHES)}")
+    if "over" in changes and (
+        changes.get("match") not in ("parameters", "macs") or not isinstance(changes["over"], str)
+    ):
+        raise complain(
+            "over names the keyword of the net that match: parameters or macs changes, such as width"
+        )
     within = changes.get("within", 0)
     if "within" in changes and "match" not in changes:
         raise complain("within is the tolerance of a match, and there is no match here")
@@ -136,7 +133,7 @@ class Ablation(Spec):
     @classmethod
     def _alternatives_are_plain(cls, alternatives: dict[str, list[Any]] | None) -> Any:
         for key, values in (alternatives or {}).items():
-            if key in ("match", "within"):
+            if key in ("match", "within", "over"):
                 raise complain(
                     f"{key} is not a key below base; it belongs to the changes of a component or an arm"
                 )

@@ -4,15 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lightsweep.nets.models import Net
+from lightsweep.nets.models import Net, is_sequence
 from lightsweep.sweepfile.augmentation import TransformSpec
-from lightsweep.sweepfile.net import NetSpec
 from lightsweep.training.augment import augment
 
 EVALUATION_BATCH = 256
 MAPS_BYTES = 256 * 2**20  # cache limit per split and submodel; larger maps are recomputed
+
+
+_RANDOM = (
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,49 +79,66 @@ class Source:
         return images if first is None else first, second
 
 
-def freeze(net: Net, model: NetSpec, trainable: frozenset[str], split: Split, is_augmented: bool) -> Source:
+def freeze(net: Net, trainable: frozenset[str], split: Split, is_augmented: bool) -> Source:
     """Return a stage's batches of a split, with cached feature maps of the frozen first blocks.
 
     The maps equal what the net computes in its current mode. On a CPU they are equal bit for bit, since
     torch's convolutions give an image the same values in any batch of more than one; for depthwise
-    convolutions and reference nets they are equal up to rounding.
+    convolutions and nets with other layers they are equal up to rounding. Of a net that is not a plain
+    sequence of its blocks no maps are kept.
 
     Args:
         net: The net at the start of the stage.
-        model: The net's settings.
         trainable: Full names of the blocks that the stage trains.
         split: The images.
         is_augmented: Whether the second input is augmented, so that its maps cannot be cached.
 
     """
-    depths = {name: _frozen_depth(name, model, trainable) for name in model.submodels}
+    letters = "ab"[: len(net.parts())]
+    depths = {letter: _frozen_depth(net, letter, trainable) for letter in letters}
     maps = {
-        name: _maps(net, name, depth, split)
-        if depth and not (is_augmented and name == model.submodels[-1])
+        letter: _maps(net, letter, depth, split)
+        if depth and not (is_augmented and letter == letters[-1])
         else None
-        for name, depth in depths.items()
+        for letter, depth in depths.items()
     }
     # a single submodel reads the second input; the first one is then unused
-    ends = (model.submodels[0], model.submodels[-1])
-    first, second = (maps[name] for name in ends)
-    starts = [depths[name] if maps[name] is not None else 0 for name in ends]
+    ends = (letters[0], letters[-1])
+    first, second = (maps[letter] for letter in ends)
+    starts = [depths[letter] if maps[letter] is not None else 0 for letter in ends]
     return Source(split, (starts[0], starts[1]), (first, second))
 
 
-def _frozen_depth(submodel: str, model: NetSpec, trainable: frozenset[str]) -> int:
-    """Return the number of a submodel's convolution blocks before its first trainable one."""
+def _frozen_depth(net: Net, letter: str, trainable: frozenset[str]) -> int:
+    """Return the number of a submodel's children before its first trainable one, at most all but the last.
+
+    Children without parameters are passed only if they are torch's and do the same in every mode.
+    """
+    part = net.get_submodule(letter)
+    if not is_sequence(part, net.concatenates):
+        return 0
+    children = list(part.named_children())
     depth = 0
-    while depth < model.depth and f"{submodel}.conv{depth + 1}" not in trainable:
-        depth += 1
+    for place, (name, child) in enumerate(children if net.concatenates else children[:-1], 1):
+        if next(child.parameters(), None) is not None:
+            if f"{letter}.{name}" in trainable:
+                break
+            depth = place
+        elif not all(_is_fixed(module) for module in child.modules()):
+            break
     return depth
 
 
+def _is_fixed(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.nn.modules") and not isinstance(module, _RANDOM)
+
+
 @torch.no_grad()
-def _maps(net: Net, submodel: str, depth: int, split: Split) -> Tensor | None:
+def _maps(net: Net, letter: str, depth: int, split: Split) -> Tensor | None:
     """Return the maps of all images, [m, height, width, channels]; None if they are too large to cache."""
     whole: Tensor | None = None
     for positions in torch.arange(len(split), device=split.pixels.device).split(EVALUATION_BATCH):
-        maps = net.first_maps(split.images_of(positions), submodel, depth).permute(0, 2, 3, 1)
+        maps = net.first_maps(split.images_of(positions), letter, depth).permute(0, 2, 3, 1)
         if whole is None:
             if 4 * len(split) * maps[0].numel() > MAPS_BYTES:
                 return None

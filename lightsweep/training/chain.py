@@ -29,7 +29,7 @@ from lightsweep.system.machine import allow_tf32, describe_machine
 from lightsweep.training.batches import EVALUATION_BATCH, Source, Split, channel_statistics
 from lightsweep.training.loop import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
 from lightsweep.training.stagecheck import claim
-from lightsweep.training.stagenets import build_net, final_net, go_on, model_of, moved, weights_of
+from lightsweep.training.stagenets import build_net, final_net, go_on, moved, trainable_in, weights_of
 from lightsweep.trials.keys import stage_keys
 from lightsweep.trials.sources import source_fingerprint
 from lightsweep.trials.trial import Trial
@@ -164,9 +164,9 @@ class _Chain:
         """
         stage = self.trial.stages[index]
         if previous is not None:
-            net = go_on(self.trial, self.dataset.info, stage, previous)
+            net = go_on(self.trial, stage, previous)
         else:
-            net = build_net(self.trial, self.dataset.info, self.trial.spec.model, network_of(stage))
+            net = build_net(self.trial, self.trial.spec.model, network_of(stage))
             mean, deviation = channel_statistics(self.splits()[0])
             net.load_state_dict({"mean": mean, "deviation": deviation}, strict=False)
         if isinstance(stage, PruneStage) and stage.prune == "weights":
@@ -213,15 +213,15 @@ class _Chain:
         Divergence is deterministic, so it is stored like a result.
         """
         stage, spec = self.trial.stages[index], self.trial.spec
-        net, model = self.start(index, results[-1] if results else None), model_of(self.trial, stage)
-        state = StageState.begin(net, model, stage)
+        net, trainable = self.start(index, results[-1] if results else None), trainable_in(self.trial, stage)
+        state = StageState.begin(net, stage, trainable)
         if checkpoint:
             state.go_on_from(checkpoint)
         training, validation = self.splits()
         before, started = checkpoint.seconds if checkpoint else 0.0, time.perf_counter()
         kept = started
         steps = train_stage(
-            state, model, stage, training, validation, transforms(spec.augmentation),
+            state, stage, trainable, training, validation, transforms(spec.augmentation),
             spec.batch_size, self.trial.seed, index,
         )  # fmt: skip
         try:
@@ -252,7 +252,7 @@ class _Chain:
 
     def assess(self, last: StageResult) -> StageResult:
         """Evaluate the final net on training and validation images and, only here, on test images."""
-        net = moved(final_net(self.trial, self.dataset.info, last), self.device)
+        net = moved(final_net(self.trial, last), self.device)
         training, validation = self.splits()
         everything = _split(self.dataset.test, np.arange(len(self.dataset.test.labels)), self.device)
         results = {

@@ -14,13 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightsweep.nets.blocks import block_names, network_of, trainable_blocks
 from lightsweep.nets.compress import matrix_layers
 from lightsweep.nets.models import Net
 from lightsweep.seeding import derive
 from lightsweep.store.stagefile import Checkpoint
 from lightsweep.sweepfile.augmentation import TransformSpec
-from lightsweep.sweepfile.net import NetSpec
 from lightsweep.sweepfile.stages import PruneStage, StageSpec
 from lightsweep.training.batches import EVALUATION_BATCH, Source, Split, freeze
 from lightsweep.training.schedules import learning_rate
@@ -81,10 +79,9 @@ class StageState:
     """The net's state after the best epoch so far; empty without patience."""
 
     @staticmethod
-    def begin(net: Net, model: NetSpec, stage: StageSpec) -> "StageState":
+    def begin(net: Net, stage: StageSpec, trainable: frozenset[str]) -> "StageState":
         """Freeze the blocks that the stage does not train, and create its optimizer."""
-        trainable = trainable_blocks(stage, model)
-        for name, block in _blocks(net, model, stage).items():
+        for name, block in _blocks(net).items():
             block.requires_grad_(name in trainable)
         return StageState(net, _optimizer(stage, [p for p in net.parameters() if p.requires_grad]), [], {})
 
@@ -124,8 +121,8 @@ class StageState:
 
 def train_stage(
     state: StageState,
-    model: NetSpec,
     stage: StageSpec,
+    trainable: frozenset[str],
     training: Split,
     validation: Split,
     transforms: Sequence[TransformSpec],
@@ -146,13 +143,12 @@ def train_stage(
 
     """
     net, optimizer, records = state.net, state.optimizer, state.records
-    trainable = trainable_blocks(stage, model)
-    blocks = _blocks(net, model, stage)
+    blocks = _blocks(net)
     device = training.pixels.device
     _set_modes(net, blocks, trainable)
-    train_source = freeze(net, model, trainable, training, is_augmented=bool(transforms))
+    train_source = freeze(net, trainable, training, is_augmented=bool(transforms))
     net.eval()
-    val_source = freeze(net, model, trainable, validation, is_augmented=False)
+    val_source = freeze(net, trainable, validation, is_augmented=False)
     masks = _masks(net) if isinstance(stage, PruneStage) and stage.prune == "weights" else []
     while not _is_over(records, stage):
         epoch = len(records)
@@ -202,8 +198,8 @@ def _is_over(records: Sequence[EpochRecord], stage: StageSpec) -> bool:
     return len(records) == stage.epochs or waited >= stage.patience
 
 
-def _blocks(net: Net, model: NetSpec, stage: StageSpec) -> dict[str, nn.Module]:
-    return {name: net.get_submodule(name) for name in block_names(model, network_of(stage))}
+def _blocks(net: Net) -> dict[str, nn.Module]:
+    return {name: net.get_submodule(name) for name in net.block_names()}
 
 
 def _masks(net: Net) -> list[tuple[Tensor, Tensor]]:

@@ -21,7 +21,7 @@ from lightsweep.store.folder import CHECKPOINT, RESULT
 from lightsweep.store.stagefile import Checkpoint, StageResult
 from lightsweep.sweepfile.stages import QuantiseStage, StageSpec
 from lightsweep.training.loop import EpochRecord, StageState
-from lightsweep.training.stagenets import blank_net, model_of
+from lightsweep.training.stagenets import blank_net, trainable_in
 from lightsweep.trials.trial import Trial
 
 _EPOCHS = TypeAdapter(list[EpochRecord])
@@ -75,14 +75,14 @@ def fault_of(
     """
     stage = trial.stages[index] if index < len(trial.stages) else None
     if answer.result is not None:
-        expected = blank_net(trial, info, stage).state_dict() if stage and with_weights else None
+        expected = blank_net(trial, stage).state_dict() if stage and with_weights else None
         return fault_of_result(answer.result, stage, info, expected)
     if answer.checkpoint is None:
         return None
     if stage is None or isinstance(stage, QuantiseStage):
         return "it is of a stage that has no epochs"
-    net = blank_net(trial, info, stage)
-    parameters = StageState.begin(net, model_of(trial, stage), stage).parameters()
+    net = blank_net(trial, stage)
+    parameters = StageState.begin(net, stage, trainable_in(trial, stage)).parameters()
     return fault_of_checkpoint(answer.checkpoint, stage, net, parameters)
 
 

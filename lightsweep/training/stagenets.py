@@ -1,57 +1,62 @@
 """The net that each stage of a trial starts with, built from the previous stage's result."""
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor
 
-from lightsweep.data.imagedata import DatasetInfo
-from lightsweep.nets.blocks import compressed, network_of
+from lightsweep.nets.blocks import compressed, network_of, trainable_blocks, untrained
 from lightsweep.nets.compress import prune_filters, shape_as_quantised
 from lightsweep.nets.models import Net, build, fuse
 from lightsweep.store.stagefile import StageResult
-from lightsweep.sweepfile.net import ModelSpec, NetSpec, Network
+from lightsweep.sweepfile.net import ModelSpec, Network
 from lightsweep.sweepfile.stages import PruneStage, QuantiseStage, StageSpec
 from lightsweep.trials.trial import Trial
 
 
-def final_net(trial: Trial, info: DatasetInfo, last: StageResult) -> Net:
+def final_net(trial: Trial, last: StageResult) -> Net:
     """Return a trial's final net, on the CPU, in evaluation mode.
 
     Args:
         trial: The trial.
-        info: Description of its data set.
         last: Result of its last stage.
 
     """
-    return go_on(trial, info, None, last).eval()
+    return go_on(trial, None, last).eval()
 
 
-def build_net(trial: Trial, info: DatasetInfo, model: NetSpec, network: Network) -> Net:
+def build_net(trial: Trial, model: ModelSpec, network: Network) -> Net:
     """Return a net of these settings for a trial's images, initialised by its seed."""
-    return build(model, info.shape, len(info.classes), network, trial.seed)
+    return build(model, trial.task.shape, trial.task.classes, network, trial.seed)
 
 
-def blank_net(trial: Trial, info: DatasetInfo, stage: StageSpec) -> Net:
-    """Return a stage's net on the meta device: shapes without values, which take no memory."""
-    with torch.device("meta"):
-        net = build_net(trial, info, model_of(trial, stage), network_of(stage))
-        if isinstance(stage, QuantiseStage):
-            shape_as_quantised(net)
+def blank_net(trial: Trial, stage: StageSpec) -> Net:
+    """Return a net of a stage's structure, whose values are meaningless."""
+    net = deepcopy(untrained(model_of(trial, stage), trial.task.shape, trial.task.classes, network_of(stage)))
+    if isinstance(stage, QuantiseStage):
+        shape_as_quantised(net)
     return net
 
 
-def model_of(trial: Trial, stage: StageSpec | None) -> NetSpec:
+def model_of(trial: Trial, stage: StageSpec | None) -> ModelSpec:
     """Return the net's settings in a stage, or at the end (None): narrower once filters are pruned."""
     is_compressing = stage is None or isinstance(stage, PruneStage | QuantiseStage)
-    return compressed(trial.spec.model, trial.spec.compression if is_compressing else None)
+    compression = trial.spec.compression if is_compressing else None
+    return compressed(trial.spec.model, compression, trial.task.shape, trial.task.classes)
 
 
-def go_on(trial: Trial, info: DatasetInfo, stage: StageSpec | None, previous: StageResult) -> Net:
+def trainable_in(trial: Trial, stage: StageSpec) -> frozenset[str]:
+    """Return the full names of the blocks that a stage trains."""
+    return trainable_blocks(stage, model_of(trial, stage), trial.task.shape, trial.task.classes)
+
+
+def go_on(trial: Trial, stage: StageSpec | None, previous: StageResult) -> Net:
     """Return the net of a stage, or of the assessment (None), with the previous result's weights."""
     network: Network = network_of(stage) if stage else "fused"
-    net, weights = build_net(trial, info, model_of(trial, stage), network), previous.weights
+    net, weights = build_net(trial, model_of(trial, stage), network), previous.weights
     if isinstance(stage, PruneStage) and stage.prune == "filters":
-        assert isinstance(trial.spec.model, ModelSpec)  # `trials.stages.stage_table` ensures it
-        weights = prune_filters(weights, trial.spec.model, stage.amount)
+        before = build_net(trial, trial.spec.model, network)
+        weights = prune_filters(weights, before, stage.amount)
     if stage is None and isinstance(trial.stages[-1], QuantiseStage):
         shape_as_quantised(net)
     was_heads = previous.metrics["network"] == "heads"

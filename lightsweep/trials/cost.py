@@ -1,5 +1,6 @@
 """Cost of training a trial."""
 
+from lightsweep.data.imagedata import Task
 from lightsweep.nets.blocks import block_names, compressed, network_of, trainable_blocks
 from lightsweep.nets.cost import macs_by_block
 from lightsweep.sweepfile.arm import ArmSpec
@@ -19,12 +20,13 @@ def training_macs(spec: ArmSpec, shape: tuple[int, int, int], classes: int) -> i
 
     """
     total = 0
-    for stage in stage_table(spec):
+    for stage in stage_table(spec, Task(shape, classes)):
         network = network_of(stage)
         is_compressing = isinstance(stage, PruneStage | QuantiseStage)
-        model = compressed(spec.model, spec.compression if is_compressing else None)
+        model = compressed(spec.model, spec.compression if is_compressing else None, shape, classes)
         macs = macs_by_block(model, shape, classes, network)
-        names, trainable = block_names(model, network), trainable_blocks(stage, model)
+        names = block_names(model, shape, classes, network)
+        trainable = trainable_blocks(stage, model, shape, classes)
         backward = 0
         for place, name in enumerate(names):
             sub = name.partition(".")[0] + "."  # a., b., or the layers after fusion, which read both

@@ -7,9 +7,9 @@ from lightsweep.hashing import content_hash
 from lightsweep.nets.blocks import network_of
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.augmentation import transforms
-from lightsweep.sweepfile.net import ModelSpec, NetSpec, Network
+from lightsweep.sweepfile.net import ModelSpec, Network
 from lightsweep.sweepfile.stages import QuantiseStage, StageSpec
-from lightsweep.trials.sources import training_code, version_of
+from lightsweep.trials.sources import own_code, training_code
 from lightsweep.trials.trial import Trial, settings_of, stage_settings
 
 
@@ -31,8 +31,6 @@ def stage_keys(
 
     """
     code = code or training_code()
-    if trial.spec.model.is_of_torchvision:
-        code = {**code, "torchvision": version_of("torchvision")}
     key = content_hash(
         {
             "data": fingerprint,
@@ -58,7 +56,7 @@ def stage_keys(
     return (*keys, content_hash([key, "assessment", _model_content(model, "fused")]))
 
 
-def _stage_content(spec: ArmSpec, model: NetSpec, stage: StageSpec) -> dict[str, Any]:
+def _stage_content(spec: ArmSpec, model: ModelSpec, stage: StageSpec) -> dict[str, Any]:
     network = network_of(stage)
     sees_augmented = model.inputs == "single" or stage.loss != "head-a"
     sees_augmented = sees_augmented and not isinstance(stage, QuantiseStage)
@@ -71,11 +69,9 @@ def _stage_content(spec: ArmSpec, model: NetSpec, stage: StageSpec) -> dict[str,
     }
 
 
-def _model_content(model: NetSpec, network: Network) -> dict[str, Any]:
+def _model_content(model: ModelSpec, network: Network) -> dict[str, Any]:
     """Return the settings used by this form of the net."""
-    content = settings_of(model)
-    if not isinstance(model, ModelSpec):
-        return content
+    content = {**settings_of(model), "net": own_code(model.net)}
     if network == "heads":
         del content["fusion"]
     if network == "heads" or not model.has_trunk:

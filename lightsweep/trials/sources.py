@@ -10,9 +10,11 @@ import ast
 import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
-from typing import Any
+
+from lightsweep.owncode.sources import sources_of
+from lightsweep.owncode.syntax import is_for_types, is_text, plain
 
 ROOT = "lightsweep.training.chain"
 _DECIDES_NOTHING = {
@@ -23,7 +25,7 @@ _DECIDES_NOTHING = {
     "lightsweep.store.stagefile": "each stage file has its own format version",
     "lightsweep.store.claims": "stores results unchanged",
     "lightsweep.store.folder": "stores results unchanged",
-    "lightsweep.data.torchvision_import": "only imports torchvision",
+    "lightsweep.owncode.trust": "only refuses to run code",
 }
 PACKAGE = ROOT.partition(".")[0]
 PACKAGE_FOLDER = Path(__file__).parents[2]
@@ -67,7 +69,7 @@ def read_sources(
 
 def fingerprint_of(texts: Iterable[str]) -> str:
     """Return the SHA-256 of the statements in source files, regardless of file names, as 64 hex digits."""
-    statements = {repr(_plain(part)) for text in texts for part in _statements(ast.parse(text))}
+    statements = {repr(plain(part)) for text in texts for part in _statements(ast.parse(text))}
     digests = sorted(hashlib.sha256(statement.encode()).hexdigest() for statement in statements)
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
@@ -76,10 +78,22 @@ def fingerprint_of(texts: Iterable[str]) -> str:
 def training_code() -> dict[str, str]:
     """Return what determines results besides the settings: source fingerprint and library versions.
 
-    torchvision is not included; `keys.stage_keys` adds its version for nets that use it.
+    A net and what it imports are not included; `keys.stage_keys` adds them by `own_code`.
     """
     packages = ("torch", "numpy", "scikit-learn")
     return {"source": source_fingerprint(), **{package: version_of(package) for package in packages}}
+
+
+def own_code(text: str) -> dict[str, str]:
+    """Return what code decides results, for a shipped net's name or a reference: its digest and packages.
+
+    Raises:
+        InputError: A package that the code imports is not installed.
+
+    """
+    sources = sources_of(text)
+    assert sources is not None  # read with the sweep file
+    return {"digest": sources.digest, **{name: version_of(name) for name in sources.packages}}
 
 
 @cache
@@ -92,7 +106,14 @@ def worker_code() -> dict[str, str]:
 @cache
 def version_of(package: str) -> str:
     """Return an installed package's version without its build tag, since a head node may lack CUDA."""
-    return version(package).partition("+")[0]
+    try:
+        found = version(package)
+    except PackageNotFoundError:  # imported under another name than it is installed by
+        named = packages_distributions().get(package)
+        if not named:
+            return "none"
+        found = version(named[0])
+    return found.partition("+")[0]
 
 
 def _file_of(module: str, package: Path) -> Path | None:
@@ -123,37 +144,9 @@ def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
             ours = _is_ours(part.module or "")
             kept = [alias for alias in part.names if alias.asname or not ours]
             yield from (ast.ImportFrom(part.module, [alias], part.level) for alias in kept)
-        elif not _is_text(part) and not _is_for_types(part):
+        elif not is_text(part) and not is_for_types(part):
             yield part
-
-
-def _is_for_types(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def _is_ours(module: str) -> bool:
     return module == PACKAGE or module.startswith(f"{PACKAGE}.")
-
-
-def _plain(node: Any) -> Any:
-    """Return the relevant part of a syntax tree as nested lists, equal for all Python versions."""
-    if isinstance(node, list):
-        return [_plain(part) for part in node if not _is_text(part)]
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = dict(ast.iter_fields(node))
-    if isinstance(node, ast.ImportFrom) and _is_ours(node.module or ""):
-        fields["module"] = PACKAGE
-    elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-        fields["exc"] = node.exc.func
-    kept = [[name, _plain(value)] for name, value in fields.items() if value is not None and value != []]
-    return [type(node).__name__, *kept]
-
-
-def _is_text(node: Any) -> bool:
-    """Return whether a statement is only a string: a docstring of a module, class, function or field."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )

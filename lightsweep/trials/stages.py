@@ -1,19 +1,24 @@
 """Progressive training as a table of stages: presets are expanded, and losses and freezing checked.
 
-Pure functions of the settings; torch is not needed.
+Pure functions of the settings and of the names of the net's blocks.
 """
 
 from collections.abc import Sequence
 
+from lightsweep.data.imagedata import Task
 from lightsweep.errors import InputError
-from lightsweep.nets.blocks import compressed, network_of, trainable_blocks
+from lightsweep.nets.blocks import compressed, levels, network_of, trainable_blocks
 from lightsweep.sweepfile.arm import ArmSpec
-from lightsweep.sweepfile.net import NetSpec
+from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.stages import PruneStage, QuantiseStage, StagePreset, StageSpec
 
 
-def stage_table(arm: ArmSpec) -> tuple[StageSpec, ...]:
+def stage_table(arm: ArmSpec, task: Task) -> tuple[StageSpec, ...]:
     """Return an arm's stages, presets expanded and losses filled in, then those of compression.
+
+    Args:
+        arm: The arm's settings.
+        task: Images and classes, on which a net's blocks may depend.
 
     Raises:
         InputError: A stage freezes everything or names an unknown block, the losses are in an impossible
@@ -21,7 +26,7 @@ def stage_table(arm: ArmSpec) -> tuple[StageSpec, ...]:
 
     """
     assert not isinstance(arm.stages, str)  # validation turned names into presets
-    stages = expand(arm.stages, arm.model) if isinstance(arm.stages, StagePreset) else arm.stages
+    stages = expand(arm.stages, arm.model, task) if isinstance(arm.stages, StagePreset) else arm.stages
     several = len(stages) > 1
     table = tuple(
         stage.model_copy(update={"loss": _default_loss(arm.model, index == 0 and several)})
@@ -31,15 +36,17 @@ def stage_table(arm: ArmSpec) -> tuple[StageSpec, ...]:
     )
     _check_order(table, arm.model)
     for index, stage in enumerate(table):
-        trainable_blocks(stage, arm.model, f"stages.{index}.train (stage {stage.name})")
-    return (*table, *_compression_stages(arm, {stage.name for stage in table}))
+        trainable_blocks(
+            stage, arm.model, task.shape, task.classes, f"stages.{index}.train (stage {stage.name})"
+        )
+    return (*table, *_compression_stages(arm, task, {stage.name for stage in table}))
 
 
-def _compression_stages(arm: ArmSpec, taken: set[str]) -> tuple[StageSpec, ...]:
+def _compression_stages(arm: ArmSpec, task: Task, taken: set[str]) -> tuple[StageSpec, ...]:
     compression = arm.compression
     if compression is None:
         return ()
-    compressed(arm.model, compression)  # raises if it cannot be pruned
+    compressed(arm.model, compression, task.shape, task.classes)  # raises if it cannot be pruned
     loss = "heads" if arm.model.fusion == "none" else "fused"
     stages: list[StageSpec] = []
     if compression.prune:
@@ -56,16 +63,18 @@ def _compression_stages(arm: ArmSpec, taken: set[str]) -> tuple[StageSpec, ...]:
     return tuple(stages)
 
 
-def expand(preset: StagePreset, model: NetSpec) -> tuple[StageSpec, ...]:
+def expand(preset: StagePreset, model: ModelSpec, task: Task) -> tuple[StageSpec, ...]:
     """Return the stages of a preset for this net; all presets train the same number of epochs.
 
     `paper` is the schedule of arXiv 2501.15547; the other presets are its ablations. If fusion adds no layers
     (average, none), there are no new layers to train first, so the fusion epochs go to the submodels.
     """
-    levels = model.levels("fused")
-    trunk = len(levels) - len(model.levels("heads")) + (model.fusion == "concatenate")
+    trunk = len(model.trunk)
     fresh = trunk + (model.fusion == "fresh")  # fresh 1×1 convolutions are new layers too
     epochs = preset.epochs
+
+    def depth() -> int:
+        return len(levels(model, task.shape, task.classes, "fused"))
 
     def nadam(name: str, count: int, train: str, loss: str, patience: int | None = None) -> StageSpec:
         return StageSpec.model_validate(
@@ -89,7 +98,7 @@ def expand(preset: StagePreset, model: NetSpec) -> tuple[StageSpec, ...]:
         if preset.preset == "frozen":
             return (first, sgd("finetune", epochs.finetune, "last-1"))
         if preset.preset == "gradual":
-            return (first, *_gradual(sgd, epochs.finetune, 1, len(levels)))
+            return (first, *_gradual(sgd, epochs.finetune, 1, depth()))
         loss = "heads" if model.fusion == "none" else "fused"
         if preset.preset == "scratch":
             first = first.model_copy(update={"name": "scratch", "loss": loss})
@@ -109,7 +118,7 @@ def expand(preset: StagePreset, model: NetSpec) -> tuple[StageSpec, ...]:
             return (dual, fusion, sgd("finetune", epochs.finetune, "all"))
         case "gradual":
             fusion = nadam("fusion", epochs.fusion, last, "fused")
-            return (dual, fusion, *_gradual(sgd, epochs.finetune, fresh + 1, len(levels)))
+            return (dual, fusion, *_gradual(sgd, epochs.finetune, fresh + 1, depth()))
         case "scratch":
             whole = nadam("scratch", epochs.dual + epochs.fusion, "all", "fused", preset.patience)
             return (whole, sgd("finetune", epochs.finetune, "all"))
@@ -125,11 +134,11 @@ def _gradual(sgd, epochs: int, start: int, stop: int) -> tuple[StageSpec, ...]: 
     )
 
 
-def _default_loss(model: NetSpec, is_first_of_several: bool) -> str:
+def _default_loss(model: ModelSpec, is_first_of_several: bool) -> str:
     return "heads" if model.fusion == "none" or is_first_of_several else "fused"
 
 
-def _check_order(table: Sequence[StageSpec], model: NetSpec) -> None:
+def _check_order(table: Sequence[StageSpec], model: ModelSpec) -> None:
     networks = [network_of(stage) for stage in table]
     for index, stage in enumerate(table):
         place = f"stages.{index}.loss (stage {stage.name})"

@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from lightsweep.data.imagedata import Task
 from lightsweep.data.splits import DEFAULT_VALIDATION
 from lightsweep.hashing import content_hash
+from lightsweep.owncode.reference import parse_reference
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.sweepfile.net import NetSpec
+from lightsweep.sweepfile.net import PAPER_NET, ModelSpec
 from lightsweep.sweepfile.stages import StageSpec
 from lightsweep.trials.stages import stage_table
 
@@ -21,6 +23,7 @@ class Trial:
     """Name of the arm, shared by its seeds and folds."""
     dataset: DatasetSpec
     spec: ArmSpec
+    task: Task
     seed: int
     fold: int | None = None
     """Index of the validation fold, from 0; None without cross-validation."""
@@ -32,12 +35,13 @@ class Trial:
     @cached_property
     def stages(self) -> tuple[StageSpec, ...]:
         """Training stages, with presets expanded."""
-        return stage_table(self.spec)
+        return stage_table(self.spec, self.task)
 
     @cached_property
     def spec_hash(self) -> str:
         """Hash of the arm's settings, equal for all its seeds and folds and independent of its name."""
         settings, images = settings_of(self.spec), settings_of(self.dataset)
+        settings["model"] = _as_recorded(self.spec.model)
         if images["validation"] is None:
             images["validation"] = (
                 DEFAULT_VALIDATION  # what null meant before data sets had validation images
@@ -58,7 +62,17 @@ class Trial:
         return f"{self.arm} (seed {self.seed}{fold})"
 
 
-def settings_of(spec: DatasetSpec | ArmSpec | NetSpec | Any) -> dict[str, Any]:
+def _as_recorded(model: ModelSpec) -> dict[str, Any]:
+    """Return a net's settings in the form in which older versions hashed them, where they had such nets."""
+    settings = settings_of(model)
+    if model.net == PAPER_NET:
+        del settings["net"]
+    elif (model.inputs, model.fusion) == ("single", "none") and parse_reference(model.net) is None:
+        return {"architecture": model.net, "width": 1.0, **model.keywords}
+    return settings
+
+
+def settings_of(spec: DatasetSpec | ArmSpec | ModelSpec | Any) -> dict[str, Any]:
     """Return a spec as JSON-like data."""
     settings: dict[str, Any] = spec.model_dump(mode="json")
     return settings

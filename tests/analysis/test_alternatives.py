@@ -12,7 +12,7 @@ from page_reading import text_of
 from analysis import load_run, render_report
 from analysis.alternatives.result import compare_alternatives, dominances
 from analysis.alternatives.words import lay_out_alternatives
-from analysis.arms import ARCHITECTURE
+from analysis.arms import NET
 from analysis.front.result import pareto_front
 from analysis.statistics.paired import interval
 
@@ -105,11 +105,11 @@ def test_only_completed_trials_count(trials):
 
 
 def test_without_both_kinds_there_is_nothing_to_compare(trials):
-    assert compare_alternatives(trials.drop(columns=ARCHITECTURE)) == ()
-    assert compare_alternatives(trials[trials[ARCHITECTURE] == "submodels"]) == ()
-    assert compare_alternatives(trials[trials[ARCHITECTURE] != "submodels"]) == ()
-    assert compare_alternatives(trials.assign(**{ARCHITECTURE: None})) == ()
-    nets = trials.assign(**{ARCHITECTURE: trials[ARCHITECTURE].replace("submodels", None)})
+    assert compare_alternatives(trials.drop(columns=NET)) == ()
+    assert compare_alternatives(trials[trials[NET] == "paper-cnn"]) == ()
+    assert compare_alternatives(trials[trials[NET] != "paper-cnn"]) == ()
+    assert compare_alternatives(trials.assign(**{NET: None})) == ()
+    nets = trials.assign(**{NET: trials[NET].replace("paper-cnn", None)})
     assert compare_alternatives(nets) == compare_alternatives(trials)
 
 
@@ -118,7 +118,7 @@ def test_runs_are_pooled_as_in_the_front_and_paired_by_seed(tmp_path):
     folder = write_alternatives(tmp_path / "own")
     other = shutil.copytree(folder, tmp_path / "theirs")
     rows = pd.read_parquet(folder / "trials.parquet")
-    is_own = rows["config.model.architecture"] == "submodels"
+    is_own = rows["config.model.net"] == "paper-cnn"
     rows[is_own].to_parquet(folder / "trials.parquet")
     theirs = rows[~is_own]
     folds = [theirs.assign(fold=fold, trial_id=theirs["trial_id"] + f"-{fold}") for fold in (0, 1)]
@@ -165,4 +165,4 @@ def test_of_many_reference_nets_the_largest_are_folded(tmp_path):
 
 
 def test_every_arm_of_the_imitation_is_of_one_kind():
-    assert sum("architecture" in settings for *_, settings in ARMS.values()) == 3
+    assert sum("net" in settings for *_, settings in ARMS.values()) == 3

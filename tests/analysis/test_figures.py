@@ -136,8 +136,10 @@ def test_no_test_accuracy_no_test_view(arms):
 
 def test_several_runs_and_reference_nets_have_their_own_symbols(run):
     reference = run.trials["arm"] == "wide"
-    trials = run.trials.assign(**{"config.model.architecture": "submodels"})
-    trials.loc[reference, "config.model.architecture"] = "lenet-5"
+    trials = run.trials.assign(
+        **{"config.model.net": "paper-cnn", "config.model.inputs": "single", "config.model.fusion": "none"}
+    )
+    trials.loc[reference, "config.model.net"] = "lenet-5"
     figure = pareto_figure(mark_front(summarise_arms(pd.concat([trials, trials.assign(run="<b>")]))))
     names = {trace.name: (trace.meta["layer"], trace.marker.symbol) for trace in figure.data}
     assert names["imitation: arms"] == ("own", "circle")

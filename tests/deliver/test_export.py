@@ -39,7 +39,7 @@ ARMS = {
     "single": {"model.inputs": "single"},
     "batch norm": {"model.inputs": "single", "model.batch_norm": True, "model.fusion": "none"},
     "reference": {
-        "model": {"architecture": "lenet-5", "width": 0.5},
+        "model": {"net": "lenet-5", "width": 0.5},
         "stages": [{"name": "all", "epochs": 5}],
     },
     "int8": {"compression": {"quantise": "int8"}},
@@ -265,7 +265,7 @@ def _untrained_bytes(model: dict[str, Any], arm: str) -> int:
     planned = plan(Sweep.model_validate(changed), lambda spec: describe(spec, Path()))
     trial = next(trial for trial in planned.trials if trial.arm == arm)
     result = exporting.StageResult(weights={}, metrics={"network": "fused"})
-    net = exporting.final_net(trial, planned.infos[trial.dataset], result)
+    net = exporting.final_net(trial, result)
     return len(make_file(".onnx", net, (1, 28, 28)))
 
 
@@ -521,7 +521,7 @@ def _net_of(run: Run, arm: str) -> nn.Module:
     found = run.run.journal.records()[run.id_of(arm)]
     trial = next(trial for trial in run.planned.trials if trial.arm == arm)
     _, last = exporting.last_stage(run.run, found, run.store)
-    return exporting.final_net(trial, run.planned.infos[trial.dataset], last)
+    return exporting.final_net(trial, last)
 
 
 PLANNED = {"fold": None, "changes": {}, "keys": []}

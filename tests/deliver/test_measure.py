@@ -91,8 +91,8 @@ class TestPeak:
         assert peak_bytes(Calls(torch.neg), torch.zeros(2, 1000)) == 8000
 
     def test_of_a_net_grows_with_the_batch(self) -> None:
-        planned, trial = _planned(), _planned().trials[0]
-        net = measure.final_net(trial, planned.infos[trial.dataset], measure._UNTRAINED)
+        trial = _planned().trials[0]
+        net = measure.final_net(trial, measure._UNTRAINED)
         one, many = (peak_bytes(net, torch.zeros(batch, 1, 28, 28)) for batch in (1, 100))
         assert one >= 4 * 4 * 26 * 26  # the first maps
         assert 50 * one < many <= 101 * one

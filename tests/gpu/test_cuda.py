@@ -16,7 +16,7 @@ from giving_up import give_up
 from small_images import SPEC, write_images
 
 from lightsweep.data.datasets import load
-from lightsweep.data.imagedata import Dataset
+from lightsweep.data.imagedata import Dataset, Task
 from lightsweep.store.claims import NoStore
 from lightsweep.store.stagefile import Checkpoint
 from lightsweep.sweepfile.arm import ArmSpec
@@ -32,7 +32,7 @@ STAGES = {"preset": "paper", "epochs": {"dual": 3, "fusion": 1, "finetune": 2}, 
 NETS: dict[str, dict[str, Any]] = {
     "paper": {"model": {"filters": [4, 8]}, "stages": STAGES, "augmentation": "affine"},
     "mobilenet": {
-        "model": {"architecture": "mobilenet-v2", "width": 0.25},
+        "model": {"net": "mobilenet-v2", "width": 0.25},
         "stages": [{"name": "only", "epochs": 2}],
         "augmentation": "crop-flip",
     },
@@ -55,7 +55,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def trial(name: str, **changes: Any) -> Trial:
     spec = ArmSpec.model_validate({**NETS[name], "batch_size": 16, **changes})
-    return Trial("arm", DatasetSpec.model_validate({**SPEC, "validation": 30}), spec, seed=0)
+    return Trial(
+        "arm", DatasetSpec.model_validate({**SPEC, "validation": 30}), spec, Task((1, 28, 28), 10), seed=0
+    )
 
 
 def weights(result: TrialResult) -> dict[str, torch.Tensor]:

@@ -12,23 +12,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nets_of_specs import begin, pruned, slim
 from striped_images import CLASSES, SHAPE, some_split
 from torch import Tensor, nn
 
 from lightsweep.data.datasets import load
-from lightsweep.data.imagedata import Dataset, DatasetInfo, Images
+from lightsweep.data.imagedata import Dataset, DatasetInfo, Images, Task
 from lightsweep.data.splits import split
-from lightsweep.nets.blocks import slim
+from lightsweep.nets.blocks import compressed, trainable_blocks
 from lightsweep.nets.compress import (
     Quantised,
     matrix_layers,
-    prune_filters,
     prune_weights,
     quantise,
     shape_as_quantised,
 )
 from lightsweep.nets.cost import cost
-from lightsweep.nets.models import Net, PointwiseHead, build
+from lightsweep.nets.models import Net, build
 from lightsweep.seeding import derive
 from lightsweep.store.claims import LocalStore
 from lightsweep.store.folder import FolderStore
@@ -36,10 +36,10 @@ from lightsweep.store.stagefile import StageResult
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.net import ModelSpec
-from lightsweep.sweepfile.stages import PruneStage
+from lightsweep.sweepfile.stages import Compression, PruneStage
 from lightsweep.training.batches import Source, Split
 from lightsweep.training.chain import TrialResult, run_trial
-from lightsweep.training.loop import StageState, evaluate, train_stage
+from lightsweep.training.loop import evaluate, train_stage
 from lightsweep.training.stagenets import final_net
 from lightsweep.trials.trial import Trial
 
@@ -135,8 +135,9 @@ def test_zeros_stay_zero_and_the_others_learn(optimizer: str, patience: int | No
     net = build(MODEL, SHAPE, CLASSES, "fused", 0)
     prune_weights(net, 0.6)
     before = weights(net)
-    state = StageState.begin(net, MODEL, row)
-    list(train_stage(state, MODEL, row, TRAINING, VALIDATION, (), 8, 0, 0))
+    state = begin(net, MODEL, row, SHAPE, CLASSES)
+    trainable = trainable_blocks(row, MODEL, SHAPE, CLASSES)
+    list(train_stage(state, row, trainable, TRAINING, VALIDATION, (), 8, 0, 0))
     moved = total = 0
     for name in matrix_layers(net):
         old, new = before[f"{name}.weight"], net.state_dict()[f"{name}.weight"]
@@ -150,9 +151,14 @@ def test_zeros_stay_zero_and_the_others_learn(optimizer: str, patience: int | No
 
 
 def test_a_net_of_fewer_filters_keeps_at_least_one() -> None:
-    assert slim(ModelSpec(filters=(10, 20)), 0.5).filters == (5, 10)
-    assert slim(ModelSpec(filters=(10, 20)), 0.33).filters == (7, 13)
-    assert slim(ModelSpec(filters=(1, 2)), 0.9).filters == (1, 1)
+    def narrower(filters: tuple[int, ...], amount: float) -> list[int]:
+        compression = Compression(prune="filters", amount=amount)
+        found: Any = compressed(ModelSpec(filters=filters), compression, (1, 28, 28), 10)
+        return list(found.filters)
+
+    assert narrower((10, 20), 0.5) == [5, 10]
+    assert narrower((10, 20), 0.33) == [7, 13]
+    assert narrower((1, 2), 0.9) == [1, 1]
 
 
 def strongest(magnitudes: list[float], scales: list[float] | None, amount: float) -> list[float]:
@@ -165,7 +171,9 @@ def strongest(magnitudes: list[float], scales: list[float] | None, amount: float
     state["a.conv1.convolution.weight"].copy_(torch.tensor(magnitudes)[:, None, None, None])
     if scales is not None:
         state["a.conv1.norm.weight"].copy_(torch.tensor(scales))
-    left: list[float] = prune_filters(state, model, amount)["a.conv1.convolution.weight"].flatten().tolist()
+    left: list[float] = (
+        pruned(state, model, amount, (1, 2, 2), 2)["a.conv1.convolution.weight"].flatten().tolist()
+    )
     return left
 
 
@@ -183,8 +191,8 @@ def test_a_filter_is_judged_by_what_is_left_of_its_inputs() -> None:
     state = build(model, (1, 4, 4), 2, "heads", 0).state_dict()
     state["a.conv1.convolution.weight"].copy_(torch.tensor([[[[2.0]]], [[[1.0]]]]))
     state["a.conv2.convolution.weight"].copy_(torch.tensor([[[[1.0]], [[9.0]]], [[[2.0]], [[0.0]]]]))
-    pruned = prune_filters(state, model, 0.5)
-    assert pruned["a.conv2.convolution.weight"].tolist() == [[[[2.0]]]]
+    left = pruned(state, model, 0.5, (1, 4, 4), 2)
+    assert left["a.conv2.convolution.weight"].tolist() == [[[[2.0]]]]
 
 
 FUSIONS = [
@@ -230,7 +238,7 @@ def test_the_narrow_net_computes_what_the_wide_one_does_without_its_weakest_filt
         wide = randomised(build(model, shape, 3, "fused", 0), seed=convolutions)
         narrow = build(slim(model, amount), shape, 3, "fused", 1).eval()
         given_state = weights(wide)
-        narrow.load_state_dict(prune_filters(given_state, model, amount))
+        narrow.load_state_dict(pruned(given_state, model, amount, shape, 3))
         assert are_equal(given_state, wide.state_dict())
         without_the_weakest(wide.state_dict(), model, amount)
         x, y = images(shape, 3), images(shape, 3, seed=1)
@@ -244,9 +252,9 @@ def test_submodels_that_were_never_fused_are_pruned_too() -> None:
     """Fusion average needs no fused stage: its dense heads have two dimensions, not four."""
     model = ModelSpec(fusion="average", filters=(4, 4), kernel=2)
     heads = randomised(build(model, SHAPE, 3, "heads", 0))
-    pruned = prune_filters(heads.state_dict(), model, 0.5)
+    left = pruned(heads.state_dict(), model, 0.5, SHAPE, 3)
     narrow = build(slim(model, 0.5), SHAPE, 3, "heads", 0)
-    narrow.load_state_dict(pruned)
+    narrow.load_state_dict(left)
     without_the_weakest(heads.state_dict(), model, 0.5)
     x, y = images(SHAPE, 3), images(SHAPE, 3, seed=1)
     with torch.no_grad():
@@ -326,11 +334,9 @@ def test_a_rounded_convolution_against_integer_arithmetic(
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("is_pointwise", [True, False])
-def test_rounded_dense_layers_and_heads_against_integer_arithmetic(is_pointwise: bool) -> None:
+def test_rounded_dense_layers_against_integer_arithmetic() -> None:
     torch.manual_seed(0)
-    plain: Any = PointwiseHead(30, 7) if is_pointwise else nn.Linear(30, 7)
-    layer = Quantised(plain, -1.0, 2.0)
+    layer = Quantised(nn.Linear(30, 7), -1.0, 2.0)
     steps = np.random.default_rng(0).integers(-150, 300, (5, 30))
     x = (steps + 0.2) * float(layer.input_scale)
     assert layer.weight.shape == (7, 30)
@@ -456,7 +462,7 @@ def digits() -> Dataset:
 
 def trial(compression: Any, seed: int = 0, **settings: Any) -> Trial:
     spec = {"model": NET, "stages": STAGES, "augmentation": "none", "compression": compression, **settings}
-    return Trial("arm", DIGITS, ArmSpec.model_validate(spec), seed)
+    return Trial("arm", DIGITS, ArmSpec.model_validate(spec), Task((1, 28, 28), 10), seed)
 
 
 def local(folder: Path) -> LocalStore:
@@ -493,7 +499,7 @@ def test_arms_share_what_came_before_they_differ(results: Results) -> None:
 def test_the_final_net_is_the_last_stages(digits: Dataset, results: Results, name: str) -> None:
     """The accuracy of the assessment is that of the last stage's weights, rounded or pruned as they are."""
     result = results[name]
-    net = final_net(trial(ARMS[name]), digits.info, result.stages[-1])
+    net = final_net(trial(ARMS[name]), result.stages[-1])
     _, index = split(digits.train.labels, DIGITS, 0, None, None)
     validation = Split(*map(torch.from_numpy, (digits.train.pixels.copy(), digits.train.labels, index)))
     found = evaluate(net, Source(validation))
@@ -615,12 +621,15 @@ def test_the_images_that_give_the_ranges_are_the_seeds(
     spec = DatasetSpec(name="npz", path="x.npz", validation=50)
     settings = {"batch_size": 500, "stages": [{"name": "only", "epochs": 1}], **change}
     result = run_trial(
-        replace(trial({"quantise": "int8"}, seed, **settings), dataset=spec), dataset, local(tmp_path), CPU
+        replace(trial({"quantise": "int8"}, seed, **settings), dataset=spec, task=dataset.info.task),
+        dataset,
+        local(tmp_path),
+        CPU,
     )
     index, _ = split(some.labels, spec, seed, None, None)
     order = torch.randperm(len(index), generator=torch.Generator().manual_seed(derive(seed, "calibration")))
     pixels = torch.from_numpy(some.pixels[index]).permute(0, 3, 1, 2) / 255
-    net = final_net(trial(None, seed, **settings), dataset.info, result.stages[0])
+    net = final_net(replace(trial(None, seed, **settings), task=dataset.info.task), result.stages[0])
 
     def ranges(chosen: Tensor) -> list[float]:
         return [net.first_maps(pixels[chosen], "a", depth).max().item() / 255 for depth in (1, 2)]

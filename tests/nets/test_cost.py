@@ -8,8 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightsweep.errors import InputError
 from lightsweep.nets.cost import TIMED, Cost, cost, latency_ms
-from lightsweep.nets.models import FusedNet, build
-from lightsweep.sweepfile.net import ModelSpec, ReferenceSpec
+from lightsweep.nets.models import Net, build
+from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.stages import Compression
 
 PAPER = ModelSpec()
@@ -159,7 +159,7 @@ def test_compressed_nets_by_hand(
 
 def test_logistic_regression_in_all_forms_by_hand() -> None:
     """7,840 weights, 10 biases, one layer."""
-    model = ReferenceSpec(architecture="logistic-regression")
+    model = ModelSpec(net="logistic-regression")
     assert cost(model, GREY, 10) == Cost(
         parameters=7_850,
         total_parameters=7_852,
@@ -196,12 +196,12 @@ def test_latency_is_of_one_thread_which_is_given_back(monkeypatch: pytest.Monkey
     """And of the net as it is used: on one image, dropping nothing."""
     seen: list[tuple[int, int, bool]] = []
 
-    def forward(net: FusedNet, a: torch.Tensor, b: torch.Tensor) -> None:
+    def forward(net: Net, a: torch.Tensor, b: torch.Tensor) -> None:
         seen.append((torch.get_num_threads(), len(a), net.training))
         if len(seen) > TIMED:
             raise MemoryError
 
-    monkeypatch.setattr(FusedNet, "forward", forward)
+    monkeypatch.setattr(Net, "forward", forward)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -5,22 +5,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nets_of_specs import block_of, feature_side, used_side
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lightsweep.errors import InputError
 from lightsweep.nets.blocks import block_names
 from lightsweep.nets.models import (
-    Block,
-    FusedNet,
-    HeadsNet,
-    _max_pool,
     build,
-    feature_side,
     fuse,
-    used_side,
 )  # fmt: skip
 from lightsweep.sweepfile.net import ModelSpec
+from lightsweep.zoo.paper_cnn import _max_pool
 
 PAPER = ModelSpec()
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
@@ -93,7 +89,7 @@ def test_blocks_cover_the_net_and_it_gives_logits(net: tuple[ModelSpec, tuple[in
     model, shape, classes = net
     for network in ("heads", "fused"):
         built = build(model, shape, classes, network, seed=1)
-        names = block_names(model, network)
+        names = block_names(model, shape, classes, network)
         in_blocks = [id(p) for name in names for p in built.get_submodule(name).parameters()]
         assert sorted(in_blocks) == sorted(id(p) for p in built.parameters())
         assert count(built) == hand_count(model, shape, classes, network == "fused")
@@ -116,31 +112,26 @@ def test_a_1x1_convolution_gives_bit_for_bit_what_the_dense_head_gave(
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)))
     fused = build(model, shape, classes, "fused", seed + 1).eval()
     fuse(heads.state_dict(), fused, transfer_heads=True)
-    assert isinstance(fused, FusedNet)
     x, y = images(shape, batch), images(shape, batch, seed=1)
-    assert isinstance(fused.a.head, nn.Conv2d)
-    assert fused.a.head.weight.shape == (classes, fused.a.features, 1, 1)
     for before, after in zip(heads(x, y), fused.streams(x, y), strict=True):
         assert torch.equal(before, after)
 
 
 def test_the_1x1_head_is_a_convolution_over_the_flattened_map() -> None:
     fused = build(PAPER, GREY, 10, "fused", seed=0)
-    assert isinstance(fused, FusedNet)
-    head = fused.a.head
-    assert isinstance(head, nn.Conv2d)
+    head: nn.Linear = fused.get_submodule("a.head")  # type: ignore[assignment]
     x = torch.rand(4, 500)
-    expected = functional.conv2d(x[:, :, None, None], head.weight, head.bias).flatten(1)
+    expected = functional.conv2d(x[:, :, None, None], head.weight[:, :, None, None], head.bias).flatten(1)
     torch.testing.assert_close(head(x), expected)
 
 
 @given(st.from_type(ModelSpec), st.integers(1, 3), st.integers(0, 3))
 @settings(max_examples=50)
 def test_relu_after_pooling_equals_relu_before(model: ModelSpec, channels: int, more: int) -> None:
-    block = Block(model, channels, 5)
+    block = block_of(model, channels, 5)
     used = model.convolutions * (model.kernel - 1)
     y = x = images((channels, used + 4 + more, used + 2 + more), 4) - 0.5
-    for layer in block.layers():
+    for layer in (*block.before, block):
         y = layer.convolution(y if layer.depthwise is None else layer.depthwise(y))
         y = functional.relu(y if layer.norm is None else layer.norm(y))
     assert torch.equal(block.train()(x), functional.max_pool2d(y, 2))
@@ -160,7 +151,6 @@ def test_fusion_average_is_the_mean_of_the_logits() -> None:
 def test_fused_logits_by_hand() -> None:
     """Outputs side by side, dense, ReLU, dense; dropout only in training."""
     net = build(PAPER, GREY, 10, "fused", seed=0)
-    assert isinstance(net, FusedNet)
     assert net.hidden is not None
     assert net.output is not None
     x, y = images(GREY, 5), images(GREY, 5, seed=1)
@@ -172,7 +162,6 @@ def test_fused_logits_by_hand() -> None:
 
 def test_concatenate_joins_the_features() -> None:
     net = build(ModelSpec(fusion="concatenate", hidden=None), GREY, 10, "fused", seed=0)
-    assert isinstance(net, FusedNet)
     assert net.output is not None
     assert net.hidden is None
     x, y = images(GREY, 5), images(GREY, 5, seed=1)
@@ -256,7 +245,7 @@ def test_feature_side_against_a_real_forward_pass(
     for side in range(smallest, smallest + 4):
         x = torch.zeros(1, 1, side, side)
         for _ in range(blocks):
-            x = Block(model, 1, 1)(x)
+            x = block_of(model, 1, 1)(x)
         assert feature_side(model, side) == x.shape[2] == x.shape[3]
     with pytest.raises(InputError, match=f"at most {blocks - 1} fit"):
         feature_side(model, smallest - 1)
@@ -266,7 +255,6 @@ def test_feature_side_against_a_real_forward_pass(
 
 def test_images_are_normalised_by_the_net() -> None:
     net = build(PAPER, COLOUR, 10, "heads", seed=0)
-    assert isinstance(net, HeadsNet)
     x, y = images(COLOUR, 4), images(COLOUR, 4, seed=1)
     plain = net(x, y)
     mean, deviation = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 2.0, 4.0])
@@ -296,8 +284,6 @@ def test_submodel_a_sees_original_and_b_augmented_images() -> None:
 
 def test_an_average_head_sees_the_mean_over_the_positions() -> None:
     net = build(ModelSpec(head="average"), GREY, 10, "heads", seed=0)
-    assert isinstance(net, HeadsNet)
-    assert net.a.features == 20
     x = images(GREY, 3)
     maps = net.a.get_submodule("conv2")(net.a.get_submodule("conv1")(x))
     assert maps.shape == (3, 20, 5, 5)

@@ -3,29 +3,31 @@
 import itertools
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nets_of_specs import begin
 from striped_images import CLASSES, SHAPE, some_split
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightsweep.data.datasets import load
-from lightsweep.data.imagedata import Dataset
+from lightsweep.data.imagedata import Dataset, Task
 from lightsweep.data.torchvision_import import import_torchvision
 from lightsweep.errors import InputError
-from lightsweep.nets.blocks import block_names, trainable_blocks
+from lightsweep.nets.blocks import block_names, levels, trainable_blocks
 from lightsweep.nets.cost import cost
 from lightsweep.nets.models import Net, build
+from lightsweep.owncode.sources import shipped_nets
 from lightsweep.store.claims import LocalStore
 from lightsweep.store.folder import FolderStore
 from lightsweep.store.stagefile import Checkpoint
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.sweepfile.net import Architecture, ReferenceSpec
+from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.stages import StageSpec
 from lightsweep.training import batches as images_module
 from lightsweep.training import chain as pipeline
@@ -35,17 +37,19 @@ from lightsweep.training.stagenets import final_net
 from lightsweep.trials.stages import stage_table
 from lightsweep.trials.trial import Trial
 
-ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
+ARCHITECTURES = tuple(name for name in shipped_nets() if name != "paper-cnn")
 TORCHVISIONS = ("mobilenet-v2", "shufflenet-v2", "squeezenet", "mnasnet", "efficientnet-b0")
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 CPU = torch.device("cpu")
 
 
-def spec_of(architecture: Any, width: float = 1.0) -> ReferenceSpec:
-    return ReferenceSpec(architecture=architecture, width=width)
+def spec_of(architecture: Any, width: float = 1.0) -> ModelSpec:
+    if architecture == "logistic-regression":
+        return ModelSpec(net=architecture)
+    return ModelSpec(net=architecture, width=width)
 
 
-def small(architecture: Any, width: float = 0.1) -> ReferenceSpec:
+def small(architecture: Any, width: float = 0.1) -> ModelSpec:
     """Make it small enough to be trained in a test; logistic regression has no width."""
     return spec_of(architecture, 1.0 if architecture == "logistic-regression" else width)
 
@@ -200,7 +204,7 @@ SIDES: dict[str, dict[int, int]] = {  # side of the images -> of the last map
 def test_the_last_map_is_of_some_4_pixels_a_side(architecture: str, side: int, last: int) -> None:
     with torch.device("meta"):
         net = reference(architecture, (1, side, side), 0.25)
-        maps = net.first_maps(torch.zeros(2, 1, side, side), "a", spec_of(architecture).depth)
+        maps = net.first_maps(torch.zeros(2, 1, side, side), "a", len(net.a) - 1)
     assert tuple(maps.shape[2:]) == (last, last)
 
 
@@ -229,8 +233,8 @@ def test_the_first_halvings_are_those_taken_out(
     with torch.device("meta"):
         net, batch = reference(architecture, (3, side, side)), torch.zeros(2, 3, side, side)
         sides = []
-        for depth in range(spec_of(architecture).depth):
-            batch = net.a.maps(batch, depth, depth + 1)
+        for block in list(net.a.children())[:-1]:
+            batch = block(batch)
             sides.append(batch.shape[2])
     assert sides == [side for side, blocks in runs for _ in range(blocks)]
 
@@ -243,7 +247,7 @@ def test_images_that_are_too_small_are_refused_in_one_line(architecture: str, le
         with pytest.raises(InputError) as caught:
             reference(architecture, shape, 0.25)
         assert str(caught.value) == (
-            f"model.architecture = '{architecture}': images of {least - 1} pixels are too small; "
+            f"model.net = '{architecture}': images of {least - 1} pixels are too small; "
             f"it needs at least {least}"
         )
 
@@ -347,12 +351,14 @@ def stage(**settings: Any) -> StageSpec:
     return StageSpec.model_validate({"name": "s", "loss": "heads", "epochs": 1, "lr": 0.01, **settings})
 
 
-def steps(state: StageState, spec: ReferenceSpec, row: StageSpec) -> Any:
-    return train_stage(state, spec, row, TRAINING, VALIDATION, (), 8, 0, 0)
+def steps(state: StageState, spec: ModelSpec, row: StageSpec) -> Any:
+    return train_stage(
+        state, row, trainable_blocks(row, spec, SHAPE, CLASSES), TRAINING, VALIDATION, (), 8, 0, 0
+    )
 
 
-def trained(spec: ReferenceSpec, row: StageSpec) -> dict[str, Tensor]:
-    state = StageState.begin(build(spec, SHAPE, CLASSES, "heads", 0), spec, row)
+def trained(spec: ModelSpec, row: StageSpec) -> dict[str, Tensor]:
+    state = begin(build(spec, SHAPE, CLASSES, "heads", 0), spec, row, SHAPE, CLASSES)
     list(steps(state, spec, row))
     return weights(state.net)
 
@@ -360,13 +366,15 @@ def trained(spec: ReferenceSpec, row: StageSpec) -> dict[str, Tensor]:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("network", ["heads", "fused"])
 def test_every_block_is_one_that_can_be_frozen(architecture: str, network: Any) -> None:
-    """The settings know their names without building the net; each has weights, and no weight is outside."""
+    """Each has weights, and no weight is outside."""
     spec = spec_of(architecture)
     with torch.device("meta"):
         net = build(spec, GREY, 10, network, 0)
-    assert [name for name, _ in net.a.named_children()] == list(spec.levels(network))
-    assert block_names(spec, network) == tuple(f"a.{level}" for level in spec.levels(network))
-    of_blocks = [[id(p) for p in net.get_submodule(n).parameters()] for n in block_names(spec, network)]
+    assert [name for name, _ in net.a.named_children()] == list(levels(spec, GREY, 10, network))
+    assert net.block_names() == tuple(f"a.{level}" for level in levels(spec, GREY, 10, network))
+    of_blocks = [
+        [id(p) for p in net.get_submodule(n).parameters()] for n in block_names(spec, SHAPE, CLASSES, network)
+    ]
     assert all(of_blocks)
     assert sorted(itertools.chain(*of_blocks)) == sorted(map(id, net.parameters()))
 
@@ -380,7 +388,7 @@ def test_frozen_blocks_are_bit_equal_after_an_epoch_and_the_others_moved(
     spec, row = small(architecture), stage(train=train, optimizer="adam")
     if architecture == "logistic-regression" and train != "last-1":
         with pytest.raises(InputError, match="matches no block of the net"):
-            trainable_blocks(row, spec)
+            trainable_blocks(row, spec, SHAPE, CLASSES)
         return
     before = weights(build(spec, SHAPE, CLASSES, "heads", 0))
     moved = differing(before, trained(spec, row))
@@ -398,7 +406,8 @@ def test_first_blocks_and_the_rest_are_the_whole_net(architecture: str) -> None:
     batch, before = images(SHAPE, 4), weights(net)
     with torch.no_grad():
         whole = net(batch, batch)[0]
-        for depth in {1, 2, spec.depth // 2, spec.depth} & set(range(1, spec.depth + 1)):
+        blocks = len(list(net.a.children())) - 1
+        for depth in {1, 2, blocks // 2, blocks} & set(range(1, blocks + 1)):
             maps = net.first_maps(batch, "a", depth)
             assert torch.equal(net(batch, maps, (0, depth))[0], whole)
     assert not differing(before, weights(net))
@@ -423,7 +432,9 @@ def test_kept_maps_of_frozen_blocks_change_nothing_but_rounding(
 def test_a_stage_that_goes_on_from_a_checkpoint_ends_like_an_undisturbed_one(architecture: str) -> None:
     """Bit for bit, with the nets' own dropout and stochastic depth."""
     spec, row = small(architecture), stage(epochs=3)
-    killed, again = (StageState.begin(build(spec, SHAPE, CLASSES, "heads", 0), spec, row) for _ in range(2))
+    killed, again = (
+        begin(build(spec, SHAPE, CLASSES, "heads", 0), spec, row, SHAPE, CLASSES) for _ in range(2)
+    )
     list(itertools.islice(steps(killed, spec, row), 2))
     again.go_on_from(Checkpoint.from_bytes(killed.to_checkpoint(seconds=1.0).to_bytes("key"), "key"))
     assert len(list(steps(again, spec, row))) == 1
@@ -467,7 +478,7 @@ def digits() -> Dataset:
 def trial(architecture: Any, **settings: Any) -> Trial:
     preset = {"preset": "paper", "epochs": {"dual": 1, "fusion": 1, "finetune": 1}}
     spec = {"model": small(architecture).model_dump(), "stages": preset, "augmentation": "shift", **settings}
-    return Trial("reference", DIGITS, ArmSpec.model_validate(spec), 0)
+    return Trial("reference", DIGITS, ArmSpec.model_validate(spec), Task((1, 28, 28), 10), 0)
 
 
 def local(folder: Path) -> LocalStore:
@@ -485,7 +496,7 @@ def test_a_reference_net_is_an_arm_like_any_other(
     result = run_trial(one, digits, local(tmp_path), CPU)
     assert [entry.origin for entry in result.entries] == ["trained"] * len(result.entries)
     assert sum(len(stage.epochs) for stage in result.stages) == 5
-    net = final_net(one, digits.info, result.stages[-1])
+    net = final_net(one, result.stages[-1])
     assert result.assessment.metrics["val_accuracy"] == result.stages[-1].metrics["val_accuracy"]
     assert count(net) == cost(one.spec.model, GREY, 10).parameters
     monkeypatch.setattr(pipeline, "train_stage", lambda *_: pytest.fail("a stored stage was trained again"))
@@ -518,7 +529,9 @@ def test_a_reference_net_sees_augmented_images_in_training(digits: Dataset, tmp_
 def test_presets_of_a_net_with_nothing_to_fuse(preset: str, expected: Any) -> None:
     """As many epochs as of any net; two blocks and a head thaw one by one."""
     stages = {"preset": preset, "epochs": {"dual": 3, "fusion": 2, "finetune": 6}}
-    table = stage_table(ArmSpec.model_validate({"model": {"architecture": "lenet-5"}, "stages": stages}))
+    table = stage_table(
+        ArmSpec.model_validate({"model": {"net": "lenet-5"}, "stages": stages}), Task(SHAPE, CLASSES)
+    )
     assert [(row.name, row.train, row.epochs) for row in table] == expected
     assert {row.loss for row in table} == {"heads"}
 

@@ -277,7 +277,7 @@ def test_the_later_of_two_components_that_set_one_key_holds() -> None:
     assert found["without a, b"].spec.model.hidden == 4
     assert found["without a, c"].spec.model.hidden == 16
     assert found["without a, b, c"].spec.model.hidden == 16  # a's key, too, but set after b's table
-    assert found["without a, b, c"].spec.model.filters == (3,)
+    assert found["without a, b, c"].spec.model.filters == [3]
 
 
 def test_a_later_components_match_has_a_tolerance_of_its_own() -> None:
@@ -318,7 +318,7 @@ def test_arms_are_nested_below_data_sets_with_changes_of_their_own() -> None:
         ("npz", "y.npz", 300, "base"),
         ("npz", "y.npz", 300, "without kernel"),
     ]
-    assert [arm.spec.model.filters for arm in found] == [(10, 20)] * 2 + [(16, 32)] * 2 + [(10, 20)] * 2
+    assert [arm.spec.model.filters for arm in found] == [[10, 20]] * 2 + [[16, 32]] * 2 + [[10, 20]] * 2
     assert [arm.spec.model.kernel for arm in found] == [3, 2] * 3
     assert [arm.changes for arm in found] == [{}, KERNEL] * 3
 

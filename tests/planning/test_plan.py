@@ -80,7 +80,7 @@ def test_changes_reach_the_arms_settings_and_nothing_else() -> None:
             "dataset.train_limit": 50,
         }
         assert arm.dataset == DatasetSpec(name="digits", train_limit=50)
-        assert arm.spec.model == base.base.model.model_copy(update={"filters": filters})
+        assert arm.spec.model == base.base.model.model_copy(update={"filters": list(filters)})
         assert [stage.lr for stage in arm.spec.stages] == [0.001, 0.001, 0.1]  # type: ignore[union-attr]
         assert arm.spec.batch_size == base.base.batch_size
 

@@ -1,5 +1,6 @@
 """What a worker says of a trial, and the columns of its settings."""
 
+from lightsweep.data.imagedata import Task
 from lightsweep.nets.cost import Cost
 from lightsweep.runfolder.records import DataIdentity, config_columns, outcome_of, record
 from lightsweep.sweepfile.arm import ArmSpec
@@ -16,7 +17,15 @@ EPOCH = {
     "seconds": 0.1, "val_accuracy": 0.1, "val_accuracy_heads": (0.1,),
     "stage_index": 0, "trial_epoch": 1, "is_kept": False,
 }  # fmt: skip
-TRIALS = [Trial("base", DatasetSpec(name="digits"), ArmSpec.model_validate({"stages": STAGES}), 0)]
+TRIALS = [
+    Trial(
+        "base",
+        DatasetSpec(name="digits"),
+        ArmSpec.model_validate({"stages": STAGES}),
+        Task((1, 28, 28), 10),
+        0,
+    )
+]
 
 
 def test_every_setting_is_a_config_column():

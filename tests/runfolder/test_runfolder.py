@@ -13,6 +13,7 @@ from rich.console import Console
 from waiting import HANGS_SECONDS
 
 from lightsweep.data.datasets import describe
+from lightsweep.data.imagedata import Task
 from lightsweep.errors import InputError, WriteError
 from lightsweep.nets.cost import Cost
 from lightsweep.planning.plan import plan
@@ -39,7 +40,7 @@ SWEEP = Sweep.model_validate(
         "base": {"stages": [{"name": "dual", "epochs": 2}, {"name": "fusion", "epochs": 1}]},
     }
 )
-TRIALS = [Trial("base", SWEEP.dataset, SWEEP.base, seed) for seed in (0, 1)]
+TRIALS = [Trial("base", SWEEP.dataset, SWEEP.base, Task((1, 28, 28), 10), seed) for seed in (0, 1)]
 DIGITS = DataIdentity("digits", "f1")
 KEYS = {trial.trial_id: ("1" * 64, "2" * 64, "3" * 64) for trial in TRIALS}
 SEARCH = {"space": {"model.hidden": [4, 8]}, "trials": 2}

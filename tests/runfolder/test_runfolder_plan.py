@@ -4,6 +4,7 @@ import json
 import zipfile
 from dataclasses import replace
 
+from lightsweep.data.imagedata import Task
 from lightsweep.runfolder.code import keep_sources
 from lightsweep.runfolder.folder import RunFolder
 from lightsweep.sweepfile.arm import ArmSpec
@@ -13,7 +14,10 @@ from lightsweep.trials.sources import fingerprint_of, source_fingerprint, traini
 from lightsweep.trials.trial import Trial
 
 SWEEP = Sweep.model_validate({"name": "small", "dataset": {"name": "digits"}})
-TRIALS = [Trial(f"net {seed}", DatasetSpec(name="digits"), ArmSpec(), seed) for seed in range(4)]
+TRIALS = [
+    Trial(f"net {seed}", DatasetSpec(name="digits"), ArmSpec(), Task((1, 28, 28), 10), seed)
+    for seed in range(4)
+]
 KEYS = {trial.trial_id: ("1" * 64, "2" * 64) for trial in TRIALS}
 
 

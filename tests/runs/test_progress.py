@@ -4,6 +4,7 @@ import io
 
 from rich.console import Console
 
+from lightsweep.data.imagedata import Task
 from lightsweep.runs.counts import Counts
 from lightsweep.runs.progress import Progress
 from lightsweep.sweepfile.arm import ArmSpec
@@ -12,7 +13,7 @@ from lightsweep.training.outcome import Outcome
 from lightsweep.trials.trial import Trial
 
 ARM = ArmSpec.model_validate({"stages": [{"name": "only", "epochs": 10, "loss": "fused"}]})
-TRIALS = [Trial("base", DatasetSpec(name="digits"), ARM, seed) for seed in (0, 1)]
+TRIALS = [Trial("base", DatasetSpec(name="digits"), ARM, Task((1, 28, 28), 10), seed) for seed in (0, 1)]
 
 
 def outcome(accuracy: float | None) -> Outcome:
@@ -58,7 +59,7 @@ def test_a_long_trial_is_heard_of(tmp_path):
 
 def test_names_are_not_markup(tmp_path):
     text = io.StringIO()
-    trial = Trial("[bold]x[/nosuch]", DatasetSpec(name="digits"), ARM, 0)
+    trial = Trial("[bold]x[/nosuch]", DatasetSpec(name="digits"), ARM, Task((1, 28, 28), 10), 0)
     counts = Counts([trial])
     with Progress(counts, tmp_path / "log.txt", Console(file=text, force_terminal=True)) as shown:
         counts.advance(trial, 1)

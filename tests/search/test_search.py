@@ -320,11 +320,11 @@ def test_known_configurations_come_first_and_once(tmp_path: Path) -> None:
     start: list[dict[str, Any]] = [{}, {"model.filters": [7], "stages.lr": 0.002}]
     study = begin(tmp_path, start_from=start, trials=3)
     first, second = draw_from(study), draw_from(study)
-    assert (first.cost.parameters, first.trial.spec.model.filters) == (14_862, (10, 20))
-    assert (second.trial.spec.model.filters, second.trial.spec.model.kernel) == ((7,), 3)
+    assert (first.cost.parameters, first.trial.spec.model.filters) == (14_862, [10, 20])
+    assert (second.trial.spec.model.filters, second.trial.spec.model.kernel) == ([7], 3)
     study = begin(tmp_path, {}, start_from=start, trials=3)
     draws = run_to_the_end(study)
-    assert [draw.trial.spec.model.filters for draw in draws[:2]] == [(10, 20), (7,)]
+    assert [draw.trial.spec.model.filters for draw in draws[:2]] == [[10, 20], [7]]
     assert len(draws) == 3
 
 

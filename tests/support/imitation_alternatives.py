@@ -22,9 +22,9 @@ ARMS: dict[str, tuple[int, int, float, float, dict[str, Any]]] = {
     "middle, pruned": (3_300, PRUNED_BYTES, 0.975, 0.970, {"prune": "weights", "amount": 0.5}),
     "big, int8": (20_000, 12_000, 0.935, 0.930, {"amount": 0.5, "quantise": "int8"}),
     "tiny, both": (1_000, 1_200, 0.800, 0.790, {"prune": "filters", "amount": 0.25, "quantise": "int8"}),
-    "lenet-5": (61_706, 246_824, 0.980, 0.975, {"architecture": "lenet-5"}),
-    "logistic regression": (5_000, 20_000, 0.920, 0.915, {"architecture": "logistic-regression"}),
-    f"mobilenet {NASTY}": (12_000, 48_000, 0.984, 0.985, {"architecture": "mobilenet-v2"}),
+    "lenet-5": (61_706, 246_824, 0.980, 0.975, {"net": "lenet-5"}),
+    "logistic regression": (5_000, 20_000, 0.920, 0.915, {"net": "logistic-regression"}),
+    f"mobilenet {NASTY}": (12_000, 48_000, 0.984, 0.985, {"net": "mobilenet-v2"}),
 }
 
 
@@ -74,7 +74,9 @@ def _row(arm: str, seed: int) -> dict[str, Any]:
         "spec_hash": "0" * 12,
         "commit": "ada5fb2",
         "started_at": "2026-03-01T12:00:00+00:00",
-        "config.model.architecture": settings.get("architecture", "submodels"),
+        "config.model.net": settings.get("net", "paper-cnn"),
+        "config.model.inputs": "single",
+        "config.model.fusion": "none",
         "config.compression.prune": settings.get("prune"),
         "config.compression.amount": settings.get("amount"),
         "config.compression.quantise": settings.get("quantise"),

@@ -34,7 +34,7 @@ def models(draw: st.DrawFn) -> ModelSpec:
     filters, kernel = draw(st.lists(st.integers(1, 6), min_size=1, max_size=3)), draw(st.integers(1, 4))
     return ModelSpec(
         inputs=inputs,
-        filters=tuple(filters),
+        filters=filters,
         convolutions=draw(st.integers(1, 2 if len(filters) == 1 and kernel <= 3 else 1)),
         kernel=kernel,
         batch_norm=draw(st.booleans()),

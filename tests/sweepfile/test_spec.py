@@ -1,7 +1,7 @@
 import hashlib
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,13 +10,17 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
+from lightsweep.errors import nearest
 from lightsweep.hashing import canonical_json, content_hash
+from lightsweep.nets.blocks import levels
+from lightsweep.owncode.sources import shipped_nets
 from lightsweep.sweepfile import arm, augmentation, dataset, net, stages, sweep
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.augmentation import TRANSFORM_RANGES, TransformSpec
+from lightsweep.sweepfile.called import Called
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.sweepfile.net import Architecture, ModelSpec, ReferenceSpec
-from lightsweep.sweepfile.settings import Spec, nearest
+from lightsweep.sweepfile.net import ModelSpec
+from lightsweep.sweepfile.settings import Spec
 from lightsweep.sweepfile.stages import Compression, PresetEpochs, StagePreset, StageSpec
 from lightsweep.sweepfile.sweep import Resources, Sweep
 
@@ -25,7 +29,7 @@ SPECS = [
     cls
     for module in (arm, augmentation, dataset, net, stages, sweep)
     for cls in vars(module).values()
-    if isinstance(cls, type) and issubclass(cls, Spec) and cls is not Spec
+    if isinstance(cls, type) and issubclass(cls, Spec) and cls not in (Spec, Called)
 ]
 MINIMAL: dict[str, Any] = {"name": "t", "dataset": {"name": "digits"}}
 SCHEMA = Draft202012Validator(Sweep.model_json_schema())
@@ -127,6 +131,7 @@ def test_run_names_that_are_no_plain_folders_are_refused(name: str) -> None:
         Sweep.model_validate({**MINIMAL, "name": name})
 
 
+NO_WIDTH = ("paper-cnn", "logistic-regression")
 LEVELS = {
     ("conv1x1", "heads"): ("conv1", "conv2", "head"),
     ("conv1x1", "fused"): ("conv1", "conv2", "head", "hidden", "output"),
@@ -139,37 +144,46 @@ LEVELS = {
 
 @pytest.mark.parametrize(("fusion", "network"), LEVELS)
 def test_levels_from_input_to_output(fusion: Any, network: Any) -> None:
-    assert ModelSpec(fusion=fusion).levels(network) == LEVELS[fusion, network]
+    assert levels(ModelSpec(fusion=fusion), (1, 28, 28), 10, network) == LEVELS[fusion, network]
 
 
 def test_levels_without_hidden_layer() -> None:
-    assert ModelSpec(filters=(3,), hidden=None).levels("fused") == ("conv1", "head", "output")
-    assert ModelSpec(inputs="single", fusion="none").levels("fused") == ("conv1", "conv2", "head")
+    assert levels(ModelSpec(filters=(3,), hidden=None), (1, 28, 28), 10, "fused") == (
+        "conv1",
+        "head",
+        "output",
+    )
+    assert levels(ModelSpec(inputs="single", fusion="none"), (1, 28, 28), 10, "fused") == (
+        "conv1",
+        "conv2",
+        "head",
+    )
 
 
 def test_levels_of_reference_nets() -> None:
-    levels = {name: len(ReferenceSpec(architecture=name).levels("fused")) for name in get_args(Architecture)}
-    assert levels == {
+    counts = {name: len(levels(ModelSpec(net=name), (1, 28, 28), 10, "fused")) for name in shipped_nets()}
+    assert counts == {
+        "paper-cnn": 5,
         "mobilenet-v2": 20, "shufflenet-v2": 19, "squeezenet": 10, "mnasnet": 20, "efficientnet-b0": 19,
         "lenet-5": 3, "plain-cnn": 4, "logistic-regression": 1,
     }  # fmt: skip
-    assert ReferenceSpec(architecture="lenet-5").levels("heads") == ("conv1", "conv2", "head")
-    assert ReferenceSpec(architecture="logistic-regression").levels("heads") == ("head",)
+    assert levels(ModelSpec(net="lenet-5"), (1, 28, 28), 10, "heads") == ("conv1", "conv2", "head")
+    assert levels(ModelSpec(net="logistic-regression"), (1, 28, 28), 10, "heads") == ("head",)
 
 
 def test_a_net_is_of_submodels_or_a_reference_by_its_keys() -> None:
     assert ArmSpec.model_validate({"model": {}}).model == ModelSpec()
-    found = ArmSpec.model_validate({"model": {"architecture": "plain-cnn", "width": 2}}).model
-    assert found == ReferenceSpec(architecture="plain-cnn", width=2.0)
+    found = ArmSpec.model_validate({"model": {"net": "plain-cnn", "width": 2}}).model
+    assert found == ModelSpec(net="plain-cnn", width=2.0)
 
 
 @given(
     st.builds(
-        ReferenceSpec,
-        architecture=st.sampled_from([name for name in get_args(Architecture) if "regression" not in name]),
+        ModelSpec,
+        net=st.sampled_from([name for name in shipped_nets() if name not in NO_WIDTH]),
         width=st.floats(0.01, 8),
     )
-    | st.just(ReferenceSpec(architecture="logistic-regression")),
+    | st.just(ModelSpec(net="logistic-regression")),
     st.none()
     | st.builds(
         Compression,
@@ -183,7 +197,7 @@ def test_a_net_is_of_submodels_or_a_reference_by_its_keys() -> None:
 )
 @settings(max_examples=30)
 def test_reference_and_compressed_arms_fit_the_schema_and_come_back_from_a_file(
-    model: ReferenceSpec, compression: Compression | None
+    model: ModelSpec, compression: Compression | None
 ) -> None:
     sweep = Sweep(
         name="t",
@@ -227,8 +241,8 @@ WRONG_TREES = [
     {**MINIMAL, "base": {"stages": "papre"}},
     {**MINIMAL, "dataset": {"name": "mnits"}},
     {**MINIMAL, "base": {"stages": [{"name": "a", "epochs": -1}]}},
-    {**MINIMAL, "base": {"model": {"architecture": "mobilenet"}}},
-    {**MINIMAL, "base": {"model": {"architecture": "lenet-5", "filters": [3]}}},
+    {**MINIMAL, "base": {"model": {"net": "mobilenet"}}},
+    {**MINIMAL, "base": {"model": {"net": "lenet-5", "filters": [3]}}},
     {**MINIMAL, "base": {"compression": {"prune": "channels"}}},
     {**MINIMAL, "base": {"compression": {"quantise": "int4"}}},
     {"name": "t"},

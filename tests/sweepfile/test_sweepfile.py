@@ -106,7 +106,7 @@ def test_set_by_name_by_index_and_for_all_in_order(overrides: list[str], expecte
 
 def test_set_leaves_the_rest_as_it_is() -> None:
     plain, changed = load(TABLE), load(TABLE, "base.model.filters=[3, 5]")
-    assert changed.base.model.filters == (3, 5)
+    assert changed.base.model.filters == [3, 5]
     assert changed == plain.model_copy(
         update={"base": plain.base.model_copy(update={"model": changed.base.model})}
     )
@@ -282,29 +282,28 @@ WRONG_FILES = {
         "t.yaml, line 3: base.model.hidden = 1000000000000000000: must be less than or equal to 65536"
     ),
     # reference nets and compression
-    HEAD + "base: {model: {architecture: mobilenet}}\n": (
-        "t.yaml, line 3: base.model.architecture = 'mobilenet': must be one of mobilenet-v2, shufflenet-v2, "
-        "squeezenet, mnasnet, efficientnet-b0, lenet-5, plain-cnn, logistic-regression; did you mean "
-        "mobilenet-v2?"
+    HEAD + "base: {model: {net: mobilenet}}\n": (
+        "t.yaml, line 3: base.model.net = 'mobilenet': must be a shipped net or FILE.py:function; did you "
+        "mean mobilenet-v2?"
     ),
-    HEAD + "base: {model: {architecture: lenet-5, width: 0}}\n": (
-        "t.yaml, line 3: base.model.width = 0: must be greater than 0"
+    HEAD + "base: {model: {net: lenet-5, width: 0}}\n": (
+        "t.yaml, line 3: base.model.width = 0: must be from 0.01 to 8"
     ),
-    HEAD + "base: {model: {architecture: lenet-5, width: -1}}\n": (
-        "t.yaml, line 3: base.model.width = -1: must be greater than 0"
+    HEAD + "base: {model: {net: lenet-5, width: -1}}\n": (
+        "t.yaml, line 3: base.model.width = -1: must be from 0.01 to 8"
     ),
-    HEAD + "base: {model: {architecture: lenet-5, width: 9}}\n": (
-        "t.yaml, line 3: base.model.width = 9: must be less than or equal to 8"
+    HEAD + "base: {model: {net: lenet-5, width: 9}}\n": (
+        "t.yaml, line 3: base.model.width = 9: must be from 0.01 to 8"
     ),
-    HEAD + "base: {model: {architecture: lenet-5, width: true}}\n": (
+    HEAD + "base: {model: {net: lenet-5, width: true}}\n": (
         "t.yaml, line 3: base.model.width = true: must be a valid number"
     ),
-    HEAD + "base: {model: {architecture: lenet-5, widht: 2}}\n": (
+    HEAD + "base: {model: {net: lenet-5, widht: 2}}\n": (
         "t.yaml, line 3: base.model.widht: unknown key; did you mean width?"
     ),
     HEAD + "base: {model: lenet-5}\n": ("t.yaml, line 3: base.model = 'lenet-5': must be a mapping of keys"),
-    "name: t\ndataset: {name: digits, image_size: 11}\nbase: {model: {architecture: lenet-5}}\n": (
-        "base.model.architecture = 'lenet-5': images of 11 pixels are too small; it needs at least 12"
+    "name: t\ndataset: {name: digits, image_size: 11}\nbase: {model: {net: lenet-5}}\n": (
+        "base.model.net = 'lenet-5': images of 11 pixels are too small; it needs at least 12"
     ),
     HEAD + "base: {compression: {prune: weights, amount: 0}}\n": (
         "t.yaml, line 3: base.compression.amount = 0: must be greater than 0"
@@ -372,12 +371,9 @@ RULES = {
         "rotate needs a range [low, high] of degrees from -180 to 180"
     ),
     "base: {augmentation: [{transform: flip, range: [1, 2]}]}": "flip takes no range, only a probability",
-    "base: {model: {architecture: lenet-5, filters: [3], hidden: 3}}": (
-        "a reference net takes architecture and width, not filters, hidden; replace the whole net: model: "
-        "{architecture: lenet-5}"
-    ),
-    "base: {model: {architecture: logistic-regression, width: 2}}": (
-        "logistic-regression has no channels, so no width"
+    "base: {model: {net: lenet-5, filters: [3], hidden: 3}}": ("filters: unknown key; lenet-5 takes width"),
+    "base: {model: {net: logistic-regression, width: 2}}": (
+        "width: unknown key; logistic-regression takes no keys of its own"
     ),
     "base: {compression: {}}": "must do something: prune: weights or filters, quantise: int8, or both",
     "base: {compression: {amount: 0.3}}": (
@@ -394,15 +390,15 @@ def test_combinations_that_cannot_be_are_refused_with_their_rule(text: str, rule
 
 
 def test_filters_of_a_reference_net_are_not_pruned() -> None:
-    assert refusal(HEAD + "base: {model: {architecture: lenet-5}, compression: {prune: filters}}").startswith(
-        "base.compression.prune = 'filters': applies to nets of submodels only; "
+    assert refusal(HEAD + "base: {model: {net: lenet-5}, compression: {prune: filters}}").startswith(
+        "base.compression.prune = 'filters': lenet-5 does not say how (methods narrower and pruned); "
     )
 
 
 def test_pruning_that_removes_nothing_is_refused() -> None:
     assert refusal(HEAD + "base: {compression: {prune: filters, amount: 0.02}}") == (
-        "base.compression.amount = 0.02: removes no filter from [10, 20] (each convolution keeps "
-        "at least one); above 0.025 it removes one of 20"
+        "base.compression.amount = 0.02: removes no filter of paper-cnn with filters = [10, 20]; each "
+        "convolution keeps at least one; take a larger amount"
     )
 
 

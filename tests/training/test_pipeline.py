@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lightsweep.data.datasets import load
-from lightsweep.data.imagedata import Dataset, DatasetInfo, Images
+from lightsweep.data.imagedata import Dataset, DatasetInfo, Images, Task
 from lightsweep.deliver.export import some_images
 from lightsweep.store.claims import LocalStore
 from lightsweep.store.folder import FolderStore
@@ -39,7 +39,7 @@ def trial(seed: int = 0, arm: str = "base", **spec: object) -> Trial:
         "model": {"filters": [2, 3]},
         "stages": {"preset": "paper", "epochs": {"dual": 2, "fusion": 1, "finetune": 1}},
     }
-    return Trial(arm, DIGITS, ArmSpec.model_validate({**settings, **spec}), seed)
+    return Trial(arm, DIGITS, ArmSpec.model_validate({**settings, **spec}), Task((1, 28, 28), 10), seed)
 
 
 def local(folder: Path) -> LocalStore:
@@ -192,7 +192,7 @@ def test_every_fusion_trains_with_every_preset(digits, tmp_path, fusion, preset)
     result = run_trial(arm, digits, local(tmp_path), CPU)
     assert sum(len(stage.epochs) for stage in result.stages) == 4
     assert not any(weights_equal(*pair) for pair in pairwise(result.stages))  # every stage trains something
-    net = final_net(arm, digits.info, result.stages[-1])
+    net = final_net(arm, result.stages[-1])
     images, labels = some_images(digits.test)
     with torch.inference_mode():
         right = net(images, images)[0].argmax(1) == labels
@@ -210,7 +210,7 @@ def test_images_of_any_shape_and_number_of_classes_train(tmp_path):
     images = Images(rng.integers(0, 256, (60, 20, 14, 5), dtype=np.uint8), np.arange(60) % 3)
     info = DatasetInfo("npz", 20, 14, 5, ("a", "b", "c"), 60, 60)
     spec = DatasetSpec(name="npz", path="x.npz", validation=12)
-    arm = replace(trial(), dataset=spec)
+    arm = replace(trial(), dataset=spec, task=info.task)
     result = run_trial(arm, Dataset(info, images, images, "f" * 64), local(tmp_path), CPU)
     assert len(result.assessment.metrics["test_confusion"]) == 3
 

@@ -19,7 +19,7 @@ from lightsweep.store.claims import NoStore
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.augmentation import TransformSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.sweepfile.net import ModelSpec, ReferenceSpec
+from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.reading import load_sweep
 from lightsweep.sweepfile.settings import Spec
 from lightsweep.sweepfile.stages import Compression, PresetEpochs, StagePreset, StageSpec
@@ -40,7 +40,7 @@ WILD_TABLE = {"stages": [*STAGES[:2], {**STAGES[2], "lr": 0.5}]}
 WILD_PRESET = {"stages": {**PRESET["stages"], "finetune_lr": 0.5}}
 PRUNED = {**TABLE, "compression": {"prune": "weights", "epochs": 3, "lr": 0.02}}
 WILD_PRUNED = {**TABLE, "compression": {"prune": "weights", "epochs": 4, "lr": 0.15, "patience": None}}
-PLAIN = {"model": {"architecture": "plain-cnn", "width": 0.5}, "stages": [{"name": "only", "epochs": 2}]}
+PLAIN = {"model": {"net": "plain-cnn", "width": 0.5}, "stages": [{"name": "only", "epochs": 2}]}
 TURN = {"augmentation": [{"transform": "rotate", "range": [-20, 20], "probability": 0.5}]}
 # (class, field) -> (base, key below base, its value in the arm, index of the first stage that it changes)
 Case = tuple[dict[str, Any], str, Any, int]
@@ -70,8 +70,8 @@ CASES: dict[tuple[type[Spec], str], Case] = {
     (StageSpec, "warmup_epochs"): (TABLE, "stages.finetune.warmup_epochs", 1.5, 2),
     (StageSpec, "epochs"): (TABLE, "stages.fusion.epochs", 3, 1),
     (StageSpec, "patience"): (WILD_TABLE, "stages.finetune.patience", 1, 2),
-    (ReferenceSpec, "architecture"): (PLAIN, "model", {"architecture": "squeezenet", "width": 0.5}, 0),
-    (ReferenceSpec, "width"): (PLAIN, "model.width", 0.7, 0),
+    (ModelSpec, "net"): (PLAIN, "model.net", "squeezenet", 0),
+    (ModelSpec, "width"): (PLAIN, "model.width", 0.7, 0),
     (Compression, "prune"): (PRUNED, "compression.prune", "filters", 3),
     (Compression, "amount"): (PRUNED, "compression.amount", 0.6, 3),
     (Compression, "optimizer"): (PRUNED, "compression.optimizer", "adam", 3),
@@ -128,7 +128,7 @@ def base_and_arm(images: Path, base: str, key: str, value: str) -> tuple[TrialRe
         "base": {**settings, **YAML(typ="safe").load(base)},
         "ablation": {"arms": {"arm": {key: YAML(typ="safe").load(value)}}},
     }
-    if "architecture" not in tree["base"].get("model", {}):  # type: ignore[attr-defined]
+    if "net" not in tree["base"].get("model", {}):  # type: ignore[attr-defined]
         tree["base"]["model"] = {**settings["model"], **tree["base"].get("model", {})}  # type: ignore[dict-item, index]
     file = images.parent / "t.yaml"
     with file.open("w") as stream:
@@ -169,7 +169,11 @@ def test_a_setting_of_the_sweep_file_acts_in_the_trainer(
 
 def test_no_setting_is_forgotten() -> None:
     specs = (
-        DatasetSpec, ModelSpec, ReferenceSpec, ArmSpec, StageSpec, TransformSpec, StagePreset, PresetEpochs,
+        DatasetSpec, ModelSpec, ArmSpec, StageSpec, TransformSpec, StagePreset, PresetEpochs,
         Compression,
     )  # fmt: skip
-    assert {*CASES, *NO_HYPERPARAMETERS} == {(spec, name) for spec in specs for name in spec.model_fields}
+    assert {*CASES, *NO_HYPERPARAMETERS} == {
+        *((spec, name) for spec in specs for name in spec.model_fields),
+        *((ModelSpec, name) for name in ModelSpec(net="lenet-5").keywords),
+        *((ModelSpec, name) for name in ModelSpec().keywords),
+    }

@@ -9,11 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from nets_of_specs import begin
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lightsweep.nets.blocks import block_names, trainable_blocks
-from lightsweep.nets.models import FusedNet, Net, build
+from lightsweep.nets.models import Net, build
 from lightsweep.store.stagefile import Checkpoint
 from lightsweep.sweepfile.augmentation import TransformSpec
 from lightsweep.sweepfile.net import ModelSpec
@@ -49,6 +50,10 @@ def stage(**settings: Any) -> StageSpec:
     return StageSpec.model_validate({"name": "s", "loss": "fused", "epochs": 2, **settings})
 
 
+def trainable(row: StageSpec, model: ModelSpec = MODEL) -> frozenset[str]:
+    return trainable_blocks(row, model, SHAPE, CLASSES)
+
+
 def train(
     row: StageSpec,
     model: ModelSpec = MODEL,
@@ -60,8 +65,10 @@ def train(
 ) -> tuple[Net, list[EpochRecord]]:
     network: Any = "fused" if row.loss == "fused" else "heads"
     net = net or build(model, SHAPE, CLASSES, network, seed)
-    state = StageState.begin(net, model, row)
-    steps = train_stage(state, model, row, TRAINING, VALIDATION, transforms, batch_size, seed, stage_index)
+    state = begin(net, model, row, SHAPE, CLASSES)
+    steps = train_stage(
+        state, row, trainable(row, model), TRAINING, VALIDATION, transforms, batch_size, seed, stage_index
+    )
     return net, list(steps)
 
 
@@ -144,7 +151,6 @@ def watch(seed: int, stage_index: int, epochs: int) -> list[Seen]:
             seen[-1].kept += (inputs[0] > 0).flatten().tolist()
 
     net = build(MODEL, SHAPE, CLASSES, "fused", seed)
-    assert isinstance(net, FusedNet)
     assert net.hidden is not None
     assert net.output is not None
     net.register_forward_pre_hook(note_images)
@@ -152,7 +158,15 @@ def watch(seed: int, stage_index: int, epochs: int) -> list[Seen]:
     net.output.register_forward_pre_hook(note_dropped)
     row = stage(epochs=epochs)
     for _ in train_stage(
-        StageState.begin(net, MODEL, row), MODEL, row, TRAINING, VALIDATION, FLIP, 8, seed, stage_index
+        begin(net, MODEL, row, SHAPE, CLASSES),
+        row,
+        trainable(row),
+        TRAINING,
+        VALIDATION,
+        FLIP,
+        8,
+        seed,
+        stage_index,
     ):
         seen.append(Seen())
     return seen[:-1]
@@ -176,7 +190,9 @@ def test_global_random_states_are_left_as_found() -> None:
     row = stage()
     net = build(MODEL, SHAPE, CLASSES, "fused", seed=0)
     torch.set_rng_state(before[0])
-    for _ in train_stage(StageState.begin(net, MODEL, row), MODEL, row, TRAINING, VALIDATION, FLIP, 8, 0, 0):
+    for _ in train_stage(
+        begin(net, MODEL, row, SHAPE, CLASSES), row, trainable(row), TRAINING, VALIDATION, FLIP, 8, 0, 0
+    ):
         assert torch.equal(torch.get_rng_state(), before[0])
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
@@ -407,7 +423,7 @@ def test_training_leaves_the_data_as_it_is() -> None:
 
 
 def test_blocks_of_the_test_net_are_those_that_the_tests_name() -> None:
-    assert set(block_names(MODEL, "fused")) == {
+    assert set(block_names(MODEL, SHAPE, CLASSES, "fused")) == {
         "a.conv1", "a.conv2", "a.head", "b.conv1", "b.conv2", "b.head", "hidden", "output"
     }  # fmt: skip
 
@@ -432,17 +448,17 @@ def test_a_stage_that_goes_on_from_a_checkpoint_ends_bit_for_bit_like_an_undistu
     whole, records = train(row)
     network: Any = "fused" if row.loss == "fused" else "heads"
 
-    def begin() -> StageState:
-        return StageState.begin(build(MODEL, SHAPE, CLASSES, network, 0), MODEL, row)
+    def begun() -> StageState:
+        return begin(build(MODEL, SHAPE, CLASSES, network, 0), MODEL, row, SHAPE, CLASSES)
 
     def steps(state: StageState) -> Iterator[EpochRecord]:
-        return train_stage(state, MODEL, row, TRAINING, VALIDATION, FLIP, 8, 0, 0)
+        return train_stage(state, row, trainable(row), TRAINING, VALIDATION, FLIP, 8, 0, 0)
 
     cut = min(cut, len(records))
-    killed = begin()
+    killed = begun()
     list(itertools.islice(steps(killed), cut))
     data = killed.to_checkpoint(seconds=7.0).to_bytes("key")
-    again = begin()
+    again = begun()
     again.go_on_from(Checkpoint.from_bytes(data, "key"))
     went_on = list(steps(again))
     assert len(went_on) == len(records) - cut
@@ -486,7 +502,7 @@ def test_frozen_first_blocks_run_once_a_stage_on_images_that_are_not_augmented(
 ) -> None:
     row = stage(train=train_)
     net = build(MODEL, SHAPE, CLASSES, "fused", 0).eval()
-    source = freeze(net, MODEL, trainable_blocks(row, MODEL), TRAINING, is_augmented)
+    source = freeze(net, trainable(row), TRAINING, is_augmented)
     assert source.starts == starts
     runs = {name: 0 for name in ("a.conv1", "a.conv2", "b.conv1", "b.conv2")}
 
@@ -507,10 +523,10 @@ def test_frozen_first_blocks_run_once_a_stage_on_images_that_are_not_augmented(
 
 def test_frozen_blocks_run_without_gradients() -> None:
     row = stage(train="last-2")
-    state = StageState.begin(build(MODEL, SHAPE, CLASSES, "fused", 0), MODEL, row)
+    state = begin(build(MODEL, SHAPE, CLASSES, "fused", 0), MODEL, row, SHAPE, CLASSES)
     seen: list[bool] = []
     for name in ("a.conv2", "b.conv2", "b.head"):
         state.net.get_submodule(name).register_forward_hook(lambda *a: seen.append(a[2].requires_grad))
-    list(train_stage(state, MODEL, row, TRAINING, VALIDATION, FLIP, 8, 0, 0))
+    list(train_stage(state, row, trainable(row), TRAINING, VALIDATION, FLIP, 8, 0, 0))
     assert seen
     assert not any(seen)

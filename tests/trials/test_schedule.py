@@ -7,14 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lightsweep.data.imagedata import Task
 from lightsweep.errors import InputError
 from lightsweep.nets.blocks import block_names, compressed, network_of, trainable_blocks
+from lightsweep.nets.blocks import levels as levels_of
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.stages import PresetEpochs, PruneStage, QuantiseStage, StagePreset, StageSpec
 from lightsweep.training.schedules import learning_rate
 from lightsweep.trials.stages import expand, stage_table
 
+SHAPE, CLASSES = (1, 47, 47), 10
+TASK = Task(SHAPE, CLASSES)
 PRESETS = ["paper", "gradual", "all-at-once", "frozen", "scratch"]
 FUSIONS = ["conv1x1", "concatenate", "average", "fresh", "none"]
 PAPER = ModelSpec()
@@ -36,7 +40,7 @@ def model_of(fusion: Any, inputs: Any = None, **settings: Any) -> ModelSpec:
 
 def refusal(spec: ArmSpec) -> str:
     with pytest.raises(InputError) as caught:
-        stage_table(spec)
+        stage_table(spec, TASK)
     return str(caught.value)
 
 
@@ -80,7 +84,7 @@ def test_presets_with_the_papers_net(preset: Any) -> None:
         finetune_lr=0.2,
         schedule="cosine",
     )
-    table = expand(spec, PAPER)
+    table = expand(spec, PAPER, TASK)
     assert [(s.name, s.train, s.loss, s.optimizer, s.epochs) for s in table] == PAPERS_NET[preset]
     for row in table:
         assert (row.lr, row.momentum) == ((0.1, 0.0) if row.optimizer == "nadam" else (0.2, 0.9))
@@ -110,26 +114,26 @@ def test_presets_train_as_many_epochs_and_every_block(
     preset: Any, fusion: Any, inputs: Any, hidden: int | None, filters: int, epochs: PresetEpochs
 ) -> None:
     model = model_of(fusion, inputs, hidden=hidden, filters=(4,) * filters)
-    table = stage_table(ArmSpec(model=model, stages=StagePreset(preset=preset, epochs=epochs)))
+    table = stage_table(ArmSpec(model=model, stages=StagePreset(preset=preset, epochs=epochs)), TASK)
     assert sum(row.epochs for row in table) == epochs.dual + epochs.fusion + epochs.finetune
     assert len({row.name for row in table}) == len(table)
-    trained = Counter(name for row in table for name in trainable_blocks(row, model))
-    assert set(block_names(model, "fused")) <= set(trained)
-    last = trainable_blocks(table[-1], model)
+    trained = Counter(name for row in table for name in trainable_blocks(row, model, SHAPE, CLASSES))
+    assert set(block_names(model, SHAPE, CLASSES, "fused")) <= set(trained)
+    last = trainable_blocks(table[-1], model, SHAPE, CLASSES)
     if preset == "frozen":
         top = {"output"} if model.has_trunk else {"a.head"}
-        assert top <= last < set(block_names(model, "fused"))
+        assert top <= last < set(block_names(model, SHAPE, CLASSES, "fused"))
         convolutions = {name for name in trained if ".conv" in name}
         assert all(trained[name] == 1 for name in convolutions)  # in the first stage only
     else:
-        assert last == set(block_names(model, "fused"))
+        assert last == set(block_names(model, SHAPE, CLASSES, "fused"))
 
 
 @pytest.mark.parametrize(("fusion", "inputs"), NETS)
 def test_gradual_thaws_one_level_more_per_stage(fusion: Any, inputs: Any) -> None:
     model = model_of(fusion, inputs)
-    table = stage_table(ArmSpec(model=model, stages="gradual"))
-    thawing = [trainable_blocks(row, model) for row in table[1:]]
+    table = stage_table(ArmSpec(model=model, stages="gradual"), TASK)
+    thawing = [trainable_blocks(row, model, SHAPE, CLASSES) for row in table[1:]]
     for fewer, more in pairwise(thawing):
         assert fewer < more
         assert len({name.split(".")[-1] for name in more - fewer}) == 1
@@ -161,7 +165,7 @@ def test_gradual_thaws_one_level_more_per_stage(fusion: Any, inputs: Any) -> Non
     ids=lambda value: "-".join(sorted(value)) if isinstance(value, set) else str(value),
 )
 def test_what_a_pattern_trains(train: Any, loss: Any, expected: set[str]) -> None:
-    assert trainable_blocks(stage(train=train, loss=loss), PAPER) == expected
+    assert trainable_blocks(stage(train=train, loss=loss), PAPER, SHAPE, CLASSES) == expected
 
 
 @pytest.mark.parametrize(
@@ -179,7 +183,7 @@ def test_what_a_pattern_trains(train: Any, loss: Any, expected: set[str]) -> Non
 )
 def test_a_pattern_that_trains_nothing_is_refused(train: Any, loss: Any, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        trainable_blocks(stage(train=train, loss=loss), PAPER, "here")
+        trainable_blocks(stage(train=train, loss=loss), PAPER, SHAPE, CLASSES, "here")
     assert str(caught.value).startswith(message)
 
 
@@ -190,29 +194,33 @@ def test_the_last_levels_are_the_levels_from_the_output(
 ) -> None:
     """Brute force: the blocks, grouped by level, counted from the end."""
     row = stage(loss=loss if model.fusion != "none" else "heads", train="all")
-    names, levels = block_names(model, network_of(row)), model.levels(network_of(row))
+    names, levels = (f(model, SHAPE, CLASSES, network_of(row)) for f in (block_names, levels_of))
     count = data.draw(st.integers(1, len(levels)))
     expected = {name for name in names if name.split(".")[-1] in levels[len(levels) - count :]}
-    assert trainable_blocks(row.model_copy(update={"train": f"last-{count}"}), model) == expected
-    assert trainable_blocks(row.model_copy(update={"train": f"last-{len(levels)}"}), model) == set(names)
+    assert (
+        trainable_blocks(row.model_copy(update={"train": f"last-{count}"}), model, SHAPE, CLASSES) == expected
+    )
+    assert trainable_blocks(
+        row.model_copy(update={"train": f"last-{len(levels)}"}), model, SHAPE, CLASSES
+    ) == set(names)
 
 
 def test_default_losses() -> None:
     """Heads in the first of several stages, else fused; heads wherever nothing is fused."""
     single = model_of("none")
-    assert [s.loss for s in stage_table(arm(PAPER, {}, {}, {}))] == ["heads", "fused", "fused"]
-    assert [s.loss for s in stage_table(arm(PAPER, {}))] == ["fused"]
-    assert [s.loss for s in stage_table(arm(single, {}))] == ["heads"]
-    assert [s.loss for s in stage_table(arm(single, {}, {}))] == ["heads", "heads"]
+    assert [s.loss for s in stage_table(arm(PAPER, {}, {}, {}), TASK)] == ["heads", "fused", "fused"]
+    assert [s.loss for s in stage_table(arm(PAPER, {}), TASK)] == ["fused"]
+    assert [s.loss for s in stage_table(arm(single, {}), TASK)] == ["heads"]
+    assert [s.loss for s in stage_table(arm(single, {}, {}), TASK)] == ["heads", "heads"]
 
 
 def test_given_losses_stay() -> None:
     losses = ["head-a", "head-b", "heads", "fused"]
-    assert [s.loss for s in stage_table(arm(PAPER, *({"loss": loss} for loss in losses)))] == losses
+    assert [s.loss for s in stage_table(arm(PAPER, *({"loss": loss} for loss in losses)), TASK)] == losses
 
 
 def test_a_fusion_without_layers_of_its_own_needs_no_fused_stage() -> None:
-    assert [s.loss for s in stage_table(arm(model_of("average"), {"loss": "heads"}))] == ["heads"]
+    assert [s.loss for s in stage_table(arm(model_of("average"), {"loss": "heads"}), TASK)] == ["heads"]
 
 
 COMPRESSION: dict[str, Any] = {
@@ -232,15 +240,17 @@ def test_compression_is_further_stages_of_the_trained_net(
     spec = ArmSpec.model_validate(
         {"model": model, "compression": {**COMPRESSION, "optimizer": optimizer}, "stages": "paper"}
     )
-    *before, prune, quantise = stage_table(spec)
-    assert before == list(stage_table(spec.model_copy(update={"compression": None})))
+    *before, prune, quantise = stage_table(spec, TASK)
+    assert before == list(stage_table(spec.model_copy(update={"compression": None}), TASK))
     assert prune == PruneStage.model_validate(
         dict(
             name="prune", loss=loss, optimizer=optimizer, lr=0.02, schedule="linear", epochs=7, patience=2,
             momentum=0.9 if optimizer == "sgd" else 0.0, prune="weights", amount=0.3,
         )
     )  # fmt: skip
-    assert trainable_blocks(prune, model) == set(block_names(model, network_of(prune)))
+    assert trainable_blocks(prune, model, SHAPE, CLASSES) == set(
+        block_names(model, SHAPE, CLASSES, network_of(prune))
+    )
     assert (quantise.name, quantise.loss, quantise.epochs) == ("quantise", loss, 0)
     assert isinstance(quantise, QuantiseStage)
 
@@ -248,29 +258,29 @@ def test_compression_is_further_stages_of_the_trained_net(
 def test_compression_may_prune_or_round_alone() -> None:
     for kept in ("prune", "quantise"):
         alone = {key: value for key, value in COMPRESSION.items() if key in (kept, "amount")}
-        table = stage_table(ArmSpec.model_validate({"compression": alone}))
+        table = stage_table(ArmSpec.model_validate({"compression": alone}), TASK)
         assert [row.name for row in table[3:]] == [kept]
 
 
 def test_a_stage_may_have_the_name_of_a_stage_that_compression_does_not_add() -> None:
     spec = {"stages": [{"name": "quantise", "epochs": 1}], "compression": {"prune": "weights"}}
-    assert [row.name for row in stage_table(ArmSpec.model_validate(spec))] == ["quantise", "prune"]
+    assert [row.name for row in stage_table(ArmSpec.model_validate(spec), TASK)] == ["quantise", "prune"]
 
 
 def test_filters_of_a_reference_net_are_not_pruned() -> None:
-    spec = ArmSpec.model_validate({"model": {"architecture": "lenet-5"}, "compression": {"prune": "filters"}})
+    spec = ArmSpec.model_validate({"model": {"net": "lenet-5"}, "compression": {"prune": "filters"}})
     assert refusal(spec) == (
-        "compression.prune = 'filters': applies to nets of submodels only; make a reference net narrower "
-        "with model.width; its weights can be pruned (prune: weights)"
+        "compression.prune = 'filters': lenet-5 does not say how (methods narrower and pruned); its weights "
+        "can be pruned (prune: weights)"
     )
 
 
 def test_only_pruned_filters_make_a_net_narrower() -> None:
-    for prune, filters in [("weights", (10, 20)), ("filters", (7, 14)), (None, (10, 20))]:
+    for prune, filters in [("weights", [10, 20]), ("filters", [7, 14]), (None, [10, 20])]:
         spec = ArmSpec.model_validate({"compression": {**COMPRESSION, "prune": prune}})
-        narrow = compressed(PAPER, spec.compression)
+        narrow = compressed(PAPER, spec.compression, SHAPE, CLASSES)
         assert narrow == PAPER.model_copy(update={"filters": filters})
-    assert compressed(PAPER, None) == PAPER
+    assert compressed(PAPER, None, SHAPE, CLASSES) == PAPER
 
 
 @pytest.mark.parametrize(

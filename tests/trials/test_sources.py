@@ -23,7 +23,7 @@ KEPT_APART = {
     "lightsweep.store.stagefile": "has a version of its own in each file",
     "lightsweep.store.claims": "keeps results as they are",
     "lightsweep.store.folder": "keeps results as they are",
-    "lightsweep.data.torchvision_import": "brings torchvision here as it is",
+    "lightsweep.owncode.trust": "refuses what must not run",
 }
 
 

@@ -1,25 +1,29 @@
 import re
 from dataclasses import fields as fields_of
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
+from lightsweep.data.imagedata import Task
 from lightsweep.nets.models import build
+from lightsweep.owncode.sources import shipped_nets
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.augmentation import TransformSpec
+from lightsweep.sweepfile.called import Called
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.sweepfile.net import Architecture, ModelSpec, ReferenceSpec
+from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.search import Axis, Budget, Confirmation, EarlyStopping, Search
 from lightsweep.sweepfile.settings import Spec
 from lightsweep.sweepfile.stages import Compression, PresetEpochs, StagePreset, StageSpec
 from lightsweep.sweepfile.sweep import Ablation, Resources, Sweep
-from lightsweep.trials import keys as module
+from lightsweep.trials import sources as module
 from lightsweep.trials.keys import stage_keys
 from lightsweep.trials.sources import training_code
 from lightsweep.trials.trial import Trial
 
 FINGERPRINT = "f" * 64
+TASK = Task((1, 28, 28), 10)
 DATASET: dict[str, Any] = {"name": "npz", "path": "some.npz"}
 MODEL: dict[str, Any] = {"inputs": "dual", "filters": [4, 8], "fusion": "conv1x1"}
 STAGES: list[dict[str, Any]] = [
@@ -40,7 +44,11 @@ def trial(
     table = [{**row, **(stages or {}).get(index, {})} for index, row in enumerate(STAGES)]
     spec = {"model": {**MODEL, **(model or {})}, "stages": table, **settings}
     return Trial(
-        "base", DatasetSpec.model_validate({**DATASET, **(dataset or {})}), ArmSpec.model_validate(spec), 0
+        "base",
+        DatasetSpec.model_validate({**DATASET, **(dataset or {})}),
+        ArmSpec.model_validate(spec),
+        TASK,
+        0,
     )
 
 
@@ -63,7 +71,7 @@ def preset(**settings: Any) -> Trial:
 def reference(**settings: Any) -> Trial:
     """Make a trial of a reference net with as many stages."""
     stages = [{"name": name, "epochs": 2} for name in STAGE_NAMES[:-1]]
-    spec = {"model": {"architecture": "lenet-5", **settings}, "stages": stages}
+    spec = {"model": {"net": "lenet-5", **settings}, "stages": stages}
     return replace(trial(), spec=ArmSpec.model_validate(spec))
 
 
@@ -107,8 +115,8 @@ INNER: dict[tuple[type[Spec], str], tuple[Trial, Trial, str]] = {
     (TransformSpec, "probability"): (
         trial(augmentation=[FLIP]), trial(augmentation=[{**FLIP, "probability": 0.4}]), "dual"
     ),
-    (ReferenceSpec, "architecture"): (reference(), reference(architecture="plain-cnn"), "dual"),
-    (ReferenceSpec, "width"): (reference(), reference(width=2), "dual"),
+    (ModelSpec, "net"): (reference(), reference(net="plain-cnn"), "dual"),
+    (ModelSpec, "width"): (reference(), reference(width=2), "dual"),
     (StagePreset, "preset"): (preset(), preset(preset="all-at-once"), "fusion"),
     (StagePreset, "epochs"): (preset(), preset(epochs={"dual": 6}), "dual"),
     (StagePreset, "patience"): (preset(), preset(patience=4), "dual"),
@@ -235,7 +243,9 @@ def test_a_setting_inside_changes_exactly_the_keys_from_its_first_use_on(
 
 def test_every_setting_stands_in_one_of_the_tables() -> None:
     """A new setting must be added here: whether and from where on it changes the keys."""
-    fields = [(spec, name) for spec in Spec.__subclasses__() for name in spec.model_fields]
+    own = [(ModelSpec, name) for net in ("paper-cnn", "lenet-5") for name in ModelSpec(net=net).keywords]
+    specs = [spec for spec in (*Spec.__subclasses__(), *Called.__subclasses__()) if spec is not Called]
+    fields = [*((spec, name) for spec in specs for name in spec.model_fields), *own]
     tables = [*RELEVANT, *INNER, *IRRELEVANT, *((Compression, name) for name in COMPRESSION)]
     assert set(tables) == set(fields)
     assert len(tables) == len(set(tables))
@@ -244,7 +254,7 @@ def test_every_setting_stands_in_one_of_the_tables() -> None:
 def test_trials_know_nothing_of_their_sweep() -> None:
     """What is said of Sweep and Resources above holds because a trial has none of their fields."""
     names = {field.name for field in fields_of(Trial)}
-    assert names == {"arm", "dataset", "spec", "seed", "fold", "folds", "changes"}
+    assert names == {"arm", "dataset", "spec", "seed", "fold", "folds", "changes", "task"}
 
 
 def test_names_of_arms_and_recorded_changes_are_in_no_key() -> None:
@@ -288,16 +298,19 @@ def test_another_source_or_version_of_what_computes_or_draws_changes_every_key(n
 def test_torchvisions_version_is_in_the_keys_of_its_nets_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def of(architecture: str) -> tuple[str, ...]:
         stages = [{"name": "only", "epochs": 5}]
-        spec = ArmSpec.model_validate({"model": {"architecture": architecture}, "stages": stages})
-        return keys(Trial("base", DatasetSpec.model_validate(DATASET), spec, 0))
+        spec = ArmSpec.model_validate({"model": {"net": architecture}, "stages": stages})
+        return keys(Trial("base", DatasetSpec.model_validate(DATASET), spec, TASK, 0))
 
-    nets = get_args(Architecture)
+    nets = shipped_nets()
     before = {net: of(net) for net in nets}
-    monkeypatch.setattr(module, "version_of", lambda package: f"another {package}")
+    version_of = module.version_of
+    monkeypatch.setattr(
+        module, "version_of", lambda package: version_of(package) + "x" * (package == "torchvision")
+    )
     own = {net for net in nets if of(net) == before[net]}
-    assert own == {"lenet-5", "plain-cnn", "logistic-regression"}
+    assert own == {"paper-cnn", "lenet-5", "plain-cnn", "logistic-regression"}
     for net in nets:
-        layers = build(ReferenceSpec(architecture=net), (3, 32, 32), 10, "fused", 0).modules()
+        layers = build(ModelSpec(net=net), (3, 32, 32), 10, "fused", 0).modules()
         assert any(type(layer).__module__.startswith("torchvision") for layer in layers) == (net not in own)
 
 

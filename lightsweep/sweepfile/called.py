@@ -1,0 +1,98 @@
+"""Settings that are passed on to a function: keys besides our own are its keyword-only parameters."""
+
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict
+from pydantic_core import PydanticCustomError
+
+from lightsweep.errors import InputError, nearest
+from lightsweep.owncode.reference import parse_reference, without_digests
+from lightsweep.owncode.signature import KeywordError, Signature
+from lightsweep.sweepfile.settings import Spec, check_plain
+
+
+def wrong_key(key: str, rule: str, index: int | None = None) -> PydanticCustomError:
+    """Return the error for a validator to raise when the value of a key, or an element, breaks a rule."""
+    return PydanticCustomError("keyword", "{rule}", {"key": key, "rule": rule, "index": index})
+
+
+class Called(Spec):
+    """A part of the sweep file that names a function and sets its keywords."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+    names: ClassVar[str]
+    """The key that names the function."""
+    supplied: ClassVar[frozenset[str]] = frozenset()
+    """Keyword-only parameters that we supply, so that a sweep file does not set them."""
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The function's keywords that a sweep file can set, as plain data."""
+        return dict(self.__pydantic_extra__ or {})
+
+    @classmethod
+    def with_keywords(cls, data: dict[str, Any], signature: Signature | None) -> dict[str, Any]:
+        """Return settings with all keywords of the function, defaults written out.
+
+        Args:
+            data: The settings.
+            signature: The function's signature; None if only its name is known, as in a run's folder.
+
+        Raises:
+            PydanticCustomError: A key is unknown or missing, or a value does not fit its annotation.
+
+        """
+        given = {key: value for key, value in data.items() if key not in cls.model_fields}
+        for key, value in given.items():
+            check_plain(value, f"{key} ")
+        if signature is None:
+            return data
+        settable = {name: each for name, each in signature.keywords.items() if name not in cls.supplied}
+        for name in settable:
+            if name in cls.model_fields:
+                raise wrong_key(
+                    cls.names, f"its keyword {name} is a key of ours; give the parameter another name"
+                )
+        ours = {name: value for name, value in data.items() if name in cls.model_fields}
+        for key, value in given.items():
+            if key not in settable:
+                hint = nearest(key, {*settable, *cls.model_fields})
+                if hint.startswith("there are"):
+                    hint = f"{signature.called} takes {', '.join(settable) or 'no keys of its own'}"
+                raise PydanticCustomError(
+                    "unknown_key", "unknown key: {hint}", {"key": str(key), "hint": hint}
+                )
+            try:
+                ours[key] = settable[key].check(value)
+            except KeywordError as error:
+                raise wrong_key(key, str(error), error.index) from None
+        for name, each in settable.items():
+            if name in ours:
+                continue
+            if each.is_required:
+                raise wrong_key(cls.names, f"needs the key {name}{f': {each.words}' if each.words else ''}")
+            if each.has_plain_default:
+                ours[name] = each.default
+        return ours
+
+
+def signature_of(key: str, text: str) -> Signature | None:
+    """Return the signature that a reference means; None if its sources are not here.
+
+    Raises:
+        PydanticCustomError: It is a reference that no sweep file was read with.
+
+    """
+    from lightsweep.owncode.sources import sources_of
+
+    reference = parse_reference(text)
+    try:
+        sources = sources_of(text)
+        if sources is None:
+            if reference is not None and reference.digest is None:
+                raise wrong_key(key, f"{text}: its file is read by load_sweep, relative to the sweep file")
+            return None
+        return sources.signature
+    except InputError as error:
+        raise wrong_key(key, without_digests(str(error))) from None
