@@ -1,6 +1,7 @@
 """Load and describe data sets as uint8 arrays in memory."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from lightsweep.data.folder import scan_folder
 from lightsweep.data.imagedata import Dataset, DatasetInfo, Images
 from lightsweep.data.npz import describe_npz, passed_over, read_npz
+from lightsweep.data.own import load_own
 from lightsweep.data.pictures import read_images, read_tiny_imagenet, resize, tiny_imagenet_classes
 from lightsweep.data.splits import hold_out_test
 from lightsweep.data.torchvision_import import download_files, missing_files, read_files
@@ -64,7 +66,9 @@ def describe(spec: DatasetSpec, data_dir: Path) -> DatasetInfo:
         InputError: An npz file or image folder is missing, damaged, or not in the format that `load` needs.
 
     """
-    if spec.name == "npz":
+    if spec.is_own:
+        info = load_own(spec, data_dir)[0]
+    elif spec.name == "npz":
         info = describe_npz(_find_path(spec, data_dir))
     elif spec.name == "imagefolder":
         info = scan_folder(_find_path(spec, data_dir)).describe(spec.image_size)
@@ -89,8 +93,10 @@ def load(spec: DatasetSpec, data_dir: Path, download: bool) -> Dataset:
 
     """
     notes: list[str] = []
-    parts: tuple[Images | None, ...]
-    if spec.name == "npz":
+    parts: Sequence[Images | None]
+    if spec.is_own:
+        info, *parts = load_own(spec, data_dir)
+    elif spec.name == "npz":
         path = _find_path(spec, data_dir)
         info, parts = describe_npz(path), read_npz(path)
         notes += [f"skipped: the array {name}" for name in passed_over(path)]

@@ -132,7 +132,7 @@ def _settings(trial: Trial) -> str:
     """Return the settings that determine a trial's final net, except for its weights."""
     compression = trial.spec.compression
     small = compression and compression.model_dump(mode="json", include={"prune", "amount", "quantise"})
-    images = trial.dataset.model_dump(mode="json", include={"name", "path", "image_size"})
+    images = trial.dataset.source
     return canonical_json([images, trial.spec.model.model_dump(mode="json"), small])
 
 

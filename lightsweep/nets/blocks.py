@@ -56,7 +56,7 @@ def compressed(model: ModelSpec, compression: Compression | None, shape: Shape, 
 
 def network_of(stage: StageSpec) -> Network:
     """Return the form of the net that a stage trains: submodels with heads, or fused."""
-    return "fused" if stage.loss == "fused" else "heads"
+    return "fused" if stage.of == "fused" else "heads"
 
 
 def levels(model: ModelSpec, shape: Shape, classes: int, network: Network) -> tuple[str, ...]:
@@ -109,8 +109,8 @@ def trainable_blocks(
             known = dict.fromkeys(["all", *last, *known_levels, *names])
             raise InputError(f"{place} = {pattern!r}: matches no block of the net; {nearest(pattern, known)}")
         chosen |= matched
-    if stage.loss in ("head-a", "head-b"):
-        chosen = {name for name in chosen if name.startswith(stage.loss[-1] + ".")}
+    if stage.of in ("head-a", "head-b"):
+        chosen = {name for name in chosen if name.startswith(stage.of[-1] + ".")}
         if not chosen:
-            raise InputError(f"{place} = {stage.train!r}: freezes every block that loss {stage.loss} uses")
+            raise InputError(f"{place} = {stage.train!r}: freezes every block that loss {stage.of} uses")
     return frozenset(chosen)

@@ -7,14 +7,13 @@ Forward passes are pure: the only state that changes is batch normalisation's ru
 
 import inspect
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lightsweep.errors import InputError
-from lightsweep.owncode.loading import load, named_errors, own_sources
+from lightsweep.owncode.loading import as_keywords, load, named_errors, own_sources
 from lightsweep.owncode.reference import without_digests
 from lightsweep.seeding import derive
 from lightsweep.sweepfile.net import ModelSpec, Network
@@ -188,11 +187,6 @@ def submodel(spec: ModelSpec, shape: tuple[int, int, int], classes: int, seed: i
                 lambda part: torch.Generator().manual_seed(derive(seed, "weights", f"{letter}.{part}"))
             )
     return net  # type: ignore[no-any-return]
-
-
-def as_keywords(keywords: dict[str, Any]) -> dict[str, Any]:
-    """Return keyword arguments for plain data: tuples for lists, which a signature's defaults cannot be."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in keywords.items()}
 
 
 def _check_module(net: object, name: str) -> None:

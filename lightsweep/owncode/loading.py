@@ -54,6 +54,11 @@ def own_sources(text: str) -> Sources | None:
     return known(reference.digest) if reference and reference.digest else None
 
 
+def as_keywords(keywords: dict[str, Any]) -> dict[str, Any]:
+    """Return keyword arguments for plain data: tuples for lists, which a signature's defaults cannot be."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in keywords.items()}
+
+
 @cache
 def _load(digest: str) -> Callable[..., Any]:
     sources = known(digest)

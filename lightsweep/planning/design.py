@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any
 
+from lightsweep.hashing import canonical_json
+from lightsweep.owncode.reference import without_digests
 from lightsweep.planning.arms import BASE, PLACEBO, SEED_OFFSET, factors, path_order
 from lightsweep.planning.plan import Plan
 from lightsweep.sweepfile.dataset import DatasetSpec
@@ -21,15 +23,17 @@ def dataset_labels(
     """
     groups: dict[str, list[DatasetSpec]] = {}
     for spec in planned.infos:
-        images = spec.model_dump_json(include={"name", "path", "image_size"})
+        images = canonical_json(spec.source)
         groups.setdefault(fingerprints[spec] if fingerprints else images, []).append(spec)
-    names = Counter(members[0].name for members in groups.values())
+    names = Counter(without_digests(members[0].name) for members in groups.values())
     labels: dict[DatasetSpec, str] = {}
     for members in groups.values():
         first = members[0]
         size = f"{first.image_size} pixels" if first.image_size else None
         more = ", ".join(part for part in (first.path, size) if part)
-        label = f"{first.name} ({more})" if names[first.name] > 1 and more else first.name
+        name = without_digests(first.name)
+        more = ", ".join(part for part in (more, *(f"{k} {v}" for k, v in first.keywords.items())) if part)
+        label = f"{name} ({more})" if names[name] > 1 and more else name
         labels |= dict.fromkeys(members, label)
     return labels
 
@@ -81,7 +85,7 @@ def design_tree(planned: Plan, fingerprints: Mapping[DatasetSpec, str] | None = 
         "datasets": {
             labels[spec]: {
                 "fingerprint": fingerprint,
-                **spec.model_dump(mode="json", include={"name", "path", "image_size"}),
+                **spec.source,
             }
             for spec, fingerprint in reversed(
                 list((fingerprints or {}).items())

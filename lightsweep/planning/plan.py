@@ -12,6 +12,7 @@ from lightsweep.hashing import canonical_json
 from lightsweep.nets.cost import Cost, cost
 from lightsweep.planning.arms import BASE, Arm, apply_changes, arms
 from lightsweep.planning.match import matched, task_of
+from lightsweep.planning.owncheck import check_own
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.trials.keys import stage_keys
@@ -67,6 +68,7 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
                 arm = replace(arm, spec=matched(arm, task, base, base_task))
             arm_cost = cost(arm.spec.model, task.shape, task.classes, arm.spec.compression)
             stage_table(arm.spec, info.task)  # only validates; each trial builds its own table on demand
+            check_own(arm.spec, info.task)
         except InputError as error:
             raise InputError(f"{place or 'base.'}{error}") from None
         members = [
@@ -191,7 +193,7 @@ def _placeholder_keys(trial: Trial) -> tuple[str, ...]:
 
     They are keys for a GPU, where every setting that matters anywhere is part of the key.
     """
-    images = trial.dataset.model_dump_json(include={"name", "path", "image_size"})
+    images = canonical_json(trial.dataset.source)
     return stage_keys(trial, images, "cuda")
 
 

@@ -12,6 +12,7 @@ from lightsweep.hashing import content_hash
 from lightsweep.nets.blocks import compressed
 from lightsweep.nets.cost import Cost, cost, latency_ms
 from lightsweep.planning.arms import apply_changes
+from lightsweep.planning.owncheck import check_own
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.search import ACCURACY, Search
 from lightsweep.sweepfile.sweep import Sweep
@@ -70,6 +71,7 @@ def configure(sweep: Sweep, info: DatasetInfo, changes: Mapping[str, Any]) -> tu
     """
     _, spec = apply_changes(sweep, dict(changes), "search.space")
     stage_table(spec, info.task)
+    check_own(spec, info.task)
     return spec, cost(spec.model, info.shape, len(info.classes), spec.compression)
 
 

@@ -69,10 +69,17 @@ class Checkpoint:
     """One record per epoch so far."""
     seconds: float
     """Training time of the stage so far."""
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    """Plain content of the optimizer's state: `state` by parameter, and `groups`."""
 
     def to_bytes(self, key: str) -> bytes:
-        """Return the checkpoint as bytes with a SHA-256 of key and content."""
-        return _pack(key, _content(self, "epochs", "seconds"), self.tensors)
+        """Return the checkpoint as bytes with a SHA-256 of key and content.
+
+        Raises:
+            TypeError: The optimizer's state is neither tensors nor plain content.
+
+        """
+        return _pack(key, _content(self, "epochs", "seconds", "optimizer"), self.tensors)
 
     @staticmethod
     def from_bytes(data: bytes, key: str, with_tensors: bool = True) -> "Checkpoint":
@@ -99,13 +106,15 @@ def _schema(*names: str) -> SchemaValidator:
         "metrics": plain,
         "seconds": core_schema.float_schema(ge=0, allow_inf_nan=False, strict=True),
         "provenance": plain,
+        "optimizer": plain,
     }
-    fields = {name: core_schema.typed_dict_field(kinds[name]) for name in names}
+    newer = ("optimizer",)  # absent in older files
+    fields = {name: core_schema.typed_dict_field(kinds[name], required=name not in newer) for name in names}
     return SchemaValidator(core_schema.typed_dict_schema(fields, extra_behavior="forbid"))
 
 
 _RESULT = _schema("epochs", "metrics", "seconds", "provenance")
-_CHECKPOINT = _schema("epochs", "seconds")
+_CHECKPOINT = _schema("epochs", "seconds", "optimizer")
 
 
 def _checksum(key: str, payload: bytes | memoryview) -> bytes:

@@ -1,15 +1,15 @@
 """Augmentation settings: random transforms with their ranges, and named recipes."""
 
-from typing import Annotated, Literal
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from lightsweep.sweepfile.settings import Fraction, Number, Spec, complain, kind_of_setting
-
-TransformName = Literal[
-    "rotate", "shift", "scale", "shear", "crop", "flip", "erase", "noise", "brightness", "contrast"
-]
-
+from lightsweep.owncode.reference import parse_reference
+from lightsweep.owncode.signature import Parameter, Signature
+from lightsweep.sweepfile.called import Called, own_signature, wrong_key
+from lightsweep.sweepfile.settings import Fraction, Number, complain, kind_of_setting
 
 # unit and valid bounds of each transform's range
 TRANSFORM_RANGES: dict[str, tuple[str, float, float]] = {
@@ -25,22 +25,54 @@ TRANSFORM_RANGES: dict[str, tuple[str, float, float]] = {
 }
 
 
-class TransformSpec(Spec):
-    """One random image transform; its amount is drawn uniformly for each image and epoch."""
+TRANSFORMS = (*TRANSFORM_RANGES, "flip")
 
-    transform: TransformName
-    """Kind of transform; adjacent rotate, shift, scale, shear, crop and flip share one resampling."""
+
+class TransformSpec(Called):
+    """One random image transform: a named one, or a function of your own with its keywords."""
+
+    names: ClassVar[str] = "transform"
+
+    transform: Annotated[str, Field(strict=True)]
+    """Kind of transform: rotate, shift, scale, shear, crop, flip, erase, noise, brightness, contrast; its
+    amount is drawn uniformly for each image and epoch; adjacent rotate, shift, scale, shear, crop and flip
+    share one resampling. Or FILE.py:function, called with the images and a random generator."""
     range: tuple[Number, Number] | None = None
     """Lowest and highest amount: degrees (rotate, shear), fractions of the side (shift), pixels (crop),
     factors (scale, brightness, contrast), fractions of the area (erase), standard deviation (noise)."""
     probability: Fraction = 1.0
     """Probability that the transform is applied to an image."""
 
+    @classmethod
+    def shipped(cls) -> Mapping[str, Mapping[str, Parameter]]:
+        """Return the named transforms, which have no keywords but ours."""
+        return {name: {} for name in TRANSFORMS}
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a function of the user's own."""
+        return self.transform not in TRANSFORMS
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("transform"), str):
+            return cls.without_name(data)
+        name = data["transform"]
+        if parse_reference(name) is not None:
+            return cls.with_keywords(data, own_signature("transform", name))
+        if name not in TRANSFORMS:
+            match = difflib.get_close_matches(name, TRANSFORMS, n=1)
+            hint = f"; did you mean {match[0]}?" if match else ""
+            raise wrong_key("transform", f"must be one of {', '.join(TRANSFORMS)}, or FILE.py:function{hint}")
+        return cls.with_keywords(data, Signature(name, (), {}, called=name))
+
     @model_validator(mode="after")
     def _range_fits(self) -> "TransformSpec":
-        if self.transform == "flip":
+        if self.is_own or self.transform == "flip":
             if self.range is not None:
-                raise complain("flip takes no range, only a probability")
+                what = "flip" if self.transform == "flip" else "a transform of your own"
+                raise complain(f"{what} takes no range, only a probability")
             return self
         unit, lowest, highest = TRANSFORM_RANGES[self.transform]
         if self.range is None or not lowest <= self.range[0] <= self.range[1] <= highest:

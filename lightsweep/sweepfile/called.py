@@ -1,13 +1,15 @@
 """Settings that are passed on to a function: keys besides our own are its keyword-only parameters."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict
-from pydantic_core import PydanticCustomError
+from pydantic import ConfigDict, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from lightsweep.errors import InputError, nearest
-from lightsweep.owncode.reference import parse_reference, without_digests
-from lightsweep.owncode.signature import KeywordError, Signature
+from lightsweep.owncode.reference import REFERENCE_PATTERN, parse_reference, without_digests
+from lightsweep.owncode.signature import KeywordError, Parameter, Signature
 from lightsweep.sweepfile.settings import Spec, check_plain
 
 
@@ -26,10 +28,45 @@ class Called(Spec):
     supplied: ClassVar[frozenset[str]] = frozenset()
     """Keyword-only parameters that we supply, so that a sweep file does not set them."""
 
+    @classmethod
+    def shipped(cls) -> Mapping[str, Mapping[str, Parameter]]:
+        """Return the names that are not the user's own, with the keywords of each."""
+        return {}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return a closed form for each shipped name, and an open one for the user's own."""
+        whole = handler.resolve_ref_schema(handler(schema))
+        shipped, name = cls.shipped(), whole["properties"][cls.names]
+        if not shipped:
+            return whole
+        forms = []
+        for each, parameters in shipped.items():
+            named = {**{key: value for key, value in name.items() if key != "pattern"}, "const": each}
+            keywords = {key: parameter.json_schema() for key, parameter in parameters.items()}
+            forms.append(
+                {
+                    **whole,
+                    "properties": {**whole["properties"], cls.names: named, **keywords},
+                    "required": [] if name.get("default") == each else [cls.names],
+                    "additionalProperties": False,
+                }
+            )
+        named = {**name, "pattern": REFERENCE_PATTERN}
+        own = {**whole, "properties": {**whole["properties"], cls.names: named}, "required": [cls.names]}
+        return {"anyOf": [*forms, own]}
+
     @property
     def keywords(self) -> dict[str, Any]:
         """The function's keywords that a sweep file can set, as plain data."""
         return dict(self.__pydantic_extra__ or {})
+
+    @classmethod
+    def without_name(cls, data: Any) -> Any:
+        """Return settings that do not name a function, for pydantic to refuse; unknown keys first."""
+        return cls.with_keywords(data, Signature("", ())) if isinstance(data, dict) else data
 
     @classmethod
     def with_keywords(cls, data: dict[str, Any], signature: Signature | None) -> dict[str, Any]:
@@ -58,7 +95,7 @@ class Called(Spec):
         for key, value in given.items():
             if key not in settable:
                 hint = nearest(key, {*settable, *cls.model_fields})
-                if hint.startswith("there are"):
+                if hint.startswith("there are") and signature.called:
                     hint = f"{signature.called} takes {', '.join(settable) or 'no keys of its own'}"
                 raise PydanticCustomError(
                     "unknown_key", "unknown key: {hint}", {"key": str(key), "hint": hint}
@@ -75,6 +112,16 @@ class Called(Spec):
             if each.has_plain_default:
                 ours[name] = each.default
         return ours
+
+
+def as_mapping(value: Any) -> Any:
+    """Return `{name: value}` for a reference to the user's own code that stands alone; else the value."""
+    return {"name": value} if parse_reference(value) else value
+
+
+def own_signature(key: str, text: Any) -> Signature | None:
+    """Return the signature that a reference means; None for a name that is no reference, or is not here."""
+    return signature_of(key, text) if parse_reference(text) else None
 
 
 def signature_of(key: str, text: str) -> Signature | None:

@@ -1,12 +1,11 @@
 """Settings of the model: the net, and the method that is applied to it."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, GetJsonSchemaHandler, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import Field, model_validator
 
-from lightsweep.owncode.reference import REFERENCE_PATTERN
+from lightsweep.owncode.signature import Parameter
 from lightsweep.owncode.sources import shipped_nets, shipped_sources
 from lightsweep.sweepfile.called import Called, signature_of, wrong_key
 from lightsweep.sweepfile.settings import BelowOne, Width, complain
@@ -40,26 +39,9 @@ class ModelSpec(Called):
     """Fraction of the hidden units dropped during training."""
 
     @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        """Return one form for each shipped net, with its keywords, and one for nets of the user's own."""
-        whole = handler.resolve_ref_schema(handler(schema))
-        forms = []
-        for name in shipped_nets():
-            net = {
-                "const": name,
-                "default": PAPER_NET,
-                "description": whole["properties"]["net"]["description"],
-            }
-            own = {key: each.json_schema() for key, each in shipped_sources(name).signature.keywords.items()}
-            required = [] if name == PAPER_NET else ["net"]
-            properties = {**whole["properties"], "net": net, **own}
-            form = {**whole, "properties": properties, "required": required, "additionalProperties": False}
-            forms.append(form)
-        own_net = {**whole["properties"]["net"], "pattern": REFERENCE_PATTERN}
-        own_form = {**whole, "properties": {**whole["properties"], "net": own_net}, "required": ["net"]}
-        return {"anyOf": [*forms, own_form]}
+    def shipped(cls) -> Mapping[str, Mapping[str, Parameter]]:
+        """Return the keywords of each shipped net."""
+        return {name: shipped_sources(name).signature.keywords for name in shipped_nets()}
 
     @model_validator(mode="before")
     @classmethod

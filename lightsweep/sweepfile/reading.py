@@ -140,7 +140,7 @@ def with_digests(node: Any, folder: Path) -> Any:
 
     """
     if isinstance(node, dict):
-        return {key: with_digests(value, folder) for key, value in node.items()}
+        return {with_digests(key, folder): with_digests(value, folder) for key, value in node.items()}
     if isinstance(node, list):
         return [with_digests(value, folder) for value in node]
     reference = parse_reference(node)

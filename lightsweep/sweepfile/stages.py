@@ -1,9 +1,12 @@
 """Settings of training: stages, stage presets and compression."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
+from lightsweep.owncode.reference import parse_reference, without_digests
+from lightsweep.owncode.signature import read_signature
+from lightsweep.sweepfile.called import Called, as_mapping, own_signature, wrong_key
 from lightsweep.sweepfile.settings import (
     BelowOne,
     Count,
@@ -16,10 +19,104 @@ from lightsweep.sweepfile.settings import (
     kind_of_setting,
 )
 
-Loss = Literal["heads", "head-a", "head-b", "fused"]
+Output = Literal["heads", "head-a", "head-b", "fused"]
+OPTIMIZERS = ("nadam", "adam", "sgd")
+SCHEDULES = ("constant", "cosine", "linear")
 
 
-Schedule = Literal["constant", "cosine", "linear"]
+class OptimizerSpec(Called):
+    """An optimizer of `torch.optim` by its class's name, or FILE.py:function, with its keywords."""
+
+    names: ClassVar[str] = "name"
+    supplied: ClassVar[frozenset[str]] = frozenset(("lr", "weight_decay"))
+
+    name: Annotated[str, Field(strict=True)]
+    """Name of a class of torch.optim, such as AdamW; or FILE.py:function, called with the parameters, lr and,
+    if it takes it, weight_decay."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, data: Any) -> Any:
+        data = as_mapping(data)
+        if isinstance(data, str):
+            data = {"name": data}
+        if not isinstance(data, dict) or "name" not in data:
+            return cls.without_name(data)
+        if parse_reference(data["name"]) is None:
+            return data
+        return cls.with_keywords(data, own_signature("name", data["name"]))
+
+
+class LossSpec(Called):
+    """The loss: a function of logits and labels, with its keywords, and the outputs that it is of."""
+
+    names: ClassVar[str] = "name"
+
+    name: Annotated[str, Field(strict=True)] = "cross-entropy"
+    """cross-entropy, with the keyword label_smoothing; or FILE.py:function, called with logits and labels."""
+    of: Output | None = None
+    """The outputs: summed over the submodels' heads (heads), one head (head-a, head-b), or the fused output
+    (fused). Null: heads in the first of several stages, else fused."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, data: Any) -> Any:
+        data = as_mapping(data)
+        if not isinstance(data, dict):
+            return data
+        name = data.get("name", "cross-entropy")
+        if name == "cross-entropy":
+            return cls.with_keywords(data, CROSS_ENTROPY)
+        if parse_reference(name) is None:
+            raise wrong_key("name", "must be cross-entropy or FILE.py:function")
+        return cls.with_keywords(data, own_signature("name", name))
+
+
+CROSS_ENTROPY = read_signature(
+    "def loss(logits, labels, *, label_smoothing: Annotated[float, Range(0, 1)] = 0.0): ...", "loss", "loss"
+)
+
+
+class ScheduleSpec(Called):
+    """A learning rate schedule of your own, with its keywords."""
+
+    names: ClassVar[str] = "name"
+
+    name: Annotated[str, Field(strict=True)]
+    """FILE.py:function, called with the epochs so far (a float) and the number of epochs after warm-up; it
+    returns the factor on lr."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, data: Any) -> Any:
+        data = as_mapping(data)
+        if not isinstance(data, dict) or "name" not in data:
+            return cls.without_name(data)
+        if parse_reference(data["name"]) is None:
+            raise wrong_key("name", "must be FILE.py:function")
+        return cls.with_keywords(data, own_signature("name", data["name"]))
+
+
+def _kind(value: Any) -> str:
+    return "mapping" if isinstance(value, dict | BaseModel) or parse_reference(value) else "name"
+
+
+def _kind_of_optimizer(value: Any) -> str:
+    is_class = isinstance(value, str) and value not in OPTIMIZERS and value[:1].isupper()
+    return "mapping" if is_class else _kind(value)
+
+
+Optimizer = Annotated[
+    Annotated[Literal["nadam", "adam", "sgd"], Tag("name")] | Annotated[OptimizerSpec, Tag("mapping")],
+    Discriminator(_kind_of_optimizer),
+]
+Loss = Annotated[
+    Annotated[Output | None, Tag("name")] | Annotated[LossSpec, Tag("mapping")], Discriminator(_kind)
+]
+Schedule = Annotated[
+    Annotated[Literal["constant", "cosine", "linear"], Tag("name")] | Annotated[ScheduleSpec, Tag("mapping")],
+    Discriminator(_kind),
+]
 
 
 class StageSpec(Spec):
@@ -30,19 +127,22 @@ class StageSpec(Spec):
     train: str | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
     """Blocks that train; all others are frozen: `all`, `last-N`, or a list of names such as
     conv2, hidden, a.conv1, b.*"""
-    loss: Loss | None = None
-    """Loss: summed over the submodels' heads (heads), of one head (head-a, head-b), or of the fused output
-    (fused). Null: heads in the first of several stages, else fused."""
-    optimizer: Literal["nadam", "adam", "sgd"] = "nadam"
-    """Optimiser: Nadam or Adam with their default moments, or SGD with `momentum`."""
+    loss: Loss = None
+    """Outputs whose cross-entropy is the loss: summed over the submodels' heads (heads), of one head (head-a,
+    head-b), or of the fused output (fused). Null: heads in the first of several stages, else fused. Or a
+    mapping with the outputs (of), the function (name) and its keywords; or FILE.py:function."""
+    optimizer: Optimizer = "nadam"
+    """Optimiser: Nadam or Adam with their default moments, or SGD with `momentum`; or a mapping with name and
+    keywords: any optimizer of torch.optim, such as {name: AdamW, betas: [0.9, 0.95]}, or FILE.py:function."""
     lr: Rate = 0.001
     """Peak learning rate."""
     momentum: BelowOne = 0.0
     """Momentum; SGD only."""
     weight_decay: NotNegative = 0.0
-    """Coefficient of the L2 penalty."""
+    """Coefficient of the L2 penalty, or of the decay that the optimizer has instead."""
     schedule: Schedule = "constant"
-    """Learning rate schedule over the stage's epochs; cosine and linear decay to zero."""
+    """Learning rate schedule over the stage's epochs; cosine and linear decay to zero. Or FILE.py:function,
+    or a mapping with it (name) and its keywords."""
     warmup_epochs: NotNegative = 0.0
     """Epochs of linear warm-up, in which the learning rate rises from zero."""
     epochs: Count
@@ -51,10 +151,21 @@ class StageSpec(Spec):
     """Number of epochs without a better validation accuracy after which the stage stops, keeping the best
     epoch's weights; null trains all epochs and keeps the last."""
 
+    @property
+    def of(self) -> Output | None:
+        """The outputs that the loss is of."""
+        return self.loss.of if isinstance(self.loss, LossSpec) else self.loss
+
+    def with_outputs(self, output: Output) -> "StageSpec":
+        """Return the stage with the outputs that its loss is of."""
+        loss = self.loss.model_copy(update={"of": output}) if isinstance(self.loss, LossSpec) else output
+        return self.model_copy(update={"loss": loss})
+
     @model_validator(mode="after")
     def _optimizer_fits(self) -> "StageSpec":
         if self.momentum and self.optimizer != "sgd":
-            raise complain(f"momentum is for optimizer: sgd; {self.optimizer} has its own moments")
+            name = self.optimizer if isinstance(self.optimizer, str) else without_digests(self.optimizer.name)
+            raise complain(f"momentum is for optimizer: sgd; {name} has its own moments")
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:
             raise complain(f"warmup_epochs ({self.warmup_epochs:g}) must be below epochs ({self.epochs})")
         return self
@@ -133,7 +244,7 @@ class Compression(Spec):
     (only for nets of submodels). Null: no pruning."""
     amount: Annotated[Number, Field(gt=0, lt=1)] = 0.5
     """Fraction of the weights, or of each convolution's filters, to remove."""
-    optimizer: Literal["nadam", "adam", "sgd"] = "sgd"
+    optimizer: Optimizer = "sgd"
     """Optimiser of the fine-tuning after pruning; SGD has momentum 0.9."""
     lr: Rate = 0.001
     """Peak learning rate of the fine-tuning."""

@@ -4,12 +4,12 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from lightsweep.errors import nearest
 from lightsweep.hashing import plain_text
 from lightsweep.sweepfile.arm import ArmSpec
-from lightsweep.sweepfile.dataset import DatasetName, DatasetSpec
+from lightsweep.sweepfile.dataset import NAME_SCHEMA, DatasetName, DatasetSpec
 from lightsweep.sweepfile.search import Search
 from lightsweep.sweepfile.settings import Count, Fraction, Named, Number, Seed, Spec, check_plain, complain
 
@@ -73,6 +73,14 @@ Values = Annotated[list[Any], Field(min_length=1)]
 Changes = Annotated[dict[str, Any], AfterValidator(_check_changes)]
 
 
+DATASETS_SCHEMA = {
+    "type": "object",
+    "minProperties": 1,
+    "propertyNames": NAME_SCHEMA,
+    "additionalProperties": {"type": "object"},
+}
+
+
 class Ablation(Spec):
     """Arms as changes to base, and how they are compared with it."""
 
@@ -90,7 +98,10 @@ class Ablation(Spec):
     as Shapley values, which trains every combination."""
     arms: dict[ArmName, Changes] = Field(default={})
     """Further arms by name, each with its changes to base."""
-    datasets: Annotated[dict[DatasetName, dict[str, Any]], Field(min_length=1)] | None = None
+    datasets: (
+        Annotated[dict[DatasetName, dict[str, Any]], Field(min_length=1), WithJsonSchema(DATASETS_SCHEMA)]
+        | None
+    ) = None
     """Data sets that all arms are trained on, each with its own changes to base ({} for none); null for
     `dataset` only."""
     significance: Annotated[Number, Field(gt=0, lt=1)] = 0.05

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from lightsweep.errors import InputError
+from lightsweep.owncode.loading import as_keywords, load, named_errors, own_sources
+from lightsweep.owncode.reference import without_digests
 from lightsweep.sweepfile.augmentation import TransformSpec
 
 _CHANNEL_WEIGHTS = (0.2989, 0.587, 0.114)  # weights of red, green and blue in the grey value (ITU-R BT.601)
@@ -35,7 +38,39 @@ def augment(images: Tensor, transforms: Sequence[TransformSpec], generator: torc
         transforms. Images to which no transform is applied are unchanged bit for bit.
 
     """
-    return apply(images, transforms, draw(images.shape, transforms, generator)) if transforms else images
+    for is_own, group in groupby(transforms, key=lambda transform: transform.is_own):
+        steps = list(group)
+        if is_own:
+            for step in steps:
+                images = _own(images, step, generator)
+        else:
+            images = apply(images, steps, draw(images.shape, steps, generator))
+    return images
+
+
+def _own(images: Tensor, step: TransformSpec, generator: torch.Generator) -> Tensor:
+    """Apply a transform of the user's own, to each image with the step's probability.
+
+    Raises:
+        InputError: The function fails, or returns other than images like those given.
+
+    """
+    with named_errors(own_sources(step.transform), "failed"):
+        changed = load(step.transform)(images, generator, **as_keywords(step.keywords))
+    if not isinstance(changed, Tensor) or changed.shape != images.shape or changed.dtype != images.dtype:
+        given = (
+            f"{list(changed.shape)} {changed.dtype}"
+            if isinstance(changed, Tensor)
+            else type(changed).__name__
+        )
+        raise InputError(
+            f"{without_digests(step.transform)}: must return images like those given, {list(images.shape)} "
+            f"{images.dtype}, not {given}"
+        )
+    if step.probability == 1:
+        return changed
+    drawn = torch.rand(len(images), generator=generator, device=generator.device)
+    return torch.where((drawn < step.probability)[:, None, None, None], changed, images)
 
 
 def draw(

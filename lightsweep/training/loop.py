@@ -21,6 +21,7 @@ from lightsweep.store.stagefile import Checkpoint
 from lightsweep.sweepfile.augmentation import TransformSpec
 from lightsweep.sweepfile.stages import PruneStage, StageSpec
 from lightsweep.training.batches import EVALUATION_BATCH, Source, Split, freeze
+from lightsweep.training.functions import RATIO, criterion_of, optimizer_of
 from lightsweep.training.schedules import learning_rate
 
 
@@ -83,18 +84,23 @@ class StageState:
         """Freeze the blocks that the stage does not train, and create its optimizer."""
         for name, block in _blocks(net).items():
             block.requires_grad_(name in trainable)
-        return StageState(net, _optimizer(stage, [p for p in net.parameters() if p.requires_grad]), [], {})
+        return StageState(net, optimizer_of(stage, [p for p in net.parameters() if p.requires_grad]), [], {})
 
     def to_checkpoint(self, seconds: float) -> Checkpoint:
         """Return the state as plain tensors and records."""
         tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        others: dict[str, dict[str, Any]] = {}
         for index, parameter in enumerate(self.parameters()):
             for name, value in self.optimizer.state[parameter].items():
                 if isinstance(value, Tensor):
                     tensors[f"optimizer.{index}.{name}"] = value
+                else:
+                    others.setdefault(str(index), {})[name] = value
+        groups = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         plain = {name: tensor.cpu() for name, tensor in tensors.items()}
-        return Checkpoint(plain, [asdict(record) for record in self.records], seconds)
+        records = [asdict(record) for record in self.records]
+        return Checkpoint(plain, records, seconds, {"state": others, "groups": groups})
 
     def go_on_from(self, checkpoint: Checkpoint) -> None:
         """Restore the state of a checkpoint."""
@@ -111,6 +117,12 @@ class StageState:
                 )
             else:
                 (net if part == "net" else self.best)[name] = tensor
+        for number, values in checkpoint.optimizer.get("state", {}).items():
+            self.optimizer.state[parameters[int(number)]].update(values)
+        for group, values in zip(
+            self.optimizer.param_groups, checkpoint.optimizer.get("groups", []), strict=False
+        ):
+            group.update({name: _like(group.get(name), value) for name, value in values.items()})
         self.net.load_state_dict(net)
         self.records = [EpochRecord.from_plain(record) for record in checkpoint.epochs]
 
@@ -187,6 +199,11 @@ def train_stage(
         net.load_state_dict(state.best)
 
 
+def _like(old: Any, value: Any) -> Any:
+    """Return a value read from JSON, where a tuple is a list."""
+    return tuple(value) if isinstance(old, tuple) and isinstance(value, list) else value
+
+
 def _finite(loss: float) -> float | None:
     return loss if math.isfinite(loss) else None
 
@@ -247,15 +264,17 @@ def train_epoch(
     generator = torch.Generator(device).manual_seed(draws)
     shuffled = torch.randperm(count, generator=torch.Generator().manual_seed(order)).to(device)
     batches = shuffled.split(batch_size)
+    criterion = criterion_of(stage)
     loss_sum = torch.zeros((), device=device)
     correct = torch.zeros((), device=device)
     for step, positions in enumerate(batches):
+        rate = learning_rate(stage, epoch + step / len(batches))
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(stage, epoch + step / len(batches))
+            group["lr"] = rate * group[RATIO]
         labels = source.split.labels_of(positions)
         outputs = net(*source.inputs(positions, transforms, generator), source.starts)
         outputs = outputs[_trained_heads(stage, len(outputs))]
-        loss = torch.stack([functional.cross_entropy(logits, labels) for logits in outputs]).sum()
+        loss = torch.stack([criterion(logits, labels) for logits in outputs]).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -288,15 +307,4 @@ def evaluate(net: Net, source: Source) -> Evaluation:
 
 
 def _trained_heads(stage: StageSpec, heads: int) -> slice:
-    return {"head-a": slice(0, 1), "head-b": slice(1, 2)}.get(stage.loss or "", slice(0, heads))
-
-
-def _optimizer(stage: StageSpec, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    lr, decay = stage.lr, stage.weight_decay
-    match stage.optimizer:  # foreach makes a Nadam step a third faster
-        case "nadam":
-            return torch.optim.NAdam(parameters, lr, weight_decay=decay, foreach=True)
-        case "adam":
-            return torch.optim.Adam(parameters, lr, weight_decay=decay, foreach=True)
-        case "sgd":
-            return torch.optim.SGD(parameters, lr, stage.momentum, weight_decay=decay, foreach=True)
+    return {"head-a": slice(0, 1), "head-b": slice(1, 2)}.get(stage.of or "", slice(0, heads))

@@ -146,7 +146,8 @@ def fault_of_checkpoint(
     shapes = {str(index): parameter.shape for index, parameter in enumerate(parameters)}
     for name, tensor in parts["optimizer"].items():
         number = name.partition(".")[0]
-        if number not in shapes or (tensor.dim() and tensor.shape != shapes[number]):
+        is_ours = isinstance(stage.optimizer, str)  # others may keep states of any shape
+        if number not in shapes or (is_ours and tensor.dim() and tensor.shape != shapes[number]):
             return "its optimizer has other parameters"
     state = net.state_dict()
     best = parts["best"]

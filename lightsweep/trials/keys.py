@@ -5,6 +5,7 @@ from typing import Any
 
 from lightsweep.hashing import content_hash
 from lightsweep.nets.blocks import network_of
+from lightsweep.owncode.reference import parse_reference
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.augmentation import transforms
 from lightsweep.sweepfile.net import ModelSpec, Network
@@ -58,15 +59,24 @@ def stage_keys(
 
 def _stage_content(spec: ArmSpec, model: ModelSpec, stage: StageSpec) -> dict[str, Any]:
     network = network_of(stage)
-    sees_augmented = model.inputs == "single" or stage.loss != "head-a"
+    sees_augmented = model.inputs == "single" or stage.of != "head-a"
     sees_augmented = sees_augmented and not isinstance(stage, QuantiseStage)
     recipe = [settings_of(transform) for transform in transforms(spec.augmentation)]
     return {
-        "stage": stage_settings((stage,)),
+        "stage": _identified(stage_settings((stage,))),
         "network": network,
         "model": _model_content(model, network),
-        "augmentation": recipe if sees_augmented else None,
+        "augmentation": _identified(recipe) if sees_augmented else None,
     }
+
+
+def _identified(content: Any) -> Any:
+    """Return plain content with what code does in place of its name."""
+    if isinstance(content, dict):
+        return {key: _identified(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_identified(value) for value in content]
+    return own_code(content) if parse_reference(content) else content
 
 
 def _model_content(model: ModelSpec, network: Network) -> dict[str, Any]:

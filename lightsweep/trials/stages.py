@@ -10,7 +10,7 @@ from lightsweep.errors import InputError
 from lightsweep.nets.blocks import compressed, levels, network_of, trainable_blocks
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.net import ModelSpec
-from lightsweep.sweepfile.stages import PruneStage, QuantiseStage, StagePreset, StageSpec
+from lightsweep.sweepfile.stages import Output, PruneStage, QuantiseStage, StagePreset, StageSpec
 
 
 def stage_table(arm: ArmSpec, task: Task) -> tuple[StageSpec, ...]:
@@ -29,9 +29,7 @@ def stage_table(arm: ArmSpec, task: Task) -> tuple[StageSpec, ...]:
     stages = expand(arm.stages, arm.model, task) if isinstance(arm.stages, StagePreset) else arm.stages
     several = len(stages) > 1
     table = tuple(
-        stage.model_copy(update={"loss": _default_loss(arm.model, index == 0 and several)})
-        if stage.loss is None
-        else stage
+        stage.with_outputs(_default_output(arm.model, index == 0 and several)) if stage.of is None else stage
         for index, stage in enumerate(stages)
     )
     _check_order(table, arm.model)
@@ -134,7 +132,7 @@ def _gradual(sgd, epochs: int, start: int, stop: int) -> tuple[StageSpec, ...]: 
     )
 
 
-def _default_loss(model: ModelSpec, is_first_of_several: bool) -> str:
+def _default_output(model: ModelSpec, is_first_of_several: bool) -> Output:
     return "heads" if model.fusion == "none" or is_first_of_several else "fused"
 
 
@@ -142,15 +140,15 @@ def _check_order(table: Sequence[StageSpec], model: ModelSpec) -> None:
     networks = [network_of(stage) for stage in table]
     for index, stage in enumerate(table):
         place = f"stages.{index}.loss (stage {stage.name})"
-        if stage.loss == "fused" and model.fusion == "none":
+        if stage.of == "fused" and model.fusion == "none":
             raise InputError(
                 f"{place} = 'fused': model.fusion is none, so there is no fused output; use heads"
             )
-        if stage.loss == "head-b" and model.inputs == "single":
+        if stage.of == "head-b" and model.inputs == "single":
             raise InputError(f"{place} = 'head-b': model.inputs is single, so there is only head-a")
         if networks[index] == "heads" and "fused" in networks[:index]:
             raise InputError(
-                f"{place} = {stage.loss!r}: the submodels are already fused, so their heads are gone"
+                f"{place} = {stage.of!r}: the submodels are already fused, so their heads are gone"
             )
     if model.has_trunk and "fused" not in networks:
         raise InputError(

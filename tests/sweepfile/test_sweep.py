@@ -44,7 +44,8 @@ def path(text: str) -> str:
 
 
 DATASETS = (
-    "digits, mnist, fashion-mnist, kmnist, cifar10, cifar100, svhn, stl10, tiny-imagenet, npz, imagefolder"
+    "digits, mnist, fashion-mnist, kmnist, cifar10, cifar100, svhn, stl10, tiny-imagenet, npz, imagefolder, "
+    "or FILE.py:function"
 )
 PLAIN = "must be numbers, strings, true, false, null, lists or mappings; quote dates"
 SOMETHING = "must change something: keys below base, such as model.hidden, with their values"

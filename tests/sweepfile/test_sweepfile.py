@@ -140,7 +140,8 @@ def test_assign_copies_the_value_into_each_element() -> None:
 
 STAGES = "base:\n  stages:\n    - {name: a, epochs: 1}\n"
 DATASETS = (
-    "digits, mnist, fashion-mnist, kmnist, cifar10, cifar100, svhn, stl10, tiny-imagenet, npz, imagefolder"
+    "digits, mnist, fashion-mnist, kmnist, cifar10, cifar100, svhn, stl10, tiny-imagenet, npz, imagefolder, "
+    "or FILE.py:function"
 )
 PRESETS = "paper, gradual, all-at-once, frozen, scratch"
 # the file's text -> the message; lines count from the file's first

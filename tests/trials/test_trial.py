@@ -15,7 +15,15 @@ from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.search import Axis, Budget, Confirmation, EarlyStopping, Search
 from lightsweep.sweepfile.settings import Spec
-from lightsweep.sweepfile.stages import Compression, PresetEpochs, StagePreset, StageSpec
+from lightsweep.sweepfile.stages import (
+    Compression,
+    LossSpec,
+    OptimizerSpec,
+    PresetEpochs,
+    ScheduleSpec,
+    StagePreset,
+    StageSpec,
+)
 from lightsweep.sweepfile.sweep import Ablation, Resources, Sweep
 from lightsweep.trials import sources as module
 from lightsweep.trials.keys import stage_keys
@@ -137,6 +145,10 @@ IRRELEVANT: dict[tuple[type[Spec], str], tuple[Trial | None, str]] = {
     (ArmSpec, "stages"): (None, "its fields stand here one by one"),
     (ArmSpec, "compression"): (None, "its fields stand here one by one"),
     (StageSpec, "name"): (trial(stages={0: {"name": "other"}}), "a name changes no result"),
+    (LossSpec, "name"): (None, "tests/owncode: what it does is in the key"),
+    (LossSpec, "of"): (None, "as StageSpec.loss"),
+    (OptimizerSpec, "name"): (None, "tests/owncode: what it does is in the key"),
+    (ScheduleSpec, "name"): (None, "tests/owncode: what it does is in the key"),
     (Sweep, "name"): (None, "a name changes no result; a trial does not know it"),
     (Sweep, "dataset"): (None, "its fields stand here one by one"),
     (Sweep, "seeds"): (None, "each trial has one seed, which is in the key"),
