@@ -12,7 +12,7 @@ import click
 
 from lightsweep import __version__
 from lightsweep.cli import machine, nets, runs, sweeps
-from lightsweep.cli.shared import INPUT_IS_WRONG, INTERRUPTED, LOST
+from lightsweep.cli.shared import INPUT_IS_WRONG, INTERRUPTED, LOST, TRACEBACK_KEY
 from lightsweep.echo import masked, one_line
 from lightsweep.errors import InputError
 
@@ -50,14 +50,18 @@ for _command in (
 def main() -> None:
     """Run the command line; invalid input gives a one-line error and exit status 2."""
     warnings.showwarning = _show_warning
+    root = click.Context(cli)
     try:
         try:
-            result: Any = cli(standalone_mode=False)
+            with root:
+                result: Any = cli.main(standalone_mode=False, parent=root)
         except SystemExit:  # click exits this way when the pipe is closed
             sys.exit(LOST)
         sys.stdout.flush()
         sys.exit(result if isinstance(result, int) else 0)
     except InputError as error:
+        if root.meta.get(TRACEBACK_KEY):
+            _show_traceback(error)
         _fail(str(error), error.status)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "")
@@ -94,6 +98,16 @@ def _too_little_memory() -> str:
     if limit == math.inf:
         return "this machine has too little memory for this command"
     return f"the memory limit here (ulimit -v) of {limit / 2**20:,.0f} MiB is too low for this command"
+
+
+def _show_traceback(error: BaseException) -> None:
+    """Print the traceback of the exception that an error was made from, if there is one."""
+    import traceback
+
+    while isinstance(error, InputError) and error.__cause__ is not None:
+        error = error.__cause__
+    if not isinstance(error, InputError):
+        click.echo(masked("".join(traceback.format_exception(error))), err=True)
 
 
 def _fail(message: str, status: int = INPUT_IS_WRONG) -> NoReturn:

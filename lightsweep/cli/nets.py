@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lightsweep.cli.shared import DATA_DIR, TRUST, open_console, plan_of, say
+from lightsweep.cli.shared import DATA_DIR, TRACEBACK, TRUST, open_console, plan_of, say
 from lightsweep.errors import InputError
 
 
@@ -28,6 +28,7 @@ from lightsweep.errors import InputError
 )
 @DATA_DIR
 @TRUST
+@TRACEBACK
 def export(folder: Path, trial: str | None, best_under: int | None, output: Path, data_dir: Path) -> None:
     """Write a trial's net to a file that runs without lightsweep. TRIAL is its id or a prefix of it.
 
@@ -62,6 +63,7 @@ def export(folder: Path, trial: str | None, best_under: int | None, output: Path
 )
 @DATA_DIR
 @TRUST
+@TRACEBACK
 def costs(folder: Path, everything: bool, data_dir: Path) -> None:
     """Measure latency, memory and file size of a run's nets on this machine, which should be idle.
 

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import click
 
-from lightsweep.cli.shared import DATA_DIR, TRIALS_FAILED, TRUST, find_trial, open_console, plan_of, say
+from lightsweep.cli.shared import (
+    DATA_DIR,
+    TRACEBACK,
+    TRIALS_FAILED,
+    TRUST,
+    find_trial,
+    open_console,
+    plan_of,
+    say,
+)
 
 VERIFY_SAYS_SECONDS = 10.0
 
@@ -81,6 +90,7 @@ def show(folder: Path, trial: str) -> None:
 @click.argument("trial")
 @DATA_DIR
 @TRUST
+@TRACEBACK
 def verify(folder: Path, trial: str, data_dir: Path) -> int:
     """Train one trial again without the store and compare. TRIAL is its id or a prefix of it."""
     import time

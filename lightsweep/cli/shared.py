@@ -55,6 +55,19 @@ def _trust(context: click.Context, parameter: click.Parameter, is_set: bool) -> 
         allow()
 
 
+def _keep_traceback(context: click.Context, parameter: click.Parameter, is_set: bool) -> None:
+    context.find_root().meta[TRACEBACK_KEY] = is_set or context.find_root().meta.get(TRACEBACK_KEY, False)
+
+
+TRACEBACK_KEY = "lightsweep.traceback"
+TRACEBACK = click.option(
+    "--traceback",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_keep_traceback,
+    help="After an error in code of your own, print its traceback.",
+)
 TRUST = click.option(
     "--trust-code",
     is_flag=True,
@@ -101,7 +114,7 @@ def plan_sweep(sweep: "Sweep", sweep_file: Path, data_dir: Path) -> "Plan":
     try:
         return plan(sweep, data_dir)
     except InputError as error:
-        raise InputError(f"{sweep_file}: {error}") from None
+        raise InputError(f"{sweep_file}: {error}") from error
 
 
 def foreseen(planned: "Plan", out: Path | None = None) -> Sequence[str]:

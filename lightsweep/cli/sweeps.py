@@ -12,6 +12,7 @@ from lightsweep.cli.shared import (
     INTERRUPTED,
     OUT,
     SET,
+    TRACEBACK,
     TRIALS_FAILED,
     TRUST,
     foreseen,
@@ -35,6 +36,7 @@ from lightsweep.cli.shared import (
 @click.option("--fresh", is_flag=True, help="Train everything again and ignore stored results.")
 @click.option("--offline", is_flag=True, help="Download no data sets.")
 @TRUST
+@TRACEBACK
 def run(
     sweep_file: Path,
     overrides: Sequence[str],
@@ -92,6 +94,7 @@ def run(
 @DATA_DIR
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @TRUST
+@TRACEBACK
 def plan(sweep_file: Path, overrides: Sequence[str], out: Path, data_dir: Path, as_json: bool) -> None:
     """Show all trials with their costs, and which stages are shared or stored, without training."""
     planned, console = plan_file(sweep_file, overrides, data_dir), open_console()

@@ -18,7 +18,7 @@ from typing import Any
 
 from lightsweep.errors import InputError
 from lightsweep.owncode.reference import parse_reference, without_digests
-from lightsweep.owncode.sources import Sources, known, locate
+from lightsweep.owncode.sources import Sources, all_known, known, locate
 from lightsweep.owncode.trust import is_trusted, trust
 
 
@@ -87,7 +87,7 @@ def named_errors(sources: Sources | None, what: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         import torch
 
         if sources is None or isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError):
@@ -98,6 +98,12 @@ def named_errors(sources: Sources | None, what: str) -> Iterator[None]:
         raise OwnCodeError(
             f"{place or sources.entry}: {sources.function} {what}: {kind}{f': {detail}' if detail else ''}"
         ) from error
+
+
+def place_of(error: BaseException) -> str | None:
+    """Return "FILE, line N" where an exception left code of the user's own; None if it never was there."""
+    places = (line_in(error.__traceback__, sources) for sources in all_known())
+    return next((place for place in places if place), None)
 
 
 def line_in(trace: TracebackType | None, sources: Sources) -> str | None:

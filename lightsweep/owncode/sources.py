@@ -78,6 +78,11 @@ def known(digest: str) -> Sources | None:
     return _KNOWN.get(digest)
 
 
+def all_known() -> tuple[Sources, ...]:
+    """Return all sources of the user's own code that were read in this process."""
+    return tuple(_KNOWN.values())
+
+
 def sources_in(content: Any) -> tuple[Sources, ...]:
     """Return the sources of all references in plain content that are known here, in a fixed order."""
     digests = sorted({each.digest for each in references_in(content) if each.digest})

@@ -10,6 +10,7 @@ from lightsweep.data.splits import Integers, held_out, split, validates_itself
 from lightsweep.errors import InputError
 from lightsweep.hashing import canonical_json
 from lightsweep.nets.cost import Cost, cost
+from lightsweep.owncode.loading import OwnCodeError
 from lightsweep.planning.arms import BASE, Arm, apply_changes, arms
 from lightsweep.planning.match import matched, task_of
 from lightsweep.planning.owncheck import check_own
@@ -70,7 +71,8 @@ def plan(sweep: Sweep, describe: Callable[[DatasetSpec], DatasetInfo]) -> Plan:
             stage_table(arm.spec, info.task)  # only validates; each trial builds its own table on demand
             check_own(arm.spec, info.task)
         except InputError as error:
-            raise InputError(f"{place or 'base.'}{error}") from None
+            default = "base: " if isinstance(error, OwnCodeError) else "base."
+            raise InputError(f"{place or default}{error}") from error
         members = [
             Trial(
                 arm.name,

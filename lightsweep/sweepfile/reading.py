@@ -18,7 +18,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from lightsweep.echo import masked
 from lightsweep.errors import InputError, nearest
 from lightsweep.owncode.archive import read_archive
-from lightsweep.owncode.reference import parse_reference
+from lightsweep.owncode.reference import parse_reference, without_digests
 from lightsweep.owncode.sources import read_sources
 from lightsweep.sweepfile.net import METHOD, PAPER_NET, ModelSpec
 from lightsweep.sweepfile.sweep import Sweep
@@ -306,5 +306,5 @@ def _kind(value: Any) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, bool | None):
         return {None: "null", True: "true", False: "false"}[value]
-    text = masked(repr(value))
+    text = without_digests(masked(repr(value)))
     return text if len(text) <= 60 else text[:57] + "…"

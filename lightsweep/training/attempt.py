@@ -11,6 +11,7 @@ import torch
 
 from lightsweep.data.imagedata import Dataset
 from lightsweep.errors import InputError, MachineError, WriteError
+from lightsweep.owncode.loading import place_of
 from lightsweep.store.claims import NotStoredError, StageStore
 from lightsweep.system.machine import require_gpu
 from lightsweep.training.chain import StageEntry, trial_steps
@@ -65,7 +66,9 @@ def attempt(
         return failed(str(error), "diverged", *where(), entries, epochs)
     except InputError as error:
         return failed(str(error), "error", *where(), entries, epochs)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if device.type == "cuda" and isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError):
             raise
-        return failed(f"{type(error).__name__}: {error}", "error", *where(), entries, epochs)
+        left = place_of(error)
+        reason = f"{f'{left}: ' if left else ''}{type(error).__name__}: {error}"
+        return failed(reason, "error", *where(), entries, epochs)
