@@ -45,7 +45,11 @@ IDENTITY_COLUMNS: Mapping[str, str] = dict.fromkeys(("data_fingerprint", "failur
 
 
 # Optional columns, absent from folders that predate reference nets.
-COST_COLUMNS: Mapping[str, str] = {"total_parameters": "Int64", "int8_bytes": "Int64"}
+COST_COLUMNS: Mapping[str, str] = {
+    "total_parameters": "Int64",
+    "int8_bytes": "Int64",
+    "uncounted": "str",
+}
 
 
 # Optional column: JSON of the number of test images by [true class][predicted class].

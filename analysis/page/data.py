@@ -13,6 +13,7 @@ from analysis.front.figure import MOST_WITH_BARS, VIEWS, membership, reach_of_me
 from analysis.front.result import COSTS
 from analysis.page.dataset import DatasetPart, has_own_bytes
 from analysis.page.payload import Payload, by_column, confusions, epochs_by_trial, stages_by_trial
+from analysis.page.sources import read_sources
 from analysis.reading import SEARCH_COLUMNS
 from analysis.tables import Run
 
@@ -71,6 +72,7 @@ def fill_payload(
     payload.add("confusions", confusions(trials))
     payload.add("classes", {name: list(found) for run in runs for name, found in run.classes.items()})
     payload.add("folders", {run.name: shlex.quote(str(run.folder)) for run in runs})
+    payload.add("sources", {key: text for run in runs for key, text in read_sources(run.folder).items()})
     payload.add("parts", [_part(section, trials, judged) for section in sections])
     payload.add_figure("trial-curves", trial_figure(epochs.iloc[:0]))
 

@@ -116,6 +116,7 @@ def list_warnings(runs: Sequence[Run], judged: pd.DataFrame, signs: Sequence[Sig
     if stopped:
         ended = f"{notation.counted(stopped, 'trial')} {'was' if stopped == 1 else 'were'} stopped early"
         remarks.append(Remark(f"{ended} and {_they_are(stopped)} excluded from all averages and fronts."))
+    remarks += _warn_of_uncounted(judged)
     remarks += _warn_of_seeds(whole_seeds(judged, ["val_accuracy"]).groupby(level=ARM_KEY).size())
     kinds = Counter(sign.kind for sign in signs)
     remarks += [
@@ -127,6 +128,17 @@ def list_warnings(runs: Sequence[Run], judged: pd.DataFrame, signs: Sequence[Sig
 
 def _they_are(number: int) -> str:
     return "is" if number == 1 else "are"
+
+
+def _warn_of_uncounted(judged: pd.DataFrame) -> list[Remark]:
+    """Name what the MACs of some arms leave out."""
+    if "uncounted" not in judged:
+        return []
+    rows = judged[judged["uncounted"].fillna("").ne("")]
+    return [
+        Remark(f"MACs of {notation.counted(members['arm'].nunique(), 'arm')} do not count {what}.")
+        for what, members in rows.groupby("uncounted", sort=True)
+    ]
 
 
 def _warn_of_seeds(seeds: "pd.Series[int]") -> list[Remark]:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from lightsweep import __version__
-from lightsweep.cli import machine, nets, runs, sweeps
+from lightsweep.cli import machine, nets, runs, start, sweeps
 from lightsweep.cli.shared import INPUT_IS_WRONG, INTERRUPTED, LOST, TRACEBACK_KEY
 from lightsweep.echo import masked, one_line
 from lightsweep.errors import InputError
@@ -30,6 +30,7 @@ def cli() -> None:
 
 
 for _command in (
+    start.init,
     sweeps.run,
     sweeps.plan,
     runs.report,

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightsweep.nets.blocks import block_names, compressed, untrained
 from lightsweep.nets.compress import matrix_layers, pruned_count
 from lightsweep.nets.models import build
 from lightsweep.owncode.loading import named_errors, own_sources
+from lightsweep.owncode.reference import parse_reference
 from lightsweep.sweepfile.net import ModelSpec, Network
 from lightsweep.sweepfile.stages import Compression
 
@@ -38,6 +39,43 @@ class Cost:
     4 per output scale, 5 per layer for the input's scale and zero point, 4 per other parameter."""
     training_bytes: int
     """Bytes of parameters and Nadam's two moments as float32; arXiv 2501.15547 reports this as model size."""
+    uncounted: str = ""
+    """What `macs` leaves out, in words; empty if nothing."""
+
+
+_COUNTED = (nn.Conv2d, nn.Linear)
+_CHEAP = (nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm, nn.PReLU)
+"""Layers with parameters whose operations are one per value, which nobody counts as MACs."""
+
+
+@lru_cache(maxsize=4096)
+def uncounted(model: ModelSpec, shape: tuple[int, int, int], classes: int) -> str:
+    """Name what the MACs of a net of the user's own leave out, by torch's counter; empty if nothing.
+
+    Raises:
+        InputError: The net does not fit the images, or its code fails.
+
+    """
+    if parse_reference(model.net) is None:
+        return ""
+    from torch.utils.flop_counter import FlopCounterMode  # takes a second to import
+
+    net = untrained(model, shape, classes, "fused")
+    others = {
+        type(module).__name__
+        for module in net.modules()
+        if any(True for _ in module.parameters(recurse=False))
+        and not isinstance(module, (*_COUNTED, *_CHEAP))
+    }
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad(), named_errors(own_sources(model.net), "failed on an image"):
+        image = torch.zeros(1, *shape)
+        net(image, image)
+    more = counter.get_total_flops() // 2 - sum(macs_by_block(model, shape, classes, "fused").values())
+    found = sorted(others) + (
+        [f"{more:,} in operations outside convolutions and dense layers"] if more > 0 else []
+    )
+    return ", ".join(found)
 
 
 @lru_cache(maxsize=4096)
@@ -74,6 +112,7 @@ def cost(
         weight_bytes=int8_bytes if is_int8 else stored(4) + others,
         int8_bytes=int8_bytes,
         training_bytes=12 * (numbers - pruned),
+        uncounted=uncounted(model, shape, classes),
     )
 
 

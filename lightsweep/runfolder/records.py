@@ -21,7 +21,7 @@ TRIAL_COLUMNS = {
     "epochs_trained": "Int64", "seconds": "float64", "training_seconds": "float64",
     "stages_total": "Int64", "stages_reused": "Int64", "waited_seconds": "float64",
     "host": "str", "device": "str", "spec_hash": "str", "result_key": "str", "commit": "str",
-    "started_at": "str", "phase": "str", "study_number": "Int64", "latency_ms": "float64",
+    "started_at": "str", "uncounted": "str", "phase": "str", "study_number": "Int64", "latency_ms": "float64",
 }  # fmt: skip
 STAGE_COLUMNS = {
     "trial_id": "str", "arm": "str", "seed": "int64", "fold": "Int64", "stage": "str",

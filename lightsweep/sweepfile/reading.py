@@ -19,7 +19,7 @@ from lightsweep.echo import masked
 from lightsweep.errors import InputError, nearest
 from lightsweep.owncode.archive import read_archive
 from lightsweep.owncode.reference import parse_reference, without_digests
-from lightsweep.owncode.sources import read_sources
+from lightsweep.owncode.sources import read_sources, sources_of
 from lightsweep.sweepfile.net import METHOD, PAPER_NET, ModelSpec
 from lightsweep.sweepfile.sweep import Sweep
 
@@ -42,7 +42,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     if not isinstance(tree, dict):
         raise InputError(f"{path}: a sweep file is a mapping of keys (name, dataset, …), not a {_kind(tree)}")
     try:
-        tree = with_digests(tree, path.parent)
+        tree = with_ranges(with_digests(tree, path.parent))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     try:
@@ -62,6 +62,16 @@ def dump_sweep(sweep: Sweep) -> str:
     yaml.width = 100
     yaml.dump(_quoted(sweep.model_dump(mode="json")), stream)
     return stream.getvalue()
+
+
+def flow_text(settings: dict[str, Any]) -> str:
+    """Return settings as YAML on one line, such as {name: digits, validation: 0.2}."""
+    stream = StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = True
+    yaml.width = 4096
+    yaml.dump(_quoted(settings), stream)
+    return stream.getvalue().strip()
 
 
 def _quoted(node: Any) -> Any:
@@ -150,6 +160,36 @@ def with_digests(node: Any, folder: Path) -> Any:
         read_archive(folder, reference)
         return node
     return str(replace(reference, digest=read_sources(folder, reference).digest))
+
+
+def with_ranges(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return a sweep's content with the range of the net's signature for each key of the space without one.
+
+    Raises:
+        InputError: The signature gives the key no range.
+
+    """
+    search, base = tree.get("search"), tree.get("base")
+    if not isinstance(search, dict) or not isinstance(space := search.get("space"), dict):
+        return tree
+    if None not in space.values():
+        return tree
+    model = base.get("model") if isinstance(base, dict) else None
+    net = model.get("net", PAPER_NET) if isinstance(model, dict) else PAPER_NET
+    sources = sources_of(net) if isinstance(net, str) else None
+    keywords = sources.signature.keywords if sources else {}
+    found = dict(space)
+    for key in (key for key, axis in space.items() if axis is None):
+        parameter = keywords.get(str(key).removeprefix("model."))
+        if parameter is None or parameter.range is None or parameter.kind not in ("int", "float"):
+            raise InputError(
+                f"search.space.{key}: has no range, and the signature of {without_digests(str(net))} gives "
+                "none (Annotated[int, Range(4, 64)]); write low and high"
+            )
+        low, high, is_log = parameter.range.low, parameter.range.high, parameter.range.log
+        numbers = (int(low), int(high)) if parameter.kind == "int" else (float(low), float(high))
+        found[key] = {"low": numbers[0], "high": numbers[1], "log": is_log}
+    return {**tree, "search": {**search, "space": found}}
 
 
 def _override(sweep: Sweep, override: str, folder: Path) -> Sweep:

@@ -51,7 +51,8 @@ def test_a_class_is_called_as_its_constructor_is() -> None:
 
 FITS = [
     ("width", 3, 3), ("rate", 1, 1.0), ("deep", True, True), ("sizes", [3, 4, 5], [3, 4, 5]),
-    ("kind", "b", "b"), ("maybe", None, None), ("maybe", 7, 7), ("near", 64, 64), ("pair", [1, 2], [1.0, 2.0]),
+    ("kind", "b", "b"), ("maybe", None, None), ("maybe", 7, 7), ("near", 64, 64),
+    ("pair", [1, 2], [1.0, 2.0]),
     ("free", "x", "x"), ("odd", [1], [1]), ("needed", ["a"], ["a"]),
 ]  # fmt: skip
 FITS_NOT = [

@@ -90,7 +90,7 @@ def test_submodels_start_from_streams_of_their_own_and_a_does_not_depend_on_b(fo
 def test_maps_kept_of_a_sequence_change_no_bit(
     folder: Path, monkeypatch: pytest.MonkeyPatch, dropout: float
 ) -> None:
-    """Its second convolution is child 4; dropout before it draws anew in each epoch, so maps end before it."""
+    """Its second convolution is child 4; dropout before it draws anew each time, so maps end before it."""
     base = {
         "model": {"net": "sequence.py:build", "width": 3, "drop": dropout},
         "stages": [{"name": "all", "epochs": 1}, {"name": "last", "epochs": 2, "train": ["8"]}],

@@ -34,6 +34,7 @@ function describeTrial(row) {
     element("h2", { id: "trial-title" }, of("arm")),
     siblings(row),
     ...(error === null ? [] : [element("pre", { class: "warning" }, error)]),
+    ...uncounted(of("uncounted")),
     facts(data.columns.filter(({ field }) => RESULTS.includes(field)).map(({ title, field, kind }) => [title, write(kind, of(field))])),
     element("h3", {}, "Learning curves"),
     ...curves(row),
@@ -43,10 +44,13 @@ function describeTrial(row) {
     ...confusion(row),
     element("h3", {}, "Settings"),
     ...settings(row),
+    ...sources(row),
     element("h3", {}, "Commands"),
     ...commands(row),
   ];
 }
+
+const uncounted = (what) => (what ? [element("p", { class: "warning" }, `Not counted in the multiply-accumulates (MACs): ${what}.`)] : []);
 
 const RESULTS = ["parameters", "weight_bytes", "macs", "latency_ms", "val_accuracy", "test_accuracy", "train_accuracy", "epochs_trained", "seconds"];
 
@@ -176,6 +180,16 @@ function settings(row) {
     ...(data.differing.length ? [pairs(data.differing.map(text))] : []),
     element("details", {}, element("summary", {}, data.differing.length ? "Settings that all trials share" : "All settings (the same in all trials)"), pairs(others.map(text))),
   ];
+}
+
+// The user's own code that the trial's settings name, as text.
+function sources(row) {
+  const named = data.settings.map((name) => cell(data.trials[name], row)).filter((value) => typeof value === "string");
+  const digests = new Set(named.flatMap((value) => [...value.matchAll(/\.py:\w+@([0-9a-f]{16})/g)].map((match) => match[1])));
+  const found = [...digests].filter((digest) => digest in data.sources);
+  if (!found.length) return [];
+  const file = ([name, text]) => element("details", {}, element("summary", {}, name), element("pre", { class: "source" }, text));
+  return [element("h3", {}, "Code of your own"), ...found.flatMap((digest) => Object.entries(data.sources[digest]).map(file))];
 }
 
 function commands(row) {
