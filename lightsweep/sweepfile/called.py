@@ -28,6 +28,9 @@ class Called(Spec):
     supplied: ClassVar[frozenset[str]] = frozenset()
     """Keyword-only parameters that we supply, so that a sweep file does not set them."""
 
+    shared: ClassVar[frozenset[str]] = frozenset()
+    """Keys of ours that the function gets, too, if it has a keyword of that name."""
+
     @classmethod
     def shipped(cls) -> Mapping[str, Mapping[str, Parameter]]:
         """Return the names that are not the user's own, with the keywords of each."""
@@ -40,6 +43,9 @@ class Called(Spec):
         """Return a closed form for each shipped name, and an open one for the user's own."""
         whole = handler.resolve_ref_schema(handler(schema))
         shipped, name = cls.shipped(), whole["properties"][cls.names]
+        if "default" in name and name["default"] is None:
+            none = {**whole, "properties": {**whole["properties"], cls.names: {"type": "null"}}}
+            return {"anyOf": [{**none, "additionalProperties": False}, {**whole, "required": [cls.names]}]}
         if not shipped:
             return whole
         forms = []
@@ -85,7 +91,8 @@ class Called(Spec):
             check_plain(value, f"{key} ")
         if signature is None:
             return data
-        settable = {name: each for name, each in signature.keywords.items() if name not in cls.supplied}
+        ours_too = cls.supplied | cls.shared
+        settable = {name: each for name, each in signature.keywords.items() if name not in ours_too}
         for name in settable:
             if name in cls.model_fields:
                 raise wrong_key(

@@ -119,9 +119,17 @@ Schedule = Annotated[
 ]
 
 
-class StageSpec(Spec):
+class StageSpec(Called):
     """One training stage: the blocks that train, the loss, the optimiser and the number of epochs."""
 
+    names: ClassVar[str] = "run"
+    supplied: ClassVar[frozenset[str]] = frozenset(("epochs", "seed", "state"))
+    shared: ClassVar[frozenset[str]] = frozenset(("lr", "momentum", "weight_decay"))
+
+    run: Annotated[str, Field(strict=True)] | None = None
+    """FILE.py:function, a training loop of your own in place of ours: a generator, called with the net and
+    the data, that yields a record after each epoch. Its keyword-only parameters are further keys; null for
+    our loop."""
     name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$"), Named]
     """Name in tables and figures, unique within the arm."""
     train: str | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
@@ -150,6 +158,15 @@ class StageSpec(Spec):
     patience: Count | None = None
     """Number of epochs without a better validation accuracy after which the stage stops, keeping the best
     epoch's weights; null trains all epochs and keeps the last."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("run") is None:
+            return cls.without_name(data)
+        if parse_reference(data["run"]) is None:
+            raise wrong_key("run", "must be FILE.py:function")
+        return cls.with_keywords(data, own_signature("run", data["run"]))
 
     @property
     def of(self) -> Output | None:

@@ -28,6 +28,7 @@ from lightsweep.sweepfile.stages import PruneStage, QuantiseStage, StageSpec
 from lightsweep.system.machine import allow_tf32, describe_machine
 from lightsweep.training.batches import EVALUATION_BATCH, Source, Split, channel_statistics
 from lightsweep.training.loop import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
+from lightsweep.training.ownloop import Kept, can_go_on, run_own_stage
 from lightsweep.training.stagecheck import claim
 from lightsweep.training.stagenets import build_net, final_net, go_on, moved, trainable_in, weights_of
 from lightsweep.trials.keys import stage_keys
@@ -219,17 +220,23 @@ class _Chain:
             state.go_on_from(checkpoint)
         training, validation = self.splits()
         before, started = checkpoint.seconds if checkpoint else 0.0, time.perf_counter()
-        kept = started
-        steps = train_stage(
-            state, stage, trainable, training, validation, transforms(spec.augmentation),
-            spec.batch_size, self.trial.seed, index,
+        kept, goes_on = started, can_go_on(stage)
+        common = (
+            stage, trainable, training, validation, transforms(spec.augmentation), spec.batch_size,
+            self.trial.seed, index,
         )  # fmt: skip
+        kept_state = Kept.of(checkpoint)
+        steps = run_own_stage(state, kept_state, *common) if stage.run else train_stage(state, *common)
         try:
             for record in steps:
                 now = time.perf_counter()
-                is_due = now - kept >= store.checkpoint_seconds and record.epoch < stage.epochs
-                if is_due and None not in (record.train_loss, record.val_loss):
-                    store.put_checkpoint(self.keys[index], state.to_checkpoint(before + now - started))
+                is_due = now - kept >= store.checkpoint_seconds and record.epoch < stage.epochs and goes_on
+                is_finite = record.val_loss is not None and bool(stage.run or record.train_loss is not None)
+                if is_due and is_finite:
+                    reached = state.to_checkpoint(before + now - started)
+                    store.put_checkpoint(
+                        self.keys[index], kept_state.added_to(reached) if stage.run else reached
+                    )
                     kept = now
                 yield record
         except DivergedError as error:

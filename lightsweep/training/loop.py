@@ -108,6 +108,8 @@ class StageState:
         net: dict[str, Tensor] = {}
         for full_name, tensor in checkpoint.tensors.items():
             part, _, name = full_name.partition(".")
+            if part == "own":
+                continue  # see `ownloop.Kept`
             if part == "optimizer":
                 number, _, name = name.partition(".")
                 parameter = parameters[int(number)]
@@ -155,17 +157,16 @@ def train_stage(
 
     """
     net, optimizer, records = state.net, state.optimizer, state.records
-    blocks = _blocks(net)
     device = training.pixels.device
-    _set_modes(net, blocks, trainable)
+    set_modes(net, trainable)
     train_source = freeze(net, trainable, training, is_augmented=bool(transforms))
     net.eval()
     val_source = freeze(net, trainable, validation, is_augmented=False)
     masks = _masks(net) if isinstance(stage, PruneStage) and stage.prune == "weights" else []
-    while not _is_over(records, stage):
+    while not is_over(records, stage):
         epoch = len(records)
         started = time.perf_counter()
-        _set_modes(net, blocks, trainable)
+        set_modes(net, trainable)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(derive(seed, "dropout", stage_index, epoch))
             loss, accuracy = train_epoch(
@@ -175,7 +176,7 @@ def train_stage(
                 masks=masks,
             )  # fmt: skip
         result = evaluate(net, val_source)
-        trained = _trained_heads(stage, len(result.accuracies))
+        trained = trained_heads(stage, len(result.accuracies))
         record = EpochRecord(
             epoch=epoch + 1,
             learning_rate=optimizer.param_groups[0]["lr"],
@@ -192,11 +193,16 @@ def train_stage(
                 yield record
                 is_ = "NaN" if math.isnan(value) else "infinite"
                 raise DivergedError(f"the {name} loss is {is_} in epoch {epoch + 1} (lr {stage.lr:g})")
-        if stage.patience is not None and kept_epoch(records, stage.patience) == epoch:
-            state.best = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+        keep_best(state, stage)
         yield record
     if state.best:
         net.load_state_dict(state.best)
+
+
+def keep_best(state: StageState, stage: StageSpec) -> None:
+    """Keep the net's state if the last epoch is the best so far, for a stage with patience."""
+    if stage.patience is not None and kept_epoch(state.records, stage.patience) == len(state.records) - 1:
+        state.best = {name: tensor.clone() for name, tensor in state.net.state_dict().items()}
 
 
 def _like(old: Any, value: Any) -> Any:
@@ -208,7 +214,8 @@ def _finite(loss: float) -> float | None:
     return loss if math.isfinite(loss) else None
 
 
-def _is_over(records: Sequence[EpochRecord], stage: StageSpec) -> bool:
+def is_over(records: Sequence[EpochRecord], stage: StageSpec) -> bool:
+    """Return whether a stage has had all its epochs, or enough of them without a better one."""
     if not records or stage.patience is None:
         return len(records) == stage.epochs
     waited = len(records) - 1 - kept_epoch(records, stage.patience)
@@ -225,10 +232,10 @@ def _masks(net: Net) -> list[tuple[Tensor, Tensor]]:
     return [(weight, (weight != 0).to(weight.dtype)) for weight in weights]
 
 
-def _set_modes(net: Net, blocks: dict[str, nn.Module], trainable: frozenset[str]) -> None:
+def set_modes(net: Net, trainable: frozenset[str]) -> None:
     """Set training mode except for frozen blocks, whose running statistics must not change either."""
     net.train()
-    for name, block in blocks.items():
+    for name, block in _blocks(net).items():
         block.train(name in trainable)
 
 
@@ -273,7 +280,7 @@ def train_epoch(
             group["lr"] = rate * group[RATIO]
         labels = source.split.labels_of(positions)
         outputs = net(*source.inputs(positions, transforms, generator), source.starts)
-        outputs = outputs[_trained_heads(stage, len(outputs))]
+        outputs = outputs[trained_heads(stage, len(outputs))]
         loss = torch.stack([criterion(logits, labels) for logits in outputs]).sum()
         optimizer.zero_grad()
         loss.backward()
@@ -306,5 +313,6 @@ def evaluate(net: Net, source: Source) -> Evaluation:
     return Evaluation(tuple(loss.tolist()), accuracies, predicted.cpu())
 
 
-def _trained_heads(stage: StageSpec, heads: int) -> slice:
+def trained_heads(stage: StageSpec, heads: int) -> slice:
+    """Return which of a net's heads a stage trains."""
     return {"head-a": slice(0, 1), "head-b": slice(1, 2)}.get(stage.of or "", slice(0, heads))

@@ -137,7 +137,7 @@ def fault_of_checkpoint(
         return fault
     if not checkpoint.epochs:
         return "it has no epochs"
-    parts: dict[str, dict[str, Tensor]] = {"net": {}, "best": {}, "optimizer": {}}
+    parts: dict[str, dict[str, Tensor]] = {"net": {}, "best": {}, "optimizer": {}, "own": {}}
     for full_name, tensor in checkpoint.tensors.items():
         part, _, name = full_name.partition(".")
         if part not in parts:

@@ -80,4 +80,8 @@ def settings_of(spec: DatasetSpec | ArmSpec | ModelSpec | Any) -> dict[str, Any]
 
 def stage_settings(stages: tuple[StageSpec, ...]) -> list[dict[str, Any]]:
     """Return the settings that affect the stages' results: all but their names."""
-    return [stage.model_dump(mode="json", exclude={"name"}) for stage in stages]
+    found = [stage.model_dump(mode="json", exclude={"name"}) for stage in stages]
+    for settings in found:
+        if settings["run"] is None:
+            del settings["run"]  # newer than the trial ids of recorded runs
+    return found

@@ -147,6 +147,7 @@ IRRELEVANT: dict[tuple[type[Spec], str], tuple[Trial | None, str]] = {
     (StageSpec, "name"): (trial(stages={0: {"name": "other"}}), "a name changes no result"),
     (LossSpec, "name"): (None, "tests/owncode: what it does is in the key"),
     (LossSpec, "of"): (None, "as StageSpec.loss"),
+    (StageSpec, "run"): (None, "tests/owncode: what it does is in the key"),
     (OptimizerSpec, "name"): (None, "tests/owncode: what it does is in the key"),
     (ScheduleSpec, "name"): (None, "tests/owncode: what it does is in the key"),
     (Sweep, "name"): (None, "a name changes no result; a trial does not know it"),
