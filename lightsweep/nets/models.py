@@ -153,6 +153,7 @@ def feature_count(part: nn.Module, shape: tuple[int, int, int], net: str) -> int
         )
     parameter = next(part.parameters())
     was_training = part.training
+    part.eval()  # so that no running statistics change
     with torch.no_grad(), named_errors(own_sources(net), "failed in features"):
         found = features(torch.zeros(2, *shape, device=parameter.device))
     part.train(was_training)
@@ -180,6 +181,11 @@ def submodel(spec: ModelSpec, shape: tuple[int, int, int], classes: int, seed: i
     with named_errors(sources, "failed"):
         net = load(spec.net)(shape, classes, **as_keywords(spec.keywords))
     _check_module(net, name)
+    if any(isinstance(parameter, nn.UninitializedParameter) for parameter in net.parameters()):
+        net.eval()  # lazy layers take their shapes from a first pass
+        with torch.no_grad(), named_errors(sources, "failed on an image"):
+            net(torch.zeros(2, *shape))
+        net.train()
     initialise = getattr(net, "initialise", None)
     if callable(initialise) and not next(net.parameters()).is_meta:
         with named_errors(sources, "failed in initialise"):

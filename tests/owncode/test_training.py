@@ -63,6 +63,32 @@ def test_the_method_applies_to_a_net_of_ones_own(
     assert ("b.first.weight" in weights) == (method.get("inputs") == "dual")
 
 
+LAZY = """
+from torch import nn
+
+def build(shape, classes):
+    return nn.Sequential(nn.LazyConv2d(3, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(classes))
+"""
+
+
+def test_lazy_layers_get_their_shapes(folder: Path) -> None:
+    """Weights 3·9 + 3, 3 + 3 and 300·3 + 3; statistics of normalisation stay as they begin."""
+    write_files(folder, {"lazy.py": LAZY})
+    planned = plan_own(folder, {"model": {"net": "lazy.py:build"}})
+    trial = planned.trials[0]
+    assert planned.costs[trial.trial_id].parameters == 30 + 6 + 903
+    built = build(trial.spec.model, (1, 12, 12), 3, "heads", 0).state_dict()
+    assert not built["a.1.running_mean"].any()
+    assert len(train(folder, {"model": {"net": "lazy.py:build"}}).stages) == 2
+
+
+def test_asking_for_features_changes_no_statistics() -> None:
+    spec = ModelSpec(fusion="concatenate", batch_norm=True)
+    built = build(spec, (1, 28, 28), 10, "fused", 0).state_dict()
+    assert not built["a.conv1.norm.running_mean"].any()
+    assert int(built["a.conv1.norm.num_batches_tracked"]) == 0
+
+
 def test_macs_of_a_net_of_ones_own_by_hand(folder: Path) -> None:
     """On 12 pixels: 5·5·4 of 9, 2·2·8 of 36, and the head."""
     planned = plan_own(folder, {"model": {"net": "net.py:build"}})
