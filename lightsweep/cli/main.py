@@ -1,7 +1,6 @@
 """The command line. Commands import heavy packages when called, so that --help is fast."""
 
 import errno
-import math
 import os
 import sys
 import warnings
@@ -12,7 +11,14 @@ import click
 
 from lightsweep import __version__
 from lightsweep.cli import machine, nets, runs, start, sweeps
-from lightsweep.cli.shared import INPUT_IS_WRONG, INTERRUPTED, LOST, TRACEBACK_KEY
+from lightsweep.cli.shared import (
+    INPUT_IS_WRONG,
+    INTERRUPTED,
+    LOST,
+    TRACEBACK_KEY,
+    memory_limit_bytes,
+    too_little_memory,
+)
 from lightsweep.echo import masked, one_line
 from lightsweep.errors import InputError
 
@@ -70,35 +76,22 @@ def main() -> None:
     except click.ClickException as error:
         _fail(one_line(masked(error.format_message())))
     except (KeyboardInterrupt, click.Abort):
-        if _memory_limit_bytes() < ENOUGH_MEMORY_BYTES:  # OpenBLAS out of memory raises SIGINT
-            _fail(_too_little_memory(), LOST)
+        if memory_limit_bytes() < ENOUGH_MEMORY_BYTES:  # OpenBLAS out of memory raises SIGINT
+            _fail(too_little_memory(), LOST)
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
     except MemoryError:
-        _fail(_too_little_memory(), LOST)
+        _fail(too_little_memory(), LOST)
+    except ImportError:  # a library that cannot be mapped
+        if memory_limit_bytes() >= ENOUGH_MEMORY_BYTES:
+            raise
+        _fail(too_little_memory(), LOST)
     except OSError as error:
         is_lost = error.errno in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
         if error.errno != errno.EPIPE:  # nobody is left to read the message
             what = "standard output" if error.filename is None else os.fsdecode(error.filename)
             _fail(one_line(masked(f"{what}: {error.strerror}")), LOST if is_lost else INPUT_IS_WRONG)
         sys.exit(LOST)
-
-
-def _memory_limit_bytes() -> float:
-    """Return the limit of this process's address space, in bytes."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return math.inf
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return math.inf if limit == resource.RLIM_INFINITY else limit
-
-
-def _too_little_memory() -> str:
-    limit = _memory_limit_bytes()
-    if limit == math.inf:
-        return "this machine has too little memory for this command"
-    return f"the memory limit here (ulimit -v) of {limit / 2**20:,.0f} MiB is too low for this command"
 
 
 def _show_traceback(error: BaseException) -> None:

@@ -1,5 +1,6 @@
 """Code shared by the commands: options, planning, and the console."""
 
+import math
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 TRIALS_FAILED, INPUT_IS_WRONG, LOST, INTERRUPTED = 1, InputError.status, LostError.status, 130
 """Exit statuses other than 0, success."""
+
+LEAST_MEMORY_BYTES = 2**30
+"""Address space below which torch cannot be imported."""
 
 DATA_DIR = click.option(
     "--data-dir",
@@ -92,6 +96,24 @@ def say(console: "Console", text: str) -> None:
     terminal.say(console, text)
 
 
+def memory_limit_bytes() -> float:
+    """Return the limit of this process's address space, in bytes."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.inf
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return math.inf if limit == resource.RLIM_INFINITY else limit
+
+
+def too_little_memory() -> str:
+    """Return the message for a command that needs more memory than it may have."""
+    limit = memory_limit_bytes()
+    if limit == math.inf:
+        return "this machine has too little memory for this command"
+    return f"the memory limit here (ulimit -v) of {limit / 2**20:,.0f} MiB is too low for this command"
+
+
 def plan_file(sweep_file: Path, overrides: Sequence[str], data_dir: Path) -> "Plan":
     """Read a sweep file and plan its trials; errors name the file."""
     from lightsweep.sweepfile.reading import load_sweep
@@ -108,7 +130,16 @@ def plan_of(run: "RunFolder", data_dir: Path) -> "Plan":
 
 
 def plan_sweep(sweep: "Sweep", sweep_file: Path, data_dir: Path) -> "Plan":
-    """Plan a sweep's trials; errors name the file."""
+    """Plan a sweep's trials; errors name the file.
+
+    Raises:
+        LostError: This process may have less memory than torch needs to be imported; without enough, its
+            libraries fail in many ways, or hang.
+        InputError: As for `front.plan`.
+
+    """
+    if memory_limit_bytes() < LEAST_MEMORY_BYTES:
+        raise LostError(too_little_memory())
     from lightsweep.front import plan
 
     try:
