@@ -43,8 +43,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
         raise InputError(f"{path}: a sweep file is a mapping of keys (name, dataset, …), not a {_kind(tree)}")
     try:
         tree = with_ranges(with_digests(tree, path.parent))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    except _AtKey as error:
+        raise InputError(f"{path}, line {_Places(path, text).line(error.key)}: {error}") from None
     try:
         sweep = Sweep.model_validate(tree)
     except ValidationError as error:
@@ -138,28 +138,43 @@ def _steps(place: str, node: Any, part: str) -> list[Any]:
     raise InputError(f"{where} is {_short(node)}, which has no key {part}")
 
 
-def with_digests(node: Any, folder: Path) -> Any:
+class _AtKey(InputError):
+    """An error at a key of a sweep file's content; its line is found when the message is made."""
+
+    def __init__(self, key: tuple[Any, ...], message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def with_digests(node: Any, folder: Path, key: tuple[Any, ...] = ()) -> Any:
     """Return plain content with the digest of its sources appended to each reference to own code.
 
     Args:
         node: Content of a sweep file, or of a part of it.
         folder: Folder of the sweep file, or a run's folder, which keeps sources by digest.
+        key: Keys and indices that lead to the node.
 
     Raises:
         InputError: A file that a reference names is missing, damaged, or not Python.
 
     """
     if isinstance(node, dict):
-        return {with_digests(key, folder): with_digests(value, folder) for key, value in node.items()}
+        return {
+            with_digests(name, folder, (*key, name)): with_digests(value, folder, (*key, name))
+            for name, value in node.items()
+        }
     if isinstance(node, list):
-        return [with_digests(value, folder) for value in node]
-    reference = parse_reference(node)
-    if reference is None:
-        return node
-    if reference.digest is not None:
-        read_archive(folder, reference)
-        return node
-    return str(replace(reference, digest=read_sources(folder, reference).digest))
+        return [with_digests(value, folder, (*key, index)) for index, value in enumerate(node)]
+    try:
+        reference = parse_reference(node)
+        if reference is None:
+            return node
+        if reference.digest is not None:
+            read_archive(folder, reference)
+            return node
+        return str(replace(reference, digest=read_sources(folder, reference).digest))
+    except InputError as error:
+        raise _AtKey(key, str(error)) from None
 
 
 def with_ranges(tree: dict[str, Any]) -> dict[str, Any]:
@@ -182,9 +197,11 @@ def with_ranges(tree: dict[str, Any]) -> dict[str, Any]:
     for key in (key for key, axis in space.items() if axis is None):
         parameter = keywords.get(str(key).removeprefix("model."))
         if parameter is None or parameter.range is None or parameter.kind not in ("int", "float"):
-            raise InputError(
-                f"search.space.{key}: has no range, and the signature of {without_digests(str(net))} gives "
-                "none (Annotated[int, Range(4, 64)]); write low and high"
+            raise _AtKey(
+                ("search", "space", key),
+                f"search.space.{key} = null: must be a list of choices, or a mapping with choices or with "
+                "low and high; only for a keyword whose range the net's signature gives (Annotated[int, "
+                f"Range(4, 64)]) may it be left out, and {without_digests(str(net))} gives none",
             )
         low, high, is_log = parameter.range.low, parameter.range.high, parameter.range.log
         numbers = (int(low), int(high)) if parameter.kind == "int" else (float(low), float(high))

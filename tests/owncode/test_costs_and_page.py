@@ -62,7 +62,7 @@ def test_a_key_of_the_space_without_a_range_takes_that_of_the_signature(tmp_path
     axis = planned.sweep.search.space["model.width"]  # type: ignore[union-attr]
     assert (axis.low, axis.high, axis.log) == (2, 16, True)
     with pytest.raises(
-        InputError, match=r"search.space.model.free: has no range, and the signature of net.py:build"
+        InputError, match=r"line 19: search.space.model.free = null: .* and net.py:build gives none"
     ):
         plan_own(tmp_path, base, search={"space": {"model.free": None}, "trials": 3})
 

@@ -60,7 +60,10 @@ WHOLE = "must be at most 2^53; databases store larger integers inexactly"
 WRONG_AXES: dict[str, str] = {
     # neither form, or both
     "5": f" = 5: {FORMS}",
-    "null": f" = null: {FORMS}",
+    "null": (
+        f" = null: {FORMS}; only for a keyword whose range the net's signature gives "
+        "(Annotated[int, Range(4, 64)]) may it be left out, and paper-cnn gives none"
+    ),
     "dual": f" = 'dual': {FORMS}",
     "[]": " = []: must have at least 1 item",
     "{}": ": needs choices, or low and high",

@@ -180,7 +180,7 @@ WRONG_FILES = {
     ),
     HEAD + "base:\n  stages:\n    - name: a\n      epochs: 1\n      learning: 3\n": (
         "t.yaml, line 7: base.stages.0.learning: unknown key; there are epochs, loss, lr, momentum, name, "
-        "optimizer, patience, schedule, train, warmup_epochs, weight_decay"
+        "optimizer, patience, run, schedule, train, warmup_epochs, weight_decay"
     ),
     HEAD + "base: {stages: {presett: paper}}\n": (
         "t.yaml, line 3: base.stages.presett: unknown key; did you mean preset?"
