@@ -30,7 +30,7 @@ from torch.nn import functional
 from torch.optim import SGD, NAdam, Optimizer
 from torch.utils.data import DataLoader, Subset
 
-from lightsweep.data.torchvision_import import import_torchvision
+from lightsweep.system.torchvision_import import import_torchvision
 
 LEVELS = ("conv1", "conv2", "head", "hidden", "output")
 POSITIONS = 5 * 5  # of the second block's map, for images of 28×28 pixels

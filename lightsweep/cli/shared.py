@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lightsweep.cli.completion import complete_override
 from lightsweep.errors import InputError, LostError, nearest
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ SET = click.option(
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=complete_override,
     help="Change a key of the sweep file, e.g. base.stages.dual.epochs=8; * means every element of a list.",
 )
 

@@ -13,7 +13,7 @@ from lightsweep.data.npz import describe_npz, passed_over, read_npz
 from lightsweep.data.own import load_own
 from lightsweep.data.pictures import read_images, read_tiny_imagenet, resize, tiny_imagenet_classes
 from lightsweep.data.splits import hold_out_test
-from lightsweep.data.torchvision_import import download_files, missing_files, read_files
+from lightsweep.data.torchvision_files import download_files, missing_files, read_files
 from lightsweep.errors import InputError
 from lightsweep.sweepfile.dataset import DatasetSpec
 

@@ -8,7 +8,7 @@ import numpy as np
 from lightsweep.data.imagedata import DatasetInfo, Images
 from lightsweep.data.pictures import DAMAGE
 from lightsweep.data.splits import Integers
-from lightsweep.data.torchvision_import import damaged
+from lightsweep.data.torchvision_files import damaged
 from lightsweep.errors import InputError
 
 PARTS = ("train", "test")

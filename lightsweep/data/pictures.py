@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from torch.nn.functional import interpolate
 
 from lightsweep.data.imagedata import Images, Pixels, as_tensor
-from lightsweep.data.torchvision_import import damaged
+from lightsweep.data.torchvision_files import damaged
 from lightsweep.errors import InputError
 
 SUFFIXES = frozenset(

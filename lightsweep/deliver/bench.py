@@ -17,13 +17,13 @@ from torch.utils.data import Dataset as TorchDataset
 
 from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Images, as_tensor
-from lightsweep.data.torchvision_import import import_torchvision
 from lightsweep.nets.blocks import trainable_blocks
 from lightsweep.nets.models import Net, build
 from lightsweep.sweepfile.augmentation import RecipeName, transforms
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.stages import StageSpec
+from lightsweep.system.torchvision_import import import_torchvision
 from lightsweep.training.batches import Source, Split, freeze
 from lightsweep.training.loop import StageState, train_epoch
 from lightsweep.zoo.paper_cnn import Block

@@ -153,6 +153,10 @@ class _Modules:
                 each: locate(f"{name}.{each}".lstrip("."), importer, level, exists) for each in fromlist or ()
             }
             if path is None and not any(parts.values()):
+                if name.partition(".")[0] == "torchvision" and not level:
+                    from lightsweep.system.torchvision_import import import_torchvision
+
+                    import_torchvision()
                 return builtins.__import__(name, globals, locals, fromlist or (), level)
             found = self.module(path) if path else ModuleType(name)
             for each, part in parts.items():

@@ -23,7 +23,7 @@ from lightsweep.owncode.syntax import is_for_types, is_text, plain
 ZOO = Path(__file__).parents[1] / "zoo"
 """Folder of the shipped nets, each a file of the contract that a user's net fulfils."""
 _ZOO = "lightsweep/zoo/"
-_BRINGS = {"lightsweep.data.torchvision_import": "torchvision"}
+_BRINGS = {"lightsweep.system.torchvision_import": "torchvision"}
 MOST_BYTES = 4 * 2**20
 
 

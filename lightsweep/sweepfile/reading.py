@@ -108,12 +108,14 @@ def assign(tree: dict[str, Any], key: str, value: Any) -> None:
 
 
 def with_net(model: dict[str, Any], net: Any) -> dict[str, Any]:
-    """Return a model's settings with another net: the method stays, the net's keywords are its defaults.
+    """Return a model's settings with a net: the method stays; another net's keywords are its defaults.
 
     Raises:
         ValidationError: There is no such net.
 
     """
+    if net == model["net"]:
+        return model
     kept = {key: value for key, value in model.items() if key in METHOD}
     return ModelSpec.model_validate({**kept, "net": net}).model_dump(mode="json")
 

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from lightsweep.data.torchvision_import import import_torchvision
+from lightsweep.system.torchvision_import import import_torchvision
 
 
 def models(name: str) -> Any:

@@ -22,9 +22,10 @@ from lightsweep.data.datasets import available, describe, load
 from lightsweep.data.imagedata import as_tensor
 from lightsweep.data.pictures import resize
 from lightsweep.data.splits import split
-from lightsweep.data.torchvision_import import FILES, import_torchvision
+from lightsweep.data.torchvision_files import FILES
 from lightsweep.errors import InputError
 from lightsweep.sweepfile.dataset import DatasetSpec
+from lightsweep.system.torchvision_import import import_torchvision
 
 NPZ = DatasetSpec(name="npz", path="some.npz")
 FOLDER = DatasetSpec(name="imagefolder", path="pictures")
@@ -528,14 +529,14 @@ class TestSplit:
 PLAIN = """
 import sys, torch, warnings
 warnings.simplefilter("error")
-from lightsweep.data.torchvision_import import import_torchvision
+from lightsweep.system.torchvision_import import import_torchvision
 assert import_torchvision() is import_torchvision() is sys.modules["torchvision"]
 import torchvision.datasets, torchvision.transforms.v2.functional
 """
 COMPLETE = """
 import sys, torch, types
 sys.modules["torchvision"] = complete = types.ModuleType("torchvision")
-from lightsweep.data.torchvision_import import import_torchvision
+from lightsweep.system.torchvision_import import import_torchvision
 assert import_torchvision() is complete
 assert not hasattr(torch.ops.torchvision, "nms")
 """
@@ -544,7 +545,7 @@ import pathlib, sys, torch
 folder = pathlib.Path(sys.argv[1])
 (folder / "torchvision.py").write_text("raise RuntimeError('some other failure')")
 sys.path.insert(0, str(folder))
-from lightsweep.data.torchvision_import import import_torchvision
+from lightsweep.system.torchvision_import import import_torchvision
 try:
     import_torchvision()
 except RuntimeError as error:

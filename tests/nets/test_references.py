@@ -16,7 +16,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightsweep.data.datasets import load
 from lightsweep.data.imagedata import Dataset, Task
-from lightsweep.data.torchvision_import import import_torchvision
 from lightsweep.errors import InputError
 from lightsweep.nets.blocks import block_names, levels, trainable_blocks
 from lightsweep.nets.cost import cost
@@ -29,6 +28,7 @@ from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.stages import StageSpec
+from lightsweep.system.torchvision_import import import_torchvision
 from lightsweep.training import batches as images_module
 from lightsweep.training import chain as pipeline
 from lightsweep.training.chain import run_trial

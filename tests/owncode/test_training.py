@@ -1,5 +1,7 @@
 """Nets, data and functions of the user's own train like ours: the method on any net, resumed bit for bit."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,24 @@ from torch import nn
 def build(shape, classes):
     return nn.Sequential(nn.LazyConv2d(3, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(classes))
 """
+
+
+def test_a_file_of_ones_own_may_import_torchvision_also_where_its_operators_do_not_load(
+    folder: Path,
+) -> None:
+    text = (
+        "from torchvision.models.squeezenet import Fire\ndef build(shape, classes): return Fire(1, 2, 3, 4)\n"
+    )
+    (folder / "fire.py").write_text(text)
+    command = """
+from pathlib import Path
+from lightsweep.owncode.loading import load
+from lightsweep.sweepfile.reading import with_digests
+net = load(with_digests("fire.py:build", Path()))((1, 8, 8), 7)
+print(sum(weights.numel() for weights in net.parameters()))
+"""  # a process of its own: in this one another test may have imported torchvision
+    said = subprocess.run([sys.executable, "-c", command], cwd=folder, capture_output=True, text=True)
+    assert said.stdout == f"{(2 + 2) + (2 * 3 + 3) + (2 * 4 * 9 + 4)}\n", said.stderr
 
 
 def test_lazy_layers_get_their_shapes(folder: Path) -> None:
@@ -202,7 +222,7 @@ def test_a_match_scales_the_only_whole_number_or_the_one_that_is_named(folder: P
 
 
 def test_grids_over_nets_and_their_keywords(folder: Path) -> None:
-    """Another net has its own defaults; the method stays."""
+    """Another net has its own defaults, the base's own net keeps its keywords; the method stays."""
     base = {"model": {"net": "net.py:build", "width": 8, "inputs": "dual", "fusion": "average"}}
     planned = plan_own(folder, base, grid={"model.net": ["net.py:build", "sequence.py:build", "plain-cnn"]})
     assert [arm.name for arm in planned.arms] == [
@@ -211,7 +231,7 @@ def test_grids_over_nets_and_their_keywords(folder: Path) -> None:
         "net plain-cnn",
     ]
     assert [arm.spec.model.keywords for arm in planned.arms] == [
-        {"width": 4}, {"width": 4, "drop": 0.0}, {"width": 1.0},
+        {"width": 8}, {"width": 4, "drop": 0.0}, {"width": 1.0},
     ]  # fmt: skip
     assert {arm.spec.model.fusion for arm in planned.arms} == {"average"}
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lightsweep.data.torchvision_import import import_torchvision
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.augmentation import RECIPES, TRANSFORM_RANGES, TransformSpec, transforms
+from lightsweep.system.torchvision_import import import_torchvision
 from lightsweep.training.augment import apply, augment, draw, inverse_matrices
 
 import_torchvision()

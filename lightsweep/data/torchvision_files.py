@@ -1,14 +1,7 @@
-"""Import torchvision, and read and download public data sets with it.
-
-The registry's torchvision wheel cannot load its C++ operators on a CPU-only torch; its import then
-fails with "operator torchvision::nms does not exist", because it registers shape functions for two
-operators that are not declared. Declaring their schemas first fixes the import. The operators
-themselves (non-maximum suppression) stay missing, which matters for object detection only.
-"""
+"""Read and download public data sets with torchvision."""
 
 import http.client
 import importlib
-import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -17,15 +10,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from lightsweep.errors import InputError
+from lightsweep.system.torchvision_import import import_torchvision
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 """Pixels uint8 [n, height, width, channels] and labels int64 [n]."""
-
-_MISSING_OPERATOR = "operator torchvision::nms does not exist"
-_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 _CLASSES = {
     "mnist": "MNIST",
@@ -59,24 +49,6 @@ FILES: dict[str, tuple[str, ...]] = {
 }
 """Files (or folders) of each data set, relative to the data folder."""
 _TINY_IMAGENET = ("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de")
-
-
-def import_torchvision() -> ModuleType:
-    """Import and return torchvision, even if its C++ operators do not load.
-
-    Raises:
-        RuntimeError, ImportError: The import fails for another reason than missing operators.
-    """
-    try:
-        return importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if _MISSING_OPERATOR not in str(error):
-            raise
-    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        del sys.modules[name]  # partially imported
-    for operator in ("nms", "qnms"):
-        torch.library.define(f"torchvision::{operator}", _SCHEMA)
-    return importlib.import_module("torchvision")
 
 
 def missing_files(name: str, data_dir: Path) -> list[str]:
