@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Optional, Union
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -108,6 +109,7 @@ class Signature:
     """Name of the function in a message: FILE.py:function, or a shipped net's name."""
 
 
+@lru_cache(maxsize=256)
 def read_signature(text: str, function: str, file: str) -> Signature:
     """Return the signature of a function, or of a class's `__init__`, at the top level of a source.
 
