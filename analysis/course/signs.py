@@ -1,5 +1,6 @@
-"""Failure signs that arXiv 2501.15547 names for its training, checked in every run."""
+"""Failure signs, checked in every run: those that arXiv 2501.15547 names, and nets that learnt nothing."""
 
+import json
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +18,15 @@ TEST_GAP = 0.20
 FOLD_SPREAD = 0.02
 ROUNDING = 1e-6  # fraction; accuracies are recorded from float32, and differ by less than this when equal
 
+NOTHING = "learnt nothing"
 DRIFT = "submodels drift apart"
 UNFREEZING = "accuracy drops after unfreezing"
 OVERFITTING = "train/test gap"
 FOLDS = "folds differ"
 
 ADVICE = {
+    NOTHING: "no better than one answer for every image, so it says nothing of the net: train it for more "
+    "epochs, or at another learning rate",
     DRIFT: "fusion would lean on one submodel: augment less, or give the submodel on augmented images a "
     "longer first stage",
     UNFREEZING: "the learning rate is too high: try a tenth of it (the paper: 0.0001)",
@@ -73,6 +77,7 @@ def find_signs(trials: pd.DataFrame, epochs: pd.DataFrame) -> tuple[Sign, ...]:
     completed = trials[trials["status"] == "completed"]
     marked = _mark_outputs(completed, epochs)
     signs = [
+        *_name_signs(NOTHING, _check_nothing(completed), _describe_nothing),
         *_name_signs(DRIFT, _check_drift(marked), _describe_drift),
         *_name_signs(UNFREEZING, _check_unfreezing(marked), _describe_unfreezing),
         *_name_signs(OVERFITTING, _check_overfitting(completed), _describe_overfitting),
@@ -181,6 +186,28 @@ def _describe_unfreezing(row: dict[Hashable, Any]) -> str:
         f"stage {row['stage']} is at {notation.percent(row['val_accuracy'])} after its first epoch, "
         f"{_points(row['size'])} points below the {notation.percent(row['val_accuracy_before'])} of stage "
         f"{row['stage_before']}"
+    )
+
+
+def _check_nothing(completed: pd.DataFrame) -> pd.DataFrame:
+    """Compare each trial's test accuracy with the share of the most frequent class of the test images."""
+    checks = completed.dropna(subset=["test_accuracy", "test_confusion"])
+    shares = [_largest_share(text) for text in checks["test_confusion"]]
+    checks = checks.assign(share=pd.Series(shares, checks.index, dtype=float))
+    checks = checks.assign(size=checks["share"] - checks["test_accuracy"])
+    return checks.assign(shows=checks["size"] >= -ROUNDING)
+
+
+def _largest_share(confusion: str) -> float:
+    """Return the share of the largest class, from counts [true class, predicted class] as JSON."""
+    counts = [sum(row) for row in json.loads(confusion)]
+    return float(max(counts) / sum(counts))
+
+
+def _describe_nothing(row: dict[Hashable, Any]) -> str:
+    return (
+        f"{notation.percent(row['test_accuracy'])} on test images, of which the largest class is "
+        f"{notation.percent(row['share'])}"
     )
 
 

@@ -77,7 +77,7 @@ def status(folder: Path) -> None:
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("trial")
 def show(folder: Path, trial: str) -> None:
-    """Show the whole record of one trial. TRIAL is its id or a prefix of it."""
+    """Show the whole record of one trial. TRIAL is its id, a prefix of it, or an arm with one trial."""
     from lightsweep.cli.views.trial import print_trial
     from lightsweep.runfolder.folder import RunFolder
 
@@ -92,7 +92,7 @@ def show(folder: Path, trial: str) -> None:
 @TRUST
 @TRACEBACK
 def verify(folder: Path, trial: str, data_dir: Path) -> int:
-    """Train one trial again without the store and compare. TRIAL is its id or a prefix of it."""
+    """Train one trial again without the store and compare. TRIAL is its id, a prefix, or an arm with one."""
     import time
 
     from lightsweep.cli.views.trial import print_verification
@@ -107,7 +107,7 @@ def verify(folder: Path, trial: str, data_dir: Path) -> int:
     def on_epoch(epochs: int) -> None:
         nonlocal said
         if time.monotonic() - said >= VERIFY_SAYS_SECONDS:
-            say(console, f"{epochs} epochs trained")
+            say(console, f"{epochs} {'epoch' if epochs == 1 else 'epochs'} trained")
             said = time.monotonic()
 
     store = folder.parent / STORE if (folder.parent / STORE).is_dir() else None

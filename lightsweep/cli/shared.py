@@ -1,7 +1,7 @@
 """Code shared by the commands: options, planning, and the console."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
     from lightsweep.planning.plan import Plan
     from lightsweep.runfolder.folder import RunFolder
+    from lightsweep.runfolder.records import Record
     from lightsweep.sweepfile.sweep import Sweep
 
 
 TRIALS_FAILED, INPUT_IS_WRONG, LOST, INTERRUPTED = 1, InputError.status, LostError.status, 130
 """Exit statuses other than 0, success."""
+
+NAMED = 6
+"""Trials that an error names at most."""
 
 LEAST_MEMORY_BYTES = 2**30
 """Address space below which torch cannot be imported."""
@@ -169,18 +173,31 @@ def foreseen(planned: "Plan", out: Path | None = None) -> Sequence[str]:
     return foresee(design, recorded)
 
 
-def find_trial(folder: Path, trial: str, records: Collection[str]) -> str:
-    """Return the id of the one recorded trial whose id starts with a prefix.
+def find_trial(folder: Path, trial: str, records: "Mapping[str, Record]") -> str:
+    """Return the id of the one recorded trial whose id starts with a prefix, or whose arm has this name.
 
     Raises:
         InputError: No recorded trial or several match.
 
     """
     matches = [trial_id for trial_id in records if trial_id.startswith(trial)]
+    matches = matches or [trial_id for trial_id, found in records.items() if found.trial["arm"] == trial]
     if len(matches) == 1:
         return matches[0]
     if matches:
-        fault = f"matches {len(matches)} trials: {', '.join(matches[:5])}"
+        fault = f"matches {len(matches)} trials: {_named(matches, records)}"
+    elif records:
+        arms = {str(found.trial["arm"]) for found in records.values()}
+        near = nearest(trial, {*records, *arms})
+        hint = near if near.startswith("did") else f"there are {_named(list(records), records)}"
+        fault = f"has no record; {hint}"
     else:
-        fault = f"has no record; {nearest(trial, records)}" if records else "has no record; no trial has yet"
+        fault = "has no record; no trial has yet"
     raise InputError(f"{folder}: trial {trial} {fault}")
+
+
+def _named(trial_ids: Sequence[str], records: "Mapping[str, Record]") -> str:
+    """Return the first few trials with their arms and seeds."""
+    rows = [records[trial_id].trial for trial_id in trial_ids[:NAMED]]
+    more = f" and {len(trial_ids) - NAMED} more" if len(trial_ids) > NAMED else ""
+    return ", ".join(f"{row['trial_id']} ({row['arm']}, seed {row['seed']})" for row in rows) + more

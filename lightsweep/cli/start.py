@@ -126,9 +126,15 @@ def init(name: str, dataset: Path | None, kind: Kind, data_dir: Path) -> None:
     except OSError as error:
         raise WriteError(f"{error.filename}: cannot be written ({error.strerror})") from None
     say(console, f"{folder / 'sweep.yaml'}: {found}")
+    if "image_size" in entry:
+        say(console, f"the pictures have several sizes and are resized; look: lightsweep datasets {dataset}")
     say(console, f"{folder / 'net.py'}: a net of your own, to be edited")
-    say(console, f"next: lightsweep plan {folder / 'sweep.yaml'}")
-    say(console, f"then: lightsweep run {folder / 'sweep.yaml'}")
+    sweep_file = folder / "sweep.yaml"
+    say(console, f"next: lightsweep plan {sweep_file}")
+    if kind != "search":
+        first = f"--set name={folder.name}-first --set seeds=2 --set base.stages.train.epochs=2"
+        say(console, f"a first look in minutes: lightsweep run {sweep_file} {first}")
+    say(console, f"then: lightsweep run {sweep_file}")
 
 
 def _look_at(dataset: Path | None, folder: Path, data_dir: Path) -> tuple[str, str]:

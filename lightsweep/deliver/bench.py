@@ -118,10 +118,12 @@ def _net() -> Net:
 def _ours(images: Images) -> Callable[[], object]:
     count = len(images.labels)
     split = Split(as_tensor(images.pixels), as_tensor(images.labels), torch.arange(count))
-    net, stage = _net(), StageSpec(name="dual", loss="heads", epochs=1)
-    optimizer = torch.optim.NAdam(net.parameters(), lr=stage.lr)
-    recipe = transforms("affine")
-    return lambda: train_epoch(net, stage, Source(split), recipe, BATCH, optimizer, 0, order=1, draws=2)
+    stage, recipe = StageSpec(name="dual", loss="heads", epochs=1), transforms("affine")
+    model, shape = ModelSpec(), (1, 28, 28)
+    state = StageState.begin(_net(), stage, trainable_blocks(stage, model, shape, 10))
+    return lambda: train_epoch(
+        state.net, stage, Source(split), recipe, BATCH, state.optimizer, 0, order=1, draws=2
+    )
 
 
 def _peer(images: Images, usual_net: bool) -> Callable[[], None]:

@@ -1,8 +1,10 @@
 """Costs of a net, known before training: parameters, multiply-accumulates, bytes, latency."""
 
+import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +20,7 @@ from lightsweep.sweepfile.net import ModelSpec, Network
 from lightsweep.sweepfile.stages import Compression
 
 TIMED = 30
+MOST_REAL_MACS = 10**9  # a net that may need more is counted without numbers
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,24 @@ def uncounted(model: ModelSpec, shape: tuple[int, int, int], classes: int) -> st
 
 
 @lru_cache(maxsize=4096)
+def parameters(
+    model: ModelSpec, shape: tuple[int, int, int], classes: int, compression: Compression | None = None
+) -> int:
+    """Return the number of parameters of the final net, without those that are pruned.
+
+    Raises:
+        InputError: The net does not fit the images, or its code fails.
+
+    """
+    net = untrained(compressed(model, compression, shape, classes), shape, classes, "fused")
+    numbers = sum(parameter.numel() for parameter in net.parameters())
+    if compression is None or compression.prune != "weights":
+        return numbers
+    weights: int = sum(layer.weight.numel() for layer in matrix_layers(net).values())
+    return numbers - pruned_count(weights, compression.amount)
+
+
+@lru_cache(maxsize=4096)
 def cost(
     model: ModelSpec, shape: tuple[int, int, int], classes: int, compression: Compression | None = None
 ) -> Cost:
@@ -88,15 +109,14 @@ def cost(
         InputError: The net has too many blocks for the image size.
 
     """
+    left = parameters(model, shape, classes, compression)
     model = compressed(model, compression, shape, classes)
     net = untrained(model, shape, classes, "fused")
     layers = matrix_layers(net).values()
     numbers = sum(parameter.numel() for parameter in net.parameters())
     weights: int = sum(layer.weight.numel() for layer in layers)
     outputs = sum(len(layer.weight) for layer in layers)
-    pruned = 0
-    if compression and compression.prune == "weights":
-        pruned = pruned_count(weights, compression.amount)
+    pruned = numbers - left
 
     def stored(bytes_each: int) -> int:
         sparse = bytes_each * (weights - pruned) + math.ceil(weights / 8)
@@ -106,12 +126,12 @@ def cost(
     int8_bytes = stored(1) + others + 4 * outputs + 5 * len(layers)
     is_int8 = compression is not None and compression.quantise is not None
     return Cost(
-        parameters=numbers - pruned,
+        parameters=left,
         total_parameters=numbers + sum(x.numel() for x in net.buffers() if x.is_floating_point()),
         macs=sum(macs_by_block(model, shape, classes, "fused").values()),
         weight_bytes=int8_bytes if is_int8 else stored(4) + others,
         int8_bytes=int8_bytes,
-        training_bytes=12 * (numbers - pruned),
+        training_bytes=12 * left,
         uncounted=uncounted(model, shape, classes),
     )
 
@@ -133,16 +153,12 @@ def latency_ms(
 
     """
     net = build(model, shape, classes, "fused", seed=0).eval()
-    image, threads, least = torch.zeros(1, *shape), torch.get_num_threads(), float("inf")
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            for _ in range(TIMED):
-                began = clock()
-                net(image, image)
-                least = min(least, clock() - began)
-    finally:
-        torch.set_num_threads(threads)
+    image, least = torch.zeros(1, *shape), float("inf")
+    with torch.inference_mode(), _one_thread():
+        for _ in range(TIMED):
+            began = clock()
+            net(image, image)
+            least = min(least, clock() - began)
     return 1000 * least
 
 
@@ -152,7 +168,8 @@ def macs_by_block(
 ) -> dict[str, int]:
     """Count multiply-accumulates per block: each weight is used once per position of its layer's output.
 
-    Counted by running the net on one image. The heads of an unfused net count, too.
+    Counted by running the net on one image, a small one with real numbers: to run on the meta device, torch
+    first imports its compiler, for seconds. The heads of an unfused net count, too.
 
     Raises:
         InputError: The net does not fit the images, or its code fails.
@@ -165,15 +182,32 @@ def macs_by_block(
         block = name if name in counts else ".".join(name.split(".")[:2])
         counts[block] += weight.numel() * (output[0].numel() // len(weight))
 
+    if net.mean.is_meta and shape[1] * shape[2] * sum(x.numel() for x in net.parameters()) < MOST_REAL_MACS:
+        net = copy.deepcopy(net).to_empty(device="cpu")
     hooks = [
         layer.register_forward_hook(lambda layer, _, output, name=name: count(name, layer.weight, output))
         for name, layer in matrix_layers(net).items()
     ]
     try:
-        with torch.inference_mode(), named_errors(own_sources(model.net), "failed on an image"):
+        with (
+            torch.inference_mode(),
+            _one_thread(),
+            named_errors(own_sources(model.net), "failed on an image"),
+        ):
             image = torch.zeros(1, *shape, device=net.mean.device)
             net(image, image)
     finally:
         for hook in hooks:
             hook.remove()
     return counts
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: the work is too small to be shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

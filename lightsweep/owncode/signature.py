@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Optional, Union
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -98,12 +99,17 @@ class Signature:
     """Names of the positional parameters."""
     keywords: dict[str, Parameter] = field(default_factory=dict)
     """Keyword-only parameters by name."""
+    needed: int = 0
+    """Number of the positional parameters without a default."""
+    takes_any: bool = False
+    """Whether it takes any number of positional arguments, by `*arguments`."""
     line: int = 0
     """Line of the definition, from 1."""
     called: str = ""
     """Name of the function in a message: FILE.py:function, or a shipped net's name."""
 
 
+@lru_cache(maxsize=256)
 def read_signature(text: str, function: str, file: str) -> Signature:
     """Return the signature of a function, or of a class's `__init__`, at the top level of a source.
 
@@ -124,7 +130,7 @@ def read_signature(text: str, function: str, file: str) -> Signature:
     if isinstance(found, ast.ClassDef):
         made = [n for n in found.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
         if not made:
-            return Signature(function, (), {}, line)
+            return Signature(function, (), {}, takes_any=True, line=line)
         found = made[0]
     arguments = found.args
     if arguments.kwarg is not None:
@@ -135,7 +141,8 @@ def read_signature(text: str, function: str, file: str) -> Signature:
     positional = tuple(each.arg for each in (*arguments.posonlyargs, *arguments.args))[is_method:]
     pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     keywords = {each.arg: _parameter(each, default, file) for each, default in pairs}
-    return Signature(function, positional, keywords, line)
+    needed = max(len(positional) - len(arguments.defaults), 0)
+    return Signature(function, positional, keywords, needed, arguments.vararg is not None, line)
 
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

@@ -207,9 +207,8 @@ def apply_changes(
     if "model.net" in changes:
         try:
             tree["model"] = with_net(tree["model"], changes["model.net"])
-        except ValidationError as error:
-            rule = describe_validation(error, changes).removeprefix("the file: ")
-            raise InputError(f"{_at(place, 'model.net')}{on}: {rule}") from None
+        except InputError as error:
+            raise InputError(f"{_at(place, 'model.net')}{on}: {error}") from None
     for key, value in changes.items():
         if key == "model.net":
             continue

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from lightsweep.data.imagedata import DatasetInfo, Task
 from lightsweep.data.splits import held_out
 from lightsweep.errors import InputError, nearest
-from lightsweep.nets.cost import cost
+from lightsweep.nets.cost import cost, parameters
 from lightsweep.owncode.sources import sources_of
 from lightsweep.planning.arms import Arm
 from lightsweep.sweepfile.arm import ArmSpec
@@ -90,7 +90,9 @@ def matched(arm: Arm, task: TrainingTask, base: ArmSpec, base_task: TrainingTask
 def _measure(what: str, task: TrainingTask) -> Callable[[ArmSpec], int]:
     if what == "compute":
         return lambda spec: task.images * training_macs(spec, task.shape, task.classes)
-    return lambda spec: int(getattr(cost(spec.model, task.shape, task.classes, spec.compression), what))
+    if what == "parameters":
+        return lambda spec: parameters(spec.model, task.shape, task.classes, spec.compression)
+    return lambda spec: cost(spec.model, task.shape, task.classes, spec.compression).macs
 
 
 def _valid(arm: Arm, spec: ArmSpec) -> ArmSpec:

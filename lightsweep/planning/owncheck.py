@@ -21,7 +21,10 @@ from lightsweep.training.functions import criterion_of, optimizer_of
 from lightsweep.training.schedules import learning_rate
 from lightsweep.trials.stages import stage_table
 
-IMAGES = 4
+
+def images_for(task: Task) -> int:
+    """Return a number of images that differs from that of the classes, so that a mix-up does not fit."""
+    return 4 if task.classes != 4 else 5
 
 
 def check_own(arm: ArmSpec, task: Task) -> None:
@@ -60,7 +63,8 @@ def _check_net(model: ModelSpec, task: Task) -> None:
             "which is seeded for each build"
         )
     stream = torch.Generator().manual_seed(0)
-    images = torch.rand(IMAGES, *task.shape, generator=stream)
+    count = images_for(task)
+    images = torch.rand(count, *task.shape, generator=stream)
     for mode in (True, False):
         net.train(mode)
         with (
@@ -69,11 +73,11 @@ def _check_net(model: ModelSpec, task: Task) -> None:
             named_errors(own_sources(model.net), "failed"),
         ):
             logits = net.a(images)
-        if not isinstance(logits, Tensor) or logits.shape != (IMAGES, task.classes):
+        if not isinstance(logits, Tensor) or logits.shape != (count, task.classes):
             found = f"{list(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
             raise InputError(
-                f"{name}: maps {IMAGES} images {list(task.shape)} to {found}, not to logits "
-                f"{[IMAGES, task.classes]}"
+                f"{name}: maps {count} images {list(task.shape)} to {found}, not to logits "
+                f"{[count, task.classes]}"
             )
         if not logits.isfinite().all():
             raise InputError(f"{name}: its logits for random images are NaN or infinite before training")
@@ -81,7 +85,7 @@ def _check_net(model: ModelSpec, task: Task) -> None:
 
 @lru_cache(maxsize=256)
 def _check_transform(step: TransformSpec, task: Task) -> None:
-    images = torch.rand(IMAGES, *task.shape, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(images_for(task), *task.shape, generator=torch.Generator().manual_seed(0))
     given = images.clone()
     found = augment(images, [step], torch.Generator().manual_seed(1))
     again = augment(given.clone(), [step], torch.Generator().manual_seed(1))
@@ -101,8 +105,9 @@ def _check_stage(stage: StageSpec, model: ModelSpec, task: Task) -> None:
         optimizer_of(stage, list(net.parameters()))
     if isinstance(stage.loss, LossSpec):
         stream = torch.Generator().manual_seed(0)
-        logits = torch.randn(IMAGES, task.classes, generator=stream).requires_grad_()
-        labels = torch.arange(IMAGES) % task.classes
+        count = images_for(task)
+        logits = torch.randn(count, task.classes, generator=stream).requires_grad_()
+        labels = torch.arange(count) % task.classes
         loss = criterion_of(stage)(logits, labels)
         name = f"loss = {without_digests(stage.loss.name)}"
         if not loss.requires_grad:

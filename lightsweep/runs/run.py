@@ -123,12 +123,18 @@ def run_sweep(
         store.remove_leftovers()
         done = set() if fresh else trials.done(planned.trials)
         left = [trial for trial in planned.trials if trial.trial_id not in done]
+        aside = len(run.journal.records().keys() - {trial.trial_id for trial in planned.trials})
         trackers = open_run_trackers(planned.sweep, run)
         counts = Counts([] if study else left)
         share_done = study.share_done if study else None
         with Progress(counts, run.folder / "log.txt", console, share_done) as progress:
             recorder = Recorder(trials, cluster, counts, progress, trackers)
             progress.say(_headline(planned, len(done), study))
+            if aside and not study:
+                progress.say(
+                    f"{aside} of the trials that are recorded here are not in this plan, so the report "
+                    "leaves them out; --set name=NEW gives each plan a run of its own"
+                )
             for line in data_notes(planned, loaded):
                 progress.say(line)
             interrupted = False

@@ -4,9 +4,9 @@ import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
-from lightsweep.owncode.reference import parse_reference
+from lightsweep.owncode.reference import REFERENCE_PATTERN, parse_reference
 from lightsweep.owncode.signature import Parameter, Signature
 from lightsweep.sweepfile.called import Called, own_signature, wrong_key
 from lightsweep.sweepfile.settings import Fraction, Number, complain, kind_of_setting
@@ -32,6 +32,8 @@ class TransformSpec(Called):
     """One random image transform: a named one, or a function of your own with its keywords."""
 
     names: ClassVar[str] = "transform"
+    given: ClassVar[tuple[str, ...]] = ("images", "generator")
+    alone: ClassVar[str | None] = REFERENCE_PATTERN
 
     transform: Annotated[str, Field(strict=True)]
     """Kind of transform: rotate, shift, scale, shear, crop, flip, erase, noise, brightness, contrast; its
@@ -56,6 +58,8 @@ class TransformSpec(Called):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, data: Any) -> Any:
+        if parse_reference(data) is not None:
+            data = {"transform": data}
         if not isinstance(data, dict) or not isinstance(data.get("transform"), str):
             return cls.without_name(data)
         name = data["transform"]
@@ -96,13 +100,28 @@ RecipeName = Literal[
 ]
 
 
-# A recipe's name, or a list of transforms.
+def _kind(value: Any) -> str | None:
+    return "own" if parse_reference(value) is not None else kind_of_setting(value)
+
+
+def _alone(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+# A recipe's name, a list of transforms, or a function of the user's own.
 Augmentation = Annotated[
-    Annotated[RecipeName, Tag("name")] | Annotated[tuple[TransformSpec, ...], Tag("table")],
+    Annotated[RecipeName, Tag("name")]
+    | Annotated[tuple[TransformSpec, ...], Tag("table")]
+    | Annotated[
+        tuple[TransformSpec, ...],
+        BeforeValidator(_alone),
+        WithJsonSchema({"type": "string", "pattern": REFERENCE_PATTERN}),
+        Tag("own"),
+    ],
     Discriminator(
-        kind_of_setting,
+        _kind,
         custom_error_type="shape",
-        custom_error_message="must be a recipe's name or a list of transforms",
+        custom_error_message="must be a recipe's name, a list of transforms or FILE.py:function",
     ),
 ]
 

@@ -25,8 +25,13 @@ class Called(Spec):
 
     names: ClassVar[str]
     """The key that names the function."""
+    given: ClassVar[tuple[str, ...]]
+    """What a function of the user's own is called with, before its keywords."""
     supplied: ClassVar[frozenset[str]] = frozenset()
     """Keyword-only parameters that we supply, so that a sweep file does not set them."""
+
+    alone: ClassVar[str | None] = None
+    """Pattern of what may stand alone, for a mapping that only names the function; None if nothing may."""
 
     shared: ClassVar[frozenset[str]] = frozenset()
     """Keys of ours that the function gets, too, if it has a keyword of that name."""
@@ -40,8 +45,12 @@ class Called(Spec):
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Return a closed form for each shipped name, and an open one for the user's own."""
-        whole = handler.resolve_ref_schema(handler(schema))
+        """Return a closed form for each shipped name, an open one for the user's own, and the name alone."""
+        whole = cls._mapping_schema(handler.resolve_ref_schema(handler(schema)))
+        return {"anyOf": [whole, {"type": "string", "pattern": cls.alone}]} if cls.alone else whole
+
+    @classmethod
+    def _mapping_schema(cls, whole: JsonSchemaValue) -> JsonSchemaValue:
         shipped, name = cls.shipped(), whole["properties"][cls.names]
         if "default" in name and name["default"] is None:
             none = {**whole, "properties": {**whole["properties"], cls.names: {"type": "null"}}}
@@ -91,6 +100,14 @@ class Called(Spec):
             check_plain(value, f"{key} ")
         if signature is None:
             return data
+        count = len(cls.given)
+        too_many = len(signature.positional) < count and not signature.takes_any
+        if parse_reference(signature.called) and (too_many or signature.needed > count):
+            raise wrong_key(
+                cls.names,
+                f"is called with {' and '.join(cls.given)}, then keywords; its positional parameters are "
+                f"{', '.join(signature.positional) or 'none'}",
+            )
         ours_too = cls.supplied | cls.shared
         settable = {name: each for name, each in signature.keywords.items() if name not in ours_too}
         for name in settable:
@@ -102,7 +119,11 @@ class Called(Spec):
         for key, value in given.items():
             if key not in settable:
                 hint = nearest(key, {*settable, *cls.model_fields})
-                if hint.startswith("there are") and signature.called:
+                if key in signature.positional:
+                    hint = (
+                        f"{key} of {signature.called} is none, as it is not keyword-only; write *, before it"
+                    )
+                elif hint.startswith("there are") and signature.called:
                     hint = f"{signature.called} takes {', '.join(settable) or 'no keys of its own'}"
                 raise PydanticCustomError(
                     "unknown_key", "unknown key: {hint}", {"key": str(key), "hint": hint}

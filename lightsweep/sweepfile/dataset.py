@@ -44,6 +44,7 @@ class DatasetSpec(Called):
     """The data set, and how its training images are split into training and validation."""
 
     names: ClassVar[str] = "name"
+    given: ClassVar[tuple[str, ...]] = ("data_dir",)
 
     name: DatasetName
     """Name of the data set; `lightsweep datasets` lists them and shows which are available. Or

@@ -22,6 +22,7 @@ class ModelSpec(Called):
     """
 
     names: ClassVar[str] = "net"
+    given: ClassVar[tuple[str, ...]] = ("shape", "classes")
 
     net: Annotated[str, Field(strict=True)] = PAPER_NET
     """The net of each submodel: paper-cnn; a published net (mobilenet-v2, shufflenet-v2, squeezenet, mnasnet,

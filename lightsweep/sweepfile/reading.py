@@ -111,13 +111,17 @@ def with_net(model: dict[str, Any], net: Any) -> dict[str, Any]:
     """Return a model's settings with a net: the method stays; another net's keywords are its defaults.
 
     Raises:
-        ValidationError: There is no such net.
+        InputError: There is no such net, or its keywords need values.
 
     """
     if net == model["net"]:
         return model
     kept = {key: value for key, value in model.items() if key in METHOD}
-    return ModelSpec.model_validate({**kept, "net": net}).model_dump(mode="json")
+    wanted = {**kept, "net": net}
+    try:
+        return ModelSpec.model_validate(wanted).model_dump(mode="json")
+    except ValidationError as error:
+        raise InputError(_describe(error, wanted, None)) from None
 
 
 def _steps(place: str, node: Any, part: str) -> list[Any]:
@@ -243,6 +247,10 @@ def describe_validation(error: ValidationError, tree: Any) -> str:
     return _describe(error, tree, None)
 
 
+_MAY_BE_OWN = ("augmentation", "loss", "optimizer", "schedule")
+"""Keys whose value is one of some names, or a function of the user's own."""
+
+
 class _Places:
     """Line numbers of the keys in a YAML text, parsed only when there is an error to report."""
 
@@ -308,7 +316,8 @@ def _rule(error: ErrorDetails) -> str:
         choices = re.findall(r"'([^']*)'", context["expected"])
         match = difflib.get_close_matches(str(error["input"]), choices, n=1)
         hint = f"; did you mean {match[0]}?" if match else ""
-        return f"must be one of {', '.join(choices)}{hint}"
+        own = ", FILE.py:function" if error["loc"][-2:-1] and error["loc"][-2] in _MAY_BE_OWN else ""
+        return f"must be one of {', '.join(choices)}{own}{hint}"
     if kind == "missing":
         return "this key is missing"
     if kind in ("unknown_key", "rule", "keyword"):
@@ -334,6 +343,10 @@ def _read(path: Path) -> str:
         ]
         hint = f"; {nearest(path, choices)}" if choices else ""
         raise InputError(f"{path}: no such sweep file{hint}") from None
+    except IsADirectoryError:
+        held = [str(p) for p in _sweep_files(path)]
+        hint = f"; did you mean {held[0]}?" if held else ""
+        raise InputError(f"{path}: is a folder, not a sweep file{hint}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file in UTF-8") from None
     except OSError as error:

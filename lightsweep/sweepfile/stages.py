@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
-from lightsweep.owncode.reference import parse_reference, without_digests
+from lightsweep.owncode.reference import REFERENCE_PATTERN, parse_reference, without_digests
 from lightsweep.owncode.signature import read_signature
 from lightsweep.sweepfile.called import Called, as_mapping, own_signature, wrong_key
 from lightsweep.sweepfile.settings import (
@@ -28,7 +28,9 @@ class OptimizerSpec(Called):
     """An optimizer of `torch.optim` by its class's name, or FILE.py:function, with its keywords."""
 
     names: ClassVar[str] = "name"
+    given: ClassVar[tuple[str, ...]] = ("parameters",)
     supplied: ClassVar[frozenset[str]] = frozenset(("lr", "weight_decay"))
+    alone: ClassVar[str | None] = rf"{REFERENCE_PATTERN}|^[A-Z]\w*$"
 
     name: Annotated[str, Field(strict=True)]
     """Name of a class of torch.optim, such as AdamW; or FILE.py:function, called with the parameters, lr and,
@@ -51,6 +53,8 @@ class LossSpec(Called):
     """The loss: a function of logits and labels, with its keywords, and the outputs that it is of."""
 
     names: ClassVar[str] = "name"
+    given: ClassVar[tuple[str, ...]] = ("logits", "labels")
+    alone: ClassVar[str | None] = f"{REFERENCE_PATTERN}|^cross-entropy$"
 
     name: Annotated[str, Field(strict=True)] = "cross-entropy"
     """cross-entropy, with the keyword label_smoothing; or FILE.py:function, called with logits and labels."""
@@ -61,7 +65,7 @@ class LossSpec(Called):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, data: Any) -> Any:
-        data = as_mapping(data)
+        data = {"name": data} if data == "cross-entropy" else as_mapping(data)
         if not isinstance(data, dict):
             return data
         name = data.get("name", "cross-entropy")
@@ -81,6 +85,8 @@ class ScheduleSpec(Called):
     """A learning rate schedule of your own, with its keywords."""
 
     names: ClassVar[str] = "name"
+    given: ClassVar[tuple[str, ...]] = ("epoch", "epochs")
+    alone: ClassVar[str | None] = REFERENCE_PATTERN
 
     name: Annotated[str, Field(strict=True)]
     """FILE.py:function, called with the epochs so far (a float) and the number of epochs after warm-up; it
@@ -101,6 +107,10 @@ def _kind(value: Any) -> str:
     return "mapping" if isinstance(value, dict | BaseModel) or parse_reference(value) else "name"
 
 
+def _kind_of_loss(value: Any) -> str:
+    return "mapping" if value == "cross-entropy" else _kind(value)
+
+
 def _kind_of_optimizer(value: Any) -> str:
     is_class = isinstance(value, str) and value not in OPTIMIZERS and value[:1].isupper()
     return "mapping" if is_class else _kind(value)
@@ -111,7 +121,7 @@ Optimizer = Annotated[
     Discriminator(_kind_of_optimizer),
 ]
 Loss = Annotated[
-    Annotated[Output | None, Tag("name")] | Annotated[LossSpec, Tag("mapping")], Discriminator(_kind)
+    Annotated[Output | None, Tag("name")] | Annotated[LossSpec, Tag("mapping")], Discriminator(_kind_of_loss)
 ]
 Schedule = Annotated[
     Annotated[Literal["constant", "cosine", "linear"], Tag("name")] | Annotated[ScheduleSpec, Tag("mapping")],
@@ -123,6 +133,7 @@ class StageSpec(Called):
     """One training stage: the blocks that train, the loss, the optimiser and the number of epochs."""
 
     names: ClassVar[str] = "run"
+    given: ClassVar[tuple[str, ...]] = ("net", "data")
     supplied: ClassVar[frozenset[str]] = frozenset(("epochs", "seed", "state"))
     shared: ClassVar[frozenset[str]] = frozenset(("lr", "momentum", "weight_decay"))
 

@@ -12,7 +12,7 @@ TOPS = ("T-shirt/top", "Pullover", "Dress", "Coat", "Shirt")
 
 def clothes(data_dir: Path, *, tops: bool = False) -> Data:
     """Images are uint8 [n, height, width]; labels count the names in `classes`."""
-    parts = [FashionMNIST(data_dir, train=train) for train in (True, False)]
+    parts = [FashionMNIST(data_dir, train=train, download=True) for train in (True, False)]
     names = TOPS if tops else tuple(parts[0].classes)
     found = []
     for part in parts:

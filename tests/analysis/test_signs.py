@@ -1,3 +1,4 @@
+import json
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from analysis.course.signs import KINDS, find_signs
 from analysis.reading import EPOCH_COLUMNS, TRIAL_COLUMNS
 
-DRIFT, UNFREEZING, OVERFITTING, FOLDS = KINDS
+NOTHING, DRIFT, UNFREEZING, OVERFITTING, FOLDS = KINDS
 STAGE_NAMES = ("dual", "fusion", "finetune")
 
 
@@ -22,6 +23,7 @@ def trial(trial_id="t0", stages=(), **fields):
         "val_accuracy": 0.9,
         "test_accuracy": 0.9,
         "train_accuracy": 0.9,
+        "test_confusion": None,
     } | fields
     epochs = []
     for index, values in enumerate(stages):
@@ -62,6 +64,24 @@ def kinds_of(*trials):
 def test_no_trials_no_signs():
     assert signs_of() == ()
     assert find_signs(pd.DataFrame(), pd.DataFrame()) == ()
+
+
+@pytest.mark.parametrize(
+    ("counts", "accuracy", "shows"),
+    [
+        ([[5, 0], [5, 0]], 0.5, True),  # one answer for every image
+        ([[4, 2], [3, 1]], 0.5, True),  # two answers, and less than the larger class, 0.6
+        ([[4, 2], [2, 2]], 0.6, True),  # as much
+        ([[5, 1], [2, 2]], 0.7, False),
+        (None, 0.1, False),  # an older record
+    ],
+)
+def test_nothing_is_learnt_up_to_the_share_of_the_largest_class(counts, accuracy, shows):
+    text = None if counts is None else json.dumps(counts)
+    found = signs_of(trial(train_accuracy=accuracy, test_accuracy=accuracy, test_confusion=text))
+    assert [sign.kind for sign in found] == [NOTHING] * shows
+    if accuracy == 0.6:
+        assert found[0].finding == "60.00% on test images, of which the largest class is 60.00%"
 
 
 def test_without_epochs_the_trials_are_still_checked():
@@ -325,6 +345,7 @@ def drawn_trials(draw):
                 val=draw(HALF_POINTS),
                 test=draw(optional),
                 train=draw(optional),
+                largest=draw(optional),
                 stages=draw(st.lists(drawn_stages(), max_size=3)),
             )
         )
@@ -341,6 +362,7 @@ def as_tables(drawn):
             each.trial_id,
             [[tuple(map(fraction, row)) for row in stage.rows] for stage in each.stages],
             **{key: getattr(each, key) for key in ("run", "arm", "seed", "fold", "status")},
+            test_confusion=None if each.largest is None else confusion(each.largest),
             **{f"{split}_accuracy": fraction(getattr(each, split)) for split in ("val", "test", "train")},
         )
         for epoch in epochs:
@@ -349,8 +371,17 @@ def as_tables(drawn):
     return tables(trials)
 
 
+def confusion(half_points):
+    """Return counts of 200 test images whose most frequent class has so many of them, or more than 100."""
+    counts = [half_points, 200 - half_points]
+    return json.dumps([[0, count] for count in counts])
+
+
 def checks_of(each):
     """List (kind, size in half points, whether it shows) for what one trial's own values can tell."""
+    if None not in (each.test, each.largest):
+        largest = max(each.largest, 200 - each.largest)
+        yield NOTHING, largest - each.test, largest >= each.test
     for stage in each.stages:
         (_, a0, b0), (_, a, b) = stage.rows[0], stage.rows[-1]
         if stage.form == "heads" and None not in (a0, a):
@@ -373,7 +404,7 @@ def expected_signs(drawn):
             found = [check[1:] for check in checks_of(each) if check[0] == kind]
             if found:
                 shown = [size for size, shows in found if shows]
-                unit = (each.trial_id, max(shown, default=0), bool(shown))
+                unit = (each.trial_id, max(shown, default=-1), bool(shown))
                 units.setdefault((kind, each.run, each.arm), []).append(unit)
     for run, arm, seed in {(each.run, each.arm, each.seed) for each in completed}:
         folds = [each for each in completed if (each.run, each.arm, each.seed) == (run, arm, seed)]

@@ -4,6 +4,7 @@ Trials are trained without Ray, in forked processes (see `forked`); what is Ray'
 """
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -108,6 +109,7 @@ class TestRun:
         done = lightsweep("run", "small.yaml", cwd=tmp_path)
         assert "9 completed, 0 failed, 0 left" in done.stdout
         assert "already done" not in done.stdout  # the arms have other names
+        assert "9 of the trials that are recorded here are not in this plan" in done.stdout
         assert "stages and assessments: 0 made, 36 reused" in done.stdout
         assert " is up: " not in done.stdout
 
@@ -151,8 +153,20 @@ class TestRun:
     def test_show_of_an_unknown_trial_is_one_line(self, finished):
         done = lightsweep("show", "runs/small", "nosuch", cwd=finished)
         assert done.returncode == 2
-        assert done.stderr.startswith("error: runs/small: trial nosuch has no record; ")
+        row = pd.read_parquet(finished / "runs/small/trials.parquet").set_index("trial_id")
+        named = re.findall(r"(\w{12}) \((.+?), seed (\d+)\)", done.stderr)
+        assert done.stderr.startswith("error: runs/small: trial nosuch has no record; there are ")
         assert done.stderr.count("\n") == 1
+        assert named
+        for trial_id, arm, seed in named:
+            assert (row.arm[trial_id], row.seed[trial_id]) == (arm, int(seed))
+
+    def test_show_takes_an_arm_that_has_one_trial_and_else_names_its_trials(self, finished):
+        arms = pd.read_parquet(finished / "runs/small/trials.parquet").groupby("arm").trial_id.agg(set)
+        done = lightsweep("show", "runs/small", arms.index[0], cwd=finished)
+        assert done.returncode == 2
+        assert f"matches {len(arms.iloc[0])} trials" in done.stderr
+        assert set(re.findall(r"\w{12}(?= \()", done.stderr)) == arms.iloc[0]
 
     def test_verify_trains_again_to_the_same_bits(self, finished):
         """A worker trained it, this is another process."""

@@ -1,5 +1,6 @@
 """The documentation says what the code does."""
 
+import functools
 import re
 import shlex
 import tomllib
@@ -10,6 +11,7 @@ import pytest
 
 from lightsweep.cli.main import cli
 from lightsweep.data.datasets import describe
+from lightsweep.owncode.reference import parse_reference
 from lightsweep.planning.plan import plan
 from lightsweep.sweepfile.reading import load_sweep
 
@@ -42,7 +44,7 @@ def test_every_shipped_sweep_loads_and_stands_in_the_readme():
         assert f"sweeps/{file.name}" in README
 
 
-def test_every_shipped_ablation_has_a_full_form_that_can_be_planned():
+def test_every_shipped_ablation_has_a_full_form_that_can_be_planned(request):
     files = sorted((ROOT / "sweeps").glob("*.yaml"))
     ablations = [file for file in files if load_sweep(file).ablation]
     assert {file.stem for file in ablations} >= {
@@ -56,7 +58,10 @@ def test_every_shipped_ablation_has_a_full_form_that_can_be_planned():
         forms = [shlex.split(line)[1::2] for line in lines]
         assert any("dataset.train_limit=null" in form for form in forms)
         for form in forms:
-            assert plan(load_sweep(file, form), lambda spec: describe(spec, Path("nowhere"))).trials
+            sweep = load_sweep(file, form)
+            is_own = parse_reference(sweep.dataset.name) is not None  # only its images say how many there are
+            data_dir = request.getfixturevalue("real_data") if is_own else Path("nowhere")
+            assert plan(sweep, functools.partial(describe, data_dir=data_dir)).trials
 
 
 @pytest.mark.parametrize("package", ["lightsweep", "analysis"])

@@ -38,7 +38,7 @@ NETS = {
     "exit in build": (
         "import sys\ndef build(s, c):\n    sys.exit(3)\n", {}, "net.py, line 3: build failed: SystemExit: 3"
     ),
-    "too few parameters": ("def build(shape):\n    pass\n", {}, "build failed: TypeError: build() takes 1 positional"),
+    "too few parameters": ("def build(shape):\n    pass\n", {}, "is called with shape and classes, then keywords; its positional parameters are shape"),
     "no module": ("def build(s, c):\n    return 3\n", {}, "net.py:build: must return a torch.nn.Module, not int"),
     "a module without blocks": (
         HEAD + "def build(s, c):\n    return nn.Identity()\n", {}, "no children with parameters, so it has no blocks"
@@ -126,9 +126,31 @@ FUNCTIONS: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
         {"loss.py": "def f(logits, labels):\n    return logits.detach().sum()\n"},
         {"stages": [{"name": "a", "epochs": 1, "loss": "loss.py:f"}]}, "does not depend on the logits",
     ),
+    "loss that takes classes for images": (
+        {"loss.py": "from torch.nn.functional import mse_loss\ndef f(logits, labels): return mse_loss(logits, labels)\n",
+         "data.py": FILES["data.py"].replace("% 3", "% 4").replace('"none"', '"none", "none, too"')},
+        {"stages": [{"name": "a", "epochs": 1, "loss": "loss.py:f"}]}, "loss.py, line 2: f failed",
+    ),
     "schedule that is none": (
         {"s.py": "def f(epoch, epochs):\n    return -1\n"},
         {"stages": [{"name": "a", "epochs": 1, "schedule": "s.py:f"}]}, "a factor of at least 0, not -1 (epoch 0)",
+    ),
+    "loss of too many parameters": (
+        {"loss.py": "def f(logits, labels, weight): return logits.sum()\n"},
+        {"stages": [{"name": "a", "epochs": 1, "loss": "loss.py:f"}]},
+        "is called with logits and labels, then keywords; its positional parameters are logits, labels, weight",
+    ),
+    "key that is not keyword-only": (
+        {"loss.py": "def f(logits, labels, gamma=2.0): return logits.sum()\n"},
+        {"stages": [{"name": "a", "epochs": 1, "loss": {"name": "loss.py:f", "gamma": 1.0}}]},
+        "loss.gamma: unknown key; gamma of loss.py:f is none, as it is not keyword-only; write *, before it",
+    ),
+    "recipe that is none": (
+        {}, {"augmentation": "shif"}, "affine-strong, crop-flip, flip, erasing, noise, photometric, FILE.py:function; did",
+    ),
+    "loss that has no such name": (
+        {}, {"stages": [{"name": "a", "epochs": 1, "loss": "cross_entropy"}]},
+        "loss = 'cross_entropy': must be one of heads, head-a, head-b, fused, FILE.py:function",
     ),
     "block that is nowhere": (
         {}, {"stages": [{"name": "a", "epochs": 1, "train": "secnd"}]}, "matches no block of the net; did you mean second?",

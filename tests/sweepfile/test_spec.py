@@ -1,4 +1,5 @@
 import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from lightsweep.sweepfile.augmentation import TRANSFORM_RANGES, TransformSpec
 from lightsweep.sweepfile.called import Called
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.net import ModelSpec
+from lightsweep.sweepfile.reading import load_sweep
 from lightsweep.sweepfile.settings import Spec
 from lightsweep.sweepfile.stages import Compression, PresetEpochs, StagePreset, StageSpec
 from lightsweep.sweepfile.sweep import Resources, Sweep
@@ -227,6 +229,28 @@ def test_the_json_schema_accepts_shipped_sweeps(path: Path) -> None:
 @settings(max_examples=50)
 def test_the_json_schema_accepts_what_the_spec_accepts(sweep: Sweep) -> None:
     assert [error.message for error in SCHEMA.iter_errors(sweep.model_dump(mode="json"))] == []
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        {"augmentation": "a.py:f"},
+        {"augmentation": ["a.py:f", {"transform": "flip"}]},
+        {
+            "stages": [
+                {"name": "a", "epochs": 1, "loss": "l.py:f", "optimizer": "o.py:f", "schedule": "s.py:f"}
+            ]
+        },
+        {"stages": [{"name": "a", "epochs": 1, "loss": "cross-entropy", "optimizer": "AdamW"}]},
+    ],
+)
+def test_the_json_schema_and_the_reader_accept_a_function_alone(base: dict[str, Any], tmp_path: Path) -> None:
+    tree = {**MINIMAL, "base": base}
+    assert [error.message for error in SCHEMA.iter_errors(tree)] == []
+    for file in "alos":
+        (tmp_path / f"{file}.py").write_text("def f(a, b=None, *, lr=0.1): ...\n")
+    (tmp_path / "t.yaml").write_text(json.dumps(tree))
+    load_sweep(tmp_path / "t.yaml")
 
 
 WRONG_TREES = [

@@ -9,6 +9,7 @@ from sweep_texts import load
 
 from lightsweep.data.datasets import describe
 from lightsweep.errors import InputError
+from lightsweep.owncode.reference import parse_reference
 from lightsweep.planning.plan import plan
 from lightsweep.search.space import survey
 from lightsweep.sweepfile.reading import assign, dump_sweep, load_sweep
@@ -53,10 +54,14 @@ def test_a_dumped_sweep_is_loaded_as_equal(written: Path, sweep: Sweep) -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_shipped_sweeps_load_plan_and_round_trip(path: Path, written: Path) -> None:
+def test_shipped_sweeps_load_plan_and_round_trip(
+    path: Path, written: Path, request: pytest.FixtureRequest
+) -> None:
     sweep = load_sweep(path)
     assert sweep.name == path.stem
-    planned = plan(sweep, lambda dataset: describe(dataset, Path("nowhere")))
+    is_own = parse_reference(sweep.dataset.name) is not None  # only its images say how many there are
+    data_dir = request.getfixturevalue("real_data") if is_own else Path("nowhere")
+    planned = plan(sweep, lambda dataset: describe(dataset, data_dir))
     assert survey(planned).feasible if sweep.search else planned.trials
     written.write_text(dump_sweep(sweep), encoding="utf-8")
     assert load_sweep(written) == sweep
@@ -207,13 +212,14 @@ WRONG_FILES = {
         "t.yaml, line 3: base.stages.0.lr = inf: must be a finite number"
     ),
     HEAD + "base: {stages: [{name: a, epochs: 1, optimizer: adamw}]}\n": (
-        "t.yaml, line 3: base.stages.0.optimizer = 'adamw': must be one of nadam, adam, sgd; "
-        "did you mean adam?"
+        "t.yaml, line 3: base.stages.0.optimizer = 'adamw': must be one of nadam, adam, sgd, "
+        "FILE.py:function; did you mean adam?"
     ),
     HEAD + "folds: 1\n": "t.yaml, line 3: folds = 1: must be greater than or equal to 2",
     HEAD + "seeds: [1, 1]\n": "t.yaml, line 3: seeds = [1, 1]: seeds must differ from one another",
     HEAD + "base: {augmentation: 3}\n": (
-        "t.yaml, line 3: base.augmentation = 3: must be a recipe's name or a list of transforms"
+        "t.yaml, line 3: base.augmentation = 3: must be a recipe's name, a list of transforms or "
+        "FILE.py:function"
     ),
     "name: t\ndataset: {name: mnits}\n": (
         f"t.yaml, line 2: dataset.name = 'mnits': must be one of {DATASETS}; did you mean mnist?"
@@ -450,9 +456,11 @@ def test_a_missing_file_in_a_missing_folder_offers_the_shipped_sweeps() -> None:
 
 
 def test_a_folder_is_no_sweep_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError) as caught:
-        load_sweep(tmp_path)
-    assert str(caught.value) == f"{tmp_path}: cannot be read: Is a directory"
+    for hint in ("", f"; did you mean {tmp_path / 'sweep.yaml'}?"):
+        with pytest.raises(InputError) as caught:
+            load_sweep(tmp_path)
+        assert str(caught.value) == f"{tmp_path}: is a folder, not a sweep file{hint}"
+        (tmp_path / "sweep.yaml").touch()
 
 
 def test_a_file_that_is_not_utf8_is_refused() -> None:

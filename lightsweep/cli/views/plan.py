@@ -18,6 +18,7 @@ from lightsweep.planning.stagetree import StageNode, count_stages, stage_tree
 from lightsweep.runs.planned import likely_device
 from lightsweep.runs.run import STORE, data_notes, load_all
 from lightsweep.store.folder import stage_file
+from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.system.terminal import cell, say
 
 TREE_LINES = 200  # maximum number of stages printed
@@ -41,7 +42,7 @@ def plan_tree(planned: Plan, out: Path, data_dir: Path) -> dict[str, Any]:
     stages = count_stages(planned, keys, is_stored)
     return {
         "name": planned.sweep.name,
-        "data": {labels[spec]: _data_text(info) for spec, info in planned.infos.items()},
+        "data": {labels[spec]: _data_text(spec, info) for spec, info in planned.infos.items()},
         "notes": data_notes(planned, loaded),
         "design": design_tree(planned, fingerprints),
         "trials": [
@@ -71,11 +72,12 @@ def plan_tree(planned: Plan, out: Path, data_dir: Path) -> dict[str, Any]:
     }
 
 
-def _data_text(info: DatasetInfo) -> str:
+def _data_text(spec: DatasetSpec, info: DatasetInfo) -> str:
     own = f", {info.validation_count:,} validation" if info.validation_count else ""
+    limit = f"; a trial trains on {spec.train_limit:,} (train_limit)" if spec.train_limit is not None else ""
     return (
         f"{info.train_count:,} training{own} and {info.test_count:,} test images of {len(info.classes)} "
-        f"classes, {info.size_text}"
+        f"classes, {info.size_text}{limit}"
     )
 
 
