@@ -1,4 +1,4 @@
-"""Compile `images_last.c` for this kind of processor. Plain Python: the build hook runs it before anything is installed."""
+"""Compile `images_last.c` for this kind of processor; imports nothing, since the build hook runs it."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ _ARM = ("aarch64", "arm64")
 
 
 def levels() -> dict[str, tuple[str, ...]]:
-    """Return the compiler's options for each library that this kind of processor may load, by its level."""
+    """Return the compiler's options for each library that may be loaded here, by its level."""
     if platform.machine() in _X86:
         return {level: (f"-march={name}",) for level, name in LEVELS.items()}
     return {"DEFAULT": ()} if platform.machine() in _ARM else {}
@@ -30,7 +30,7 @@ def library_file(level: str, folder: Path = SOURCE.parent) -> Path:
 
 
 def compilers() -> list[list[str]]:
-    """Return the commands of the C compilers that are here, the first the best: $CC, cc, clang, gcc, zig's."""
+    """Return the commands of the C compilers that are here, the best first: $CC, cc, clang, gcc."""
     named = os.environ.get("CC", "").split()
     found = [named] if named else []
     found += [[path] for path in map(shutil.which, ("cc", "clang", "gcc")) if path]

@@ -2,7 +2,7 @@
 
 import ctypes
 import threading
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -34,8 +34,7 @@ def convolve(
         [outputs, height, width, images].
 
     """
-    found: Tensor = _Convolution.apply(x, weight, bias, padding, groups, pool, relu)
-    return found
+    return cast(Tensor, _Convolution.apply(x, weight, bias, padding, groups, pool, relu))  # type: ignore[no-untyped-call]
 
 
 class _Convolution(torch.autograd.Function):
@@ -56,9 +55,7 @@ class _Convolution(torch.autograd.Function):
         places = torch.empty(stored.shape, dtype=torch.int8) if pool else None
         found = _library(x)
         size = found.workspace(geometry, 0, 0)
-        found.forward(
-            geometry, *map(_address, (x, weight, bias, stored, places)), _workspace(size, x.dtype)
-        )
+        found.forward(geometry, *map(_address, (x, weight, bias, stored, places)), _workspace(size, x.dtype))
         ctx.geometry = geometry
         ctx.save_for_backward(x, weight, stored if relu and not pool else None, places)
         return stored
@@ -80,7 +77,8 @@ class _Convolution(torch.autograd.Function):
 
 def _library(x: Tensor) -> ctypes.CDLL:
     found = library()
-    assert found is not None and x.dtype == torch.float32
+    assert found is not None  # see `library.require_library`
+    assert x.dtype == torch.float32
     return found
 
 

@@ -16,8 +16,8 @@ from torch.nn import functional
 from lightsweep.kernels.convolution import convolve
 
 _ELEMENTWISE = (
-    nn.ReLU, nn.Tanh, nn.Sigmoid, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Hardsigmoid,
-    nn.Identity, nn.Dropout,
+    nn.ReLU, nn.Tanh, nn.Sigmoid, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish,
+    nn.Hardsigmoid, nn.Identity, nn.Dropout,
 )  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def _is_known(layer: nn.Module) -> bool:
                 len(set(kernel)) == 1
                 and isinstance(padding, tuple)
                 and len(set(padding)) == 1
-                and cast(int, padding[0]) < kernel[0]
+                and padding[0] < kernel[0]
                 and layer.stride == layer.dilation == (1, 1)
                 and layer.padding_mode == "zeros"
                 and layer.weight.dtype == torch.float32
@@ -152,8 +152,8 @@ def _is_known(layer: nn.Module) -> bool:
             usual = (layer.padding, layer.dilation, layer.ceil_mode, layer.return_indices)
             return (layer.kernel_size, layer.stride) == (2, 2) and usual == (0, 1, False, False)
         case nn.AvgPool2d():
-            side, usual = layer.kernel_size, (layer.padding, layer.ceil_mode, layer.divisor_override)
-            return isinstance(side, int) and layer.stride == side and usual == (0, False, None)
+            side, is_whole = layer.kernel_size, layer.divisor_override is None and not layer.ceil_mode
+            return isinstance(side, int) and layer.stride == side and layer.padding == 0 and is_whole
         case nn.AdaptiveAvgPool2d():
             return layer.output_size in (1, (1, 1))
         case nn.Flatten():

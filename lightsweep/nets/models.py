@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from lightsweep.errors import InputError
 from lightsweep.kernels.layers import Steps, images_last
-from lightsweep.kernels.library import library
 from lightsweep.owncode.loading import as_keywords, load, named_errors, own_sources
 from lightsweep.owncode.reference import without_digests
 from lightsweep.seeding import derive
@@ -136,7 +135,7 @@ class Net(nn.Module):
 
 def can_have_images_last(net: Net) -> bool:
     """Return whether each submodel is a sequence of layers that `lightsweep.kernels` knows."""
-    if net.concatenates or library() is None:
+    if net.concatenates:
         return False
     return all(is_sequence(part, False) and images_last(part.children()) for part in net.parts())
 

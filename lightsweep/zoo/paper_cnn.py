@@ -223,7 +223,10 @@ class Block(Convolution):
 
     def plain_layers(self) -> list[nn.Module]:
         """Return the layers that the forward pass consists of, without what spares unused pixels."""
-        before = [layer for each in self.before for layer in (*each.plain_layers(), nn.ReLU())]
+        before: list[nn.Module] = []
+        for convolution in self.before:
+            assert isinstance(convolution, Convolution)
+            before += [*convolution.plain_layers(), nn.ReLU()]
         return [*before, *super().plain_layers(), nn.MaxPool2d(2), nn.ReLU()]
 
 
