@@ -72,7 +72,7 @@ class Steps:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map [images, channels, height, width] or [images, features] to the layers' output, likewise."""
-        x = x.permute(1, 2, 3, 0) if x.dim() == 4 else x.t()
+        x = (x.permute(1, 2, 3, 0) if x.dim() == 4 else x.t()).contiguous()  # as products round by layout
         for step in self.steps:
             x = step(x)
         return x.permute(3, 0, 1, 2) if x.dim() == 4 else x.t()

@@ -28,7 +28,7 @@ def stage_keys(
     Args:
         trial: The trial.
         fingerprint: Fingerprint of its data set.
-        device_type: cpu or cuda.
+        device_type: cpu or cuda; any for keys that are only compared with one another.
         code: Training code and library versions; None for those installed here.
 
     """
@@ -43,7 +43,7 @@ def stage_keys(
             "batch_size": trial.spec.batch_size,
             "code": code,
             "device": device_type,
-            "tf32": trial.spec.tf32 and device_type == "cuda",
+            "tf32": trial.spec.tf32 and device_type != "cpu",
             **_arithmetic(trial, device_type),
         }
     )
@@ -61,7 +61,7 @@ def stage_keys(
 
 def _arithmetic(trial: Trial, device_type: str) -> dict[str, str]:
     """Return what identifies kernels of our own; nothing where torch computes, as in older keys."""
-    if device_type != "cpu" or not trial.has_images_last:
+    if device_type == "cuda" or not trial.has_images_last:
         return {}
     return {"kernels": source_hash()}
 
