@@ -71,24 +71,40 @@ INLINE void put(real *p, vec v, long count) {
     if (count == LANES) memcpy(p, &v, sizeof v);
     else memcpy(p, &v, count * sizeof(real));
 }
+INLINE bytes take_bytes(const int8_t *p, long count) {
+    bytes v = {0};
+    if (count == LANES) memcpy(&v, p, sizeof v);
+    else memcpy(&v, p, count);
+    return v;
+}
+INLINE void put_bytes(int8_t *p, bytes v, long count) {
+    if (count == LANES) memcpy(p, &v, sizeof v);
+    else memcpy(p, &v, count);
+}
 INLINE vec choose(mask m, vec yes, vec no) { return (vec)((m & (mask)yes) | (~m & (mask)no)); }
 INLINE mask all_of(whole value) { return (mask){0} + value; }
-INLINE vec each(real value) { return (vec){0} + value; }
+INLINE vec each(real value) { return value - (vec){0}; }  // not 0 + value, which turns -0 to 0 and so is computed
 INLINE long least(long a, long b) { return a < b ? a : b; }
+
+// Zeroes a map of the workspace but for what is inside it.
+static void clear_round(real *to, long height, long width, long top, long left, long inner_height, long inner_width) {
+    const long row = width * LANES;
+    memset(to, 0, top * row * sizeof(real));
+    for (long i = top; i < top + inner_height; i++) {
+        memset(to + i * row, 0, left * LANES * sizeof(real));
+        memset(to + i * row + (left + inner_width) * LANES, 0, (width - left - inner_width) * LANES * sizeof(real));
+    }
+    memset(to + (top + inner_height) * row, 0, (height - top - inner_height) * row * sizeof(real));
+}
 
 // Copies a vector of images of some maps into the workspace, with a margin of zeros round each map.
 static void copy_in(const real *x, real *to, long maps, long height, long width, long margin, long images, long count) {
-    const long row = (width + 2 * margin) * LANES;
-    for (long m = 0; m < maps; m++) {
-        memset(to, 0, margin * row * sizeof(real));
-        to += margin * row;
-        for (long i = 0; i < height; i++, to += row) {
-            memset(to, 0, margin * LANES * sizeof(real));
-            memset(to + row - margin * LANES, 0, margin * LANES * sizeof(real));
-            for (long j = 0; j < width; j++, x += images) store(to + (margin + j) * LANES, take(x, count));
-        }
-        memset(to, 0, margin * row * sizeof(real));
-        to += margin * row;
+    const long row = (width + 2 * margin) * LANES, plane = (height + 2 * margin) * row;
+    for (long m = 0; m < maps; m++, to += plane) {
+        if (margin) clear_round(to, height + 2 * margin, width + 2 * margin, margin, margin, height, width);
+        for (long i = 0; i < height; i++)
+            for (long j = 0; j < width; j++, x += images)
+                store(to + (margin + i) * row + (margin + j) * LANES, take(x, count));
     }
 }
 
@@ -153,8 +169,7 @@ INLINE void outputs_of(const real *x, const real *w, const real *b, real *y, int
                     }
                     const long at = ((o * high + i) * wide + j) * images;
                     put(y + at, most, count);
-                    const bytes small = __builtin_convertvector(place, bytes);
-                    memcpy(which + at, &small, count);
+                    put_bytes(which + at, __builtin_convertvector(place, bytes), count);
                 }
             }
         return;
@@ -293,21 +308,20 @@ static void copy_gradient(const real *dy, const real *y, const int8_t *which, re
                     }
         return;
     }
-    memset(to, 0, s->outputs * plane * sizeof(real));
-    for (long o = 0; o < s->outputs; o++)
+    for (long o = 0; o < s->outputs; o++) {
+        clear_round(to + o * plane, rows + 2 * margin, columns + 2 * margin, margin, margin, rows / 2 * 2, columns / 2 * 2);
         for (long i = 0; i < rows / 2; i++)
             for (long j = 0; j < columns / 2; j++) {
                 const long from = ((o * (rows / 2) + i) * (columns / 2) + j) * s->images + first;
                 const vec value = take(dy + from, count);
-                bytes small = {0};
-                memcpy(&small, which + from, count);
-                const mask place = __builtin_convertvector(small, mask);
+                const mask place = __builtin_convertvector(take_bytes(which + from, count), mask);
                 real *at = to + o * plane + (margin + 2 * i) * row + (margin + 2 * j) * LANES;
                 store(at, choose(place == 0, value, each(0)));
                 store(at + LANES, choose(place == 1, value, each(0)));
                 store(at + row, choose(place == 2, value, each(0)));
                 store(at + row + LANES, choose(place == 3, value, each(0)));
             }
+    }
 }
 
 INLINE long margin_of(const Convolution *s, long with_input) { return with_input ? s->kernel - 1 - s->padding : 0; }
