@@ -191,6 +191,8 @@ def _describe_unfreezing(row: dict[Hashable, Any]) -> str:
 
 def _check_nothing(completed: pd.DataFrame) -> pd.DataFrame:
     """Compare each trial's test accuracy with the share of the most frequent class of the test images."""
+    if "test_confusion" not in completed:  # which not every reader of records takes
+        completed = completed.assign(test_confusion=None)
     checks = completed.dropna(subset=["test_accuracy", "test_confusion"])
     shares = [_largest_share(text) for text in checks["test_confusion"]]
     checks = checks.assign(share=pd.Series(shares, checks.index, dtype=float))
