@@ -52,10 +52,15 @@ def compile_library(compiler: Sequence[str], to: Path, options: Sequence[str] = 
 
 
 def compile_all(folder: Path) -> list[Path]:
-    """Compile every library for this kind of processor; return those that were made, none without a compiler.
+    """Compile every library for this kind of processor; return those that are there, none without a compiler.
 
+    What was compiled from this very source stays as it is.
     Where there is no compiler, one that comes as a package is fetched, if it can be, for this once.
     """
+    files = [library_file(level, folder) for level in levels()]
+    newest = max(file.stat().st_mtime for file in (SOURCE, Path(__file__)))
+    if files and all(file.is_file() and file.stat().st_mtime > newest for file in files):
+        return files
     with tempfile.TemporaryDirectory() as fetched:
         for compiler in [*compilers(), None]:
             command = compiler if compiler is not None else _fetch_zig(Path(fetched))
