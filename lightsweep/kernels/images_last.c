@@ -28,7 +28,8 @@ typedef float real;
 typedef int32_t whole;
 #endif
 
-#if defined(__AVX512F__)
+#if defined(VECTOR_BYTES)  // of another processor, for tests; with REGISTERS
+#elif defined(__AVX512F__)
 #define VECTOR_BYTES 64
 #define REGISTERS 32
 #elif defined(__AVX__)

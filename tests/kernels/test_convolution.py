@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lightsweep.kernels.compiling import compile_library, compilers
 from lightsweep.kernels.convolution import convolve
 from lightsweep.kernels.layers import images_last
-from lightsweep.kernels.library import library
+from lightsweep.kernels.library import library, open_library
 from lightsweep.nets.models import build
 from lightsweep.sweepfile.net import ModelSpec
 
@@ -213,6 +214,36 @@ def test_a_layer_that_is_hooked_or_that_does_something_of_its_own_is_left_to_tor
     hooked = nn.ReLU()
     hooked.register_forward_hook(lambda *_: None)
     assert images_last([Twice(nn.ReLU())]) is images_last([Own()]) is images_last([hooked]) is None
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not compilers():
+        pytest.skip("no C compiler")
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.mark.parametrize(("vector_bytes", "registers"), [(64, 32), (32, 16), (16, 32)])
+def test_vectors_of_other_processors_give_the_same(
+    compiled: Path, monkeypatch: pytest.MonkeyPatch, vector_bytes: int, registers: int
+) -> None:
+    """As AVX-512, AVX2 and arm64 compute, by instructions of whatever processor this is."""
+    file = compiled / f"{vector_bytes}-{registers}.so"
+    options = [f"-DVECTOR_BYTES={vector_bytes}", f"-DREGISTERS={registers}", "-O0", "-Wno-psabi"]
+    compile_library(compilers()[0], file, options)
+    opened = open_library(file)
+    assert opened is not None
+    assert opened.lanes() == vector_bytes // 4
+    monkeypatch.setattr("lightsweep.kernels.convolution.library", lambda: opened)
+    for case in (
+        Case(1, 10, 1, 3, 0, 28, 28, 64, True, True), Case(10, 20, 1, 3, 0, 13, 13, 33, True, True),
+        Case(7, 13, 1, 5, 2, 6, 9, 17, False, True), Case(4, 8, 4, 3, 1, 7, 7, 40, True, False),
+        Case(2, 3, 1, 7, 3, 5, 5, 5, False, False), Case(3, 5, 1, 2, 0, 2, 2, 16, False, True),
+    ):  # fmt: skip
+        found = gradients(ours, case, drawn(case))
+        expected = gradients(by_torch, case, tuple(tensor.double() for tensor in drawn(case)))
+        for mine, theirs in zip(found, expected, strict=True):
+            assert float((mine - theirs).abs().max()) <= 2e-5 * float(theirs.abs().max())
 
 
 SANITISED = Path(__file__).with_name("sanitised.py")
