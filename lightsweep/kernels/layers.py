@@ -5,6 +5,7 @@ are ours, fused with what follows; 1×1 convolutions and dense layers are matrix
 Weights and modes are the layers' own: the layers stay what is trained, saved and exported.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -23,7 +24,7 @@ _ELEMENTWISE = (
 
 @dataclass
 class Step:
-    """A layer, or a convolution with the pooling and ReLU that follow it."""
+    """A layer, or a convolution or pooling with what is done in one pass with it: pooling, ReLU."""
 
     layer: nn.Module
     pool: bool = False
@@ -44,10 +45,10 @@ class Step:
                 shape = x.shape
                 return _batch_norm(layer, x.reshape(1, shape[0], -1)).reshape(shape)
             case nn.MaxPool2d():
-                return functional.max_pool3d(x[None], (2, 2, 1))[0]
+                same = x.new_ones(len(x), 1, 1, 1)  # each map as it is, since ours pool after a convolution
+                return convolve(x, same, None, 0, len(x), True, self.relu)
             case nn.AvgPool2d():
-                side = cast(int, layer.kernel_size)
-                return functional.avg_pool3d(x[None], (side, side, 1))[0]
+                return _average(x, cast(int, layer.kernel_size))
             case nn.AdaptiveAvgPool2d():
                 return x.mean((1, 2), keepdim=True)
             case nn.Flatten():
@@ -89,13 +90,16 @@ def images_last(modules: Iterable[nn.Module]) -> Steps | None:
     steps: list[Step] = []
     is_flat = False
     for layer in leaves:
-        last = steps[-1] if steps else None
-        if last is not None and isinstance(last.layer, nn.Conv2d):
-            if isinstance(layer, nn.ReLU) and not last.relu:
-                last.relu = True
+        last = steps[-1] if steps else Step(nn.Identity())
+        if isinstance(layer, nn.ReLU) and isinstance(last.layer, nn.Conv2d | nn.MaxPool2d):
+            last.relu = True
+            continue
+        if isinstance(layer, nn.MaxPool2d):  # before or after ReLU, since both are monotone
+            if isinstance(last.layer, nn.Conv2d) and not last.pool:
+                last.pool = True
                 continue
-            if isinstance(layer, nn.MaxPool2d) and not last.pool:
-                last.pool = True  # before or after ReLU: both are monotone
+            if isinstance(last.layer, nn.ReLU):
+                steps[-1] = Step(layer, relu=True)
                 continue
         if isinstance(layer, nn.Linear) and not is_flat:
             return None
@@ -159,6 +163,17 @@ def _is_known(layer: nn.Module) -> bool:
         case nn.Flatten():
             return (layer.start_dim, layer.end_dim) == (1, -1)
     return isinstance(layer, (*_ELEMENTWISE, nn.Linear))
+
+
+def _average(x: Tensor, side: int) -> Tensor:
+    """Average [channels, height, width, images] over squares, as two passes over sums of slices."""
+    channels, height, width, images = x.shape
+    rows, columns = height // side, width // side
+    x = x[:, : rows * side, : columns * side].reshape(channels * rows, side, columns * side * images)
+    x = functools.reduce(torch.add, x.unbind(1))
+    x = x.reshape(channels * rows * columns, side, images)
+    x = functools.reduce(torch.add, x.unbind(1))
+    return (x / (side * side)).reshape(channels, rows, columns, images)
 
 
 def _batch_norm(layer: nn.BatchNorm2d, x: Tensor) -> Tensor:

@@ -185,6 +185,43 @@ def test_a_net_computes_the_same_with_the_images_last(settings: dict[str, Any], 
 @pytest.mark.parametrize(
     "layers",
     [
+        [nn.MaxPool2d(2)],
+        [nn.ReLU(), nn.MaxPool2d(2), nn.ReLU()],
+        [nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.MaxPool2d(2)],
+        [
+            nn.Conv2d(3, 4, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.ReLU(),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ],
+        [nn.AvgPool2d(1)],
+        [nn.AvgPool2d(2), nn.Tanh(), nn.AvgPool2d(3)],
+        [nn.Flatten(), nn.Linear(3 * 11 * 13, 2, bias=False)],
+        [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.0), nn.Linear(3, 2)],
+    ],
+    ids=str,
+)
+def test_layers_in_any_order_compute_what_torch_does(layers: list[nn.Module]) -> None:
+    images = torch.randn(9, 3, 11, 13, generator=torch.Generator().manual_seed(0))
+    steps = images_last(layers)
+    assert steps is not None
+    found = []
+    for f in (steps, nn.Sequential(*layers)):
+        x = images.clone().requires_grad_()
+        y = f(x)
+        y.square().sum().backward()
+        found.append((y, x.grad))
+    for mine, theirs in zip(*found, strict=True):
+        assert mine.shape == theirs.shape
+        assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
         [nn.Conv2d(1, 2, 3, stride=2)],
         [nn.Conv2d(1, 2, (3, 5))],
         [nn.Conv2d(1, 2, 3, dilation=2)],
