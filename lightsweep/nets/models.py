@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightsweep.errors import InputError
+from lightsweep.kernels.layers import Steps, images_last
 from lightsweep.owncode.loading import as_keywords, load, named_errors, own_sources
 from lightsweep.owncode.reference import without_digests
 from lightsweep.seeding import derive
@@ -43,6 +44,8 @@ class Net(nn.Module):
         self.hidden: nn.Linear | None = None
         self.output: nn.Linear | None = None
         self.dropout = spec.dropout
+        self.has_images_last = False
+        """Whether submodels are computed with the images last (`lightsweep.kernels`)."""
         if self.is_fused and spec.has_trunk:
             width = classes
             if self.concatenates:
@@ -80,7 +83,14 @@ class Net(nn.Module):
             return (self._through(self.a, augmented, starts[1]),)
         return self._through(self.a, original, starts[0]), self._through(self.b, augmented, starts[1])
 
+    def put_images_last(self) -> None:
+        """Compute the submodels with the images last from now on, if they are sequences of known layers."""
+        self.has_images_last = can_have_images_last(self)
+
     def _through(self, part: nn.Module, x: Tensor, start: int) -> Tensor:
+        if self.has_images_last:
+            x = x if start else (x - self.mean) / self.deviation
+            return _steps(part, start, None)(x)
         if start:
             assert isinstance(part, nn.Sequential)  # see `is_sequence`
             if self.concatenates:
@@ -95,6 +105,8 @@ class Net(nn.Module):
     def first_maps(self, images: Tensor, name: str, depth: int) -> Tensor:
         """Return the output of the first `depth` blocks of submodel "a" or "b" for images."""
         x = (images - self.mean) / self.deviation
+        if self.has_images_last:
+            return _steps(self.get_submodule(name), 0, depth)(x)
         for block in list(self.get_submodule(name).children())[:depth]:
             x = block(x)
         return x
@@ -119,6 +131,19 @@ class Net(nn.Module):
         if self.hidden is not None:
             x = functional.dropout(functional.relu(self.hidden(x)), self.dropout, self.training)
         return (self.output(x),)
+
+
+def can_have_images_last(net: Net) -> bool:
+    """Return whether each submodel is a sequence of layers that `lightsweep.kernels` knows."""
+    if net.concatenates:
+        return False
+    return all(is_sequence(part, False) and images_last(part.children()) for part in net.parts())
+
+
+def _steps(part: nn.Module, start: int, stop: int | None) -> Steps:
+    found = images_last(list(part.children())[start:stop])
+    assert found is not None  # see `can_have_images_last`
+    return found
 
 
 def block_modules(part: nn.Module) -> list[str]:

@@ -193,10 +193,10 @@ def _refuse_idle_arms(planned: Iterable[Arm], keys: dict[Trial, tuple[str, ...]]
 def _placeholder_keys(trial: Trial) -> tuple[str, ...]:
     """Return keys that only tell which stages are equal, without needing the data.
 
-    They are keys for a GPU, where every setting that matters anywhere is part of the key.
+    They are keys for no device, where every setting that matters anywhere is part of the key.
     """
     images = canonical_json(trial.dataset.source)
-    return stage_keys(trial, images, "cuda")
+    return stage_keys(trial, images, "any")
 
 
 def _apart(keys: dict[Trial, tuple[str, ...]], depth: int = 0) -> list[Trial]:

@@ -18,6 +18,8 @@ def describe_environment() -> dict[str, Any]:
 
     import torch
 
+    from lightsweep.kernels.library import best_level
+
     def version_of(package: str) -> str | None:
         try:
             return version(package)
@@ -38,6 +40,7 @@ def describe_environment() -> dict[str, Any]:
             "cores": os.cpu_count(),
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "gpus": gpus,
+            "kernels": best_level(),
         },
     }
 

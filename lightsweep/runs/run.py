@@ -13,6 +13,7 @@ from lightsweep.data import datasets
 from lightsweep.data.imagedata import Dataset
 from lightsweep.data.splits import validates_itself
 from lightsweep.errors import InputError, LostError, WriteError
+from lightsweep.kernels.library import require_library
 from lightsweep.owncode.sources import sources_in
 from lightsweep.planning.design import dataset_labels, design_tree
 from lightsweep.planning.plan import Plan, check_splits, with_trials
@@ -90,6 +91,8 @@ def run_sweep(
         LostError: The cluster, the disk or the study's database is gone; records are kept.
 
     """
+    if any(trial.has_images_last for trial in planned.trials):
+        require_library()
     loaded = load_all(planned, data_dir, download)
     check_splits(planned, {spec: data.train.labels for spec, data in loaded.items()})
     store = FolderStore(out / STORE)  # fails before Ray starts if the folder cannot be written

@@ -5,7 +5,7 @@ Accuracies and probabilities are fractions, angles are in degrees, and lengths a
 unless a field says otherwise.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -31,6 +31,10 @@ class ArmSpec(Spec):
     tf32: Annotated[bool, Field(strict=True)] = False
     """Whether a GPU may round the factors of products to TF32 (10 mantissa bits): faster from Ampere on, and
     less precise. CPUs never do."""
+    kernels: Literal["torch", "images-last"] = "torch"
+    """What computes a net on a processor: torch; or images-last, kernels of our own that are faster where
+    there are few channels, and round otherwise. They know plain sequences of convolutions, normalisation,
+    pooling and dense layers; other nets, and GPUs, use torch in any case."""
 
     @field_validator("stages", mode="after")
     @classmethod

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lightsweep.data.imagedata import Dataset, Images, as_tensor
 from lightsweep.data.splits import split
+from lightsweep.kernels.library import require_library
 from lightsweep.nets.blocks import network_of
 from lightsweep.nets.compress import prune_weights, quantise
 from lightsweep.nets.models import Net
@@ -172,6 +173,18 @@ class _Chain:
             net.load_state_dict({"mean": mean, "deviation": deviation}, strict=False)
         if isinstance(stage, PruneStage) and stage.prune == "weights":
             prune_weights(net, stage.amount)
+        return self.placed(net)
+
+    def placed(self, net: Net) -> Net:
+        """Return a net as it is computed: on the device, and on a processor by the trial's kernels.
+
+        Raises:
+            MachineError: There are no such kernels here.
+
+        """
+        if self.device.type == "cpu" and self.trial.has_images_last:
+            require_library()
+            net.put_images_last()
         return moved(net, self.device)
 
     def make(
@@ -259,7 +272,7 @@ class _Chain:
 
     def assess(self, last: StageResult) -> StageResult:
         """Evaluate the final net on training and validation images and, only here, on test images."""
-        net = moved(final_net(self.trial, last), self.device)
+        net = self.placed(final_net(self.trial, last))
         training, validation = self.splits()
         everything = _split(self.dataset.test, np.arange(len(self.dataset.test.labels)), self.device)
         results = {

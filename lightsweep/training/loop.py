@@ -21,6 +21,7 @@ from lightsweep.store.stagefile import Checkpoint
 from lightsweep.sweepfile.augmentation import TransformSpec
 from lightsweep.sweepfile.stages import PruneStage, StageSpec
 from lightsweep.training.batches import EVALUATION_BATCH, Source, Split, freeze
+from lightsweep.training.flat import Flat
 from lightsweep.training.functions import RATIO, criterion_of, optimizer_of
 from lightsweep.training.schedules import learning_rate
 
@@ -78,21 +79,25 @@ class StageState:
     """Records of the epochs so far."""
     best: dict[str, Tensor]
     """The net's state after the best epoch so far; empty without patience."""
+    flat: Flat | None = None
+    """The trained parameters as one tensor, which is what the optimizer knows; None if it knows each."""
 
     @staticmethod
     def begin(net: Net, stage: StageSpec, trainable: frozenset[str]) -> "StageState":
         """Freeze the blocks that the stage does not train, and create its optimizer."""
         for name, block in _blocks(net).items():
             block.requires_grad_(name in trainable)
-        return StageState(net, optimizer_of(stage, [p for p in net.parameters() if p.requires_grad]), [], {})
+        trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+        flat = Flat(trained) if net.has_images_last and isinstance(stage.optimizer, str) else None
+        return StageState(net, optimizer_of(stage, [flat.whole] if flat else trained), [], {}, flat)
 
     def to_checkpoint(self, seconds: float) -> Checkpoint:
         """Return the state as plain tensors and records."""
         tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         others: dict[str, dict[str, Any]] = {}
-        for index, parameter in enumerate(self.parameters()):
-            for name, value in self.optimizer.state[parameter].items():
+        for index, state in enumerate(self._optimizer_states()):
+            for name, value in state.items():
                 if isinstance(value, Tensor):
                     tensors[f"optimizer.{index}.{name}"] = value
                 else:
@@ -106,6 +111,7 @@ class StageState:
         """Restore the state of a checkpoint."""
         parameters = self.parameters()
         net: dict[str, Tensor] = {}
+        states: dict[int, dict[str, Any]] = {}
         for full_name, tensor in checkpoint.tensors.items():
             part, _, name = full_name.partition(".")
             if part == "own":
@@ -114,13 +120,14 @@ class StageState:
                 number, _, name = name.partition(".")
                 parameter = parameters[int(number)]
                 # the optimizer's step counters are scalars on the CPU, its moments are on the weights' device
-                self.optimizer.state[parameter][name] = (
+                states.setdefault(int(number), {})[name] = (
                     tensor.to(parameter.device) if tensor.dim() else tensor
                 )
             else:
                 (net if part == "net" else self.best)[name] = tensor
-        for number, values in checkpoint.optimizer.get("state", {}).items():
-            self.optimizer.state[parameters[int(number)]].update(values)
+        for index, values in checkpoint.optimizer.get("state", {}).items():
+            states.setdefault(int(index), {}).update(values)
+        self._set_optimizer_states(states)
         for group, values in zip(
             self.optimizer.param_groups, checkpoint.optimizer.get("groups", []), strict=False
         ):
@@ -130,7 +137,33 @@ class StageState:
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the parameters that the optimizer trains, in its order."""
+        if self.flat:
+            return self.flat.parameters
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def _optimizer_states(self) -> list[dict[str, Any]]:
+        """Return what the optimizer keeps of each of the `parameters`."""
+        if not self.flat:
+            return [self.optimizer.state[parameter] for parameter in self.parameters()]
+        states: list[dict[str, Any]] = [{} for _ in self.flat.parameters]
+        for name, value in self.optimizer.state[self.flat.whole].items():
+            is_whole = isinstance(value, Tensor) and value.dim() > 0
+            pieces = (
+                [piece.clone() for piece in self.flat.pieces(value)] if is_whole else [value] * len(states)
+            )
+            for state, piece in zip(states, pieces, strict=True):
+                state[name] = piece
+        return states
+
+    def _set_optimizer_states(self, states: dict[int, dict[str, Any]]) -> None:
+        if not self.flat:
+            for index, state in states.items():
+                self.optimizer.state[self.parameters()[index]].update(state)
+        elif states:
+            for name, first in states[0].items():
+                is_whole = isinstance(first, Tensor) and first.dim() > 0
+                parts = [states[index][name].reshape(-1) for index in range(len(states))] if is_whole else []
+                self.optimizer.state[self.flat.whole][name] = torch.cat(parts) if is_whole else first
 
 
 def train_stage(
@@ -282,7 +315,7 @@ def train_epoch(
         outputs = net(*source.inputs(positions, transforms, generator), source.starts)
         outputs = outputs[trained_heads(stage, len(outputs))]
         loss = torch.stack([criterion(logits, labels) for logits in outputs]).sum()
-        optimizer.zero_grad()
+        optimizer.zero_grad(set_to_none=not net.has_images_last)  # which may have gradients in one tensor
         loss.backward()
         optimizer.step()
         with torch.no_grad():

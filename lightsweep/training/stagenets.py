@@ -74,4 +74,4 @@ def moved(net: Net, device: torch.device) -> Net:
 
 def weights_of(net: Net) -> dict[str, Tensor]:
     """Return a net's state on the CPU."""
-    return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
+    return {name: tensor.cpu().clone().contiguous() for name, tensor in net.state_dict().items()}

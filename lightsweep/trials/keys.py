@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightsweep.hashing import content_hash
+from lightsweep.kernels.library import source_hash
 from lightsweep.nets.blocks import network_of
 from lightsweep.owncode.reference import parse_reference
 from lightsweep.sweepfile.arm import ArmSpec
@@ -27,7 +28,7 @@ def stage_keys(
     Args:
         trial: The trial.
         fingerprint: Fingerprint of its data set.
-        device_type: cpu or cuda.
+        device_type: cpu or cuda; any for keys that are only compared with one another.
         code: Training code and library versions; None for those installed here.
 
     """
@@ -42,7 +43,8 @@ def stage_keys(
             "batch_size": trial.spec.batch_size,
             "code": code,
             "device": device_type,
-            "tf32": trial.spec.tf32 and device_type == "cuda",
+            "tf32": trial.spec.tf32 and device_type != "cpu",
+            **_arithmetic(trial, device_type),
         }
     )
     keys = []
@@ -55,6 +57,13 @@ def stage_keys(
         key = content_hash([key, _stage_content(trial.spec, model, stage)])
         keys.append(key)
     return (*keys, content_hash([key, "assessment", _model_content(model, "fused")]))
+
+
+def _arithmetic(trial: Trial, device_type: str) -> dict[str, str]:
+    """Return what identifies kernels of our own; nothing where torch computes, as in older keys."""
+    if device_type == "cuda" or not trial.has_images_last:
+        return {}
+    return {"kernels": source_hash()}
 
 
 def _stage_content(spec: ArmSpec, model: ModelSpec, stage: StageSpec) -> dict[str, Any]:

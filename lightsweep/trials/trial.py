@@ -7,6 +7,8 @@ from typing import Any
 from lightsweep.data.imagedata import Task
 from lightsweep.data.splits import DEFAULT_VALIDATION
 from lightsweep.hashing import content_hash
+from lightsweep.nets.blocks import untrained
+from lightsweep.nets.models import can_have_images_last
 from lightsweep.owncode.reference import parse_reference
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
@@ -48,12 +50,22 @@ class Trial:
             )
         if not self.spec.tf32:
             del settings["tf32"]  # newer than the trial ids of recorded runs
+        if self.spec.kernels == "torch":
+            del settings["kernels"]  # likewise
         return content_hash({**images, **settings, "stages": stage_settings(self.stages)})
 
     @cached_property
     def trial_id(self) -> str:
         """Trial id: twelve hexadecimal digits, unique within a sweep and stable across runs."""
         return content_hash([self.arm, self.spec_hash, self.seed, self.fold, self.folds])[:12]
+
+    @cached_property
+    def has_images_last(self) -> bool:
+        """Whether its net is computed with the images last where it trains on a processor."""
+        if self.spec.kernels == "torch":
+            return False
+        net = untrained(self.spec.model, self.task.shape, self.task.classes, "heads")
+        return self.spec.model.fusion != "concatenate" and can_have_images_last(net)
 
     @property
     def label(self) -> str:

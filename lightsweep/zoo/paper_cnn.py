@@ -191,6 +191,10 @@ class Convolution(nn.Module):
         x = self.convolution(x)
         return x if self.norm is None else self.norm(x)
 
+    def plain_layers(self) -> list[nn.Module]:
+        """Return the layers that the forward pass consists of (see `lightsweep.kernels.layers`)."""
+        return [layer for layer in (self.depthwise, self.convolution, self.norm) if layer is not None]
+
 
 class Block(Convolution):
     """Convolutions, each followed by ReLU, with 2×2 max-pooling after the last.
@@ -217,6 +221,14 @@ class Block(Convolution):
             x = functional.relu(convolution(x))
         return functional.relu(_max_pool(super().forward(x)))
 
+    def plain_layers(self) -> list[nn.Module]:
+        """Return the layers that the forward pass consists of, without what spares unused pixels."""
+        before: list[nn.Module] = []
+        for convolution in self.before:
+            assert isinstance(convolution, Convolution)
+            before += [*convolution.plain_layers(), nn.ReLU()]
+        return [*before, *super().plain_layers(), nn.MaxPool2d(2), nn.ReLU()]
+
 
 def _max_pool(x: Tensor) -> Tensor:
     """Pool [batch, channels, h, w] by 2×2.
@@ -237,3 +249,7 @@ class Mean(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [batch, channels, h, w] to [batch, channels]."""
         return x.mean((2, 3))
+
+    def plain_layers(self) -> list[nn.Module]:
+        """Return the layers that the forward pass consists of."""
+        return [nn.AdaptiveAvgPool2d(1), nn.Flatten()]

@@ -5,14 +5,16 @@ import re
 from click.testing import CliRunner
 
 from lightsweep.cli.main import cli
+from lightsweep.kernels.library import library
 
 
 def test_the_benchmark_prints_ratios_with_their_range_for_each_comparison() -> None:
     said = CliRunner().invoke(cli, ["bench", "--rounds", "2"])
     assert said.exit_code == 0, said.output
     lines = [line for line in said.output.splitlines() if "× faster" in line]
+    kernels = ["lightsweep", "lightsweep, images last"] if library() else ["lightsweep"]
     assert [line.partition(":")[0].partition("(")[0].strip() for line in lines] == [
-        "lightsweep against DataLoader, same net", "lightsweep against DataLoader, usual net",
+        *(f"{ours} against DataLoader, {net} net" for ours in kernels for net in ("same", "usual")),
         "frozen blocks' maps cached, augmentation affine", "frozen blocks' maps cached, augmentation none",
     ]  # fmt: skip
     for line in lines:

@@ -85,6 +85,7 @@ CASES: dict[tuple[type[Spec], str], Case] = {
     ),
     (Compression, "patience"): (WILD_PRUNED, "compression.patience", 1, 3),
     (Compression, "quantise"): (PRUNED, "compression.quantise", "int8", 4),
+    (ArmSpec, "kernels"): (TABLE, "kernels", "images-last", 0),
     (TransformSpec, "transform"): ({**TABLE, **TURN}, "augmentation.0.transform", "shear", 0),
     (TransformSpec, "range"): ({**TABLE, **TURN}, "augmentation.0.range", [-20, 10], 0),
     (TransformSpec, "probability"): ({**TABLE, **TURN}, "augmentation.0.probability", 1.0, 0),

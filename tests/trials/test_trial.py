@@ -99,6 +99,7 @@ RELEVANT: dict[tuple[type[Spec], str], tuple[Trial, str]] = {
     (ModelSpec, "dropout"): (trial(model={"dropout": 0.3}), "fusion"),
     (ArmSpec, "augmentation"): (trial(augmentation="rotate"), "dual"),
     (ArmSpec, "batch_size"): (trial(batch_size=32), "dual"),
+    (ArmSpec, "kernels"): (trial(kernels="images-last"), "dual"),
     (StageSpec, "train"): (trial(stages={2: {"train": "last-3"}}), "finetune"),
     (StageSpec, "loss"): (trial(stages={0: {"loss": "head-b"}}), "dual"),
     (StageSpec, "optimizer"): (trial(stages={1: {"optimizer": "adam"}}), "fusion"),
@@ -330,6 +331,23 @@ def test_torchvisions_version_is_in_the_keys_of_its_nets_alone(monkeypatch: pyte
 def test_tf32_is_in_the_keys_of_gpus_alone() -> None:
     assert keys(trial(tf32=True)) == keys(trial())
     assert changed(keys(trial(), device="cuda"), keys(trial(tf32=True), device="cuda")) == STAGE_NAMES
+
+
+def test_kernels_are_in_the_keys_of_processors_and_of_nets_that_they_know() -> None:
+    assert keys(trial(kernels="images-last"), device="cuda") == keys(trial(), device="cuda")
+    by_torch, ours = (trial(), trial(kernels="images-last"))
+    assert changed(keys(by_torch), keys(ours)) == STAGE_NAMES
+    unknown = [
+        {"net": "mobilenet-v2", "inputs": "dual", "fusion": "conv1x1"},
+        {"fusion": "concatenate"},
+    ]
+    for model in unknown:
+        one, other = (
+            replace(each, spec=each.spec.model_copy(update={"model": ModelSpec.model_validate(model)}))
+            for each in (by_torch, ours)
+        )
+        assert keys(one) == keys(other)
+    assert trial(kernels="images-last").trial_id != trial().trial_id
 
 
 def test_ids_of_trials_are_those_that_older_runs_have_recorded() -> None:

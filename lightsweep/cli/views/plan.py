@@ -43,7 +43,7 @@ def plan_tree(planned: Plan, out: Path, data_dir: Path) -> dict[str, Any]:
     return {
         "name": planned.sweep.name,
         "data": {labels[spec]: _data_text(spec, info) for spec, info in planned.infos.items()},
-        "notes": data_notes(planned, loaded),
+        "notes": [*data_notes(planned, loaded), *_kernel_notes(planned)],
         "design": design_tree(planned, fingerprints),
         "trials": [
             {
@@ -79,6 +79,14 @@ def _data_text(spec: DatasetSpec, info: DatasetInfo) -> str:
         f"{info.train_count:,} training{own} and {info.test_count:,} test images of {len(info.classes)} "
         f"classes, {info.size_text}{limit}"
     )
+
+
+def _kernel_notes(planned: Plan) -> list[str]:
+    """Return which arms are computed by kernels of our own, if any arm asks for them."""
+    asked = {trial.arm: trial.has_images_last for trial in planned.trials if trial.spec.kernels != "torch"}
+    ways = {True: "images-last", False: "torch's, since theirs are no plain sequences of known layers"}
+    named = {way: [arm for arm, is_ours in asked.items() if is_ours is way] for way in ways}
+    return [f"kernels of {', '.join(arms)}: {ways[way]}" for way, arms in named.items() if arms]
 
 
 def _is_stored(store: Path, key: str) -> bool:
