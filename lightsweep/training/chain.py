@@ -173,6 +173,8 @@ class _Chain:
             net.load_state_dict({"mean": mean, "deviation": deviation}, strict=False)
         if isinstance(stage, PruneStage) and stage.prune == "weights":
             prune_weights(net, stage.amount)
+        if isinstance(stage, QuantiseStage):
+            return moved(net, self.device)  # its layers are watched, and then replaced
         return self.placed(net)
 
     def placed(self, net: Net) -> Net:

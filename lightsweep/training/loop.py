@@ -88,7 +88,8 @@ class StageState:
         for name, block in _blocks(net).items():
             block.requires_grad_(name in trainable)
         trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
-        flat = Flat(trained) if net.has_images_last and isinstance(stage.optimizer, str) else None
+        is_ours = net.has_images_last and isinstance(stage.optimizer, str) and stage.run is None
+        flat = Flat(trained) if is_ours else None
         return StageState(net, optimizer_of(stage, [flat.whole] if flat else trained), [], {}, flat)
 
     def to_checkpoint(self, seconds: float) -> Checkpoint:
