@@ -46,6 +46,7 @@ class Net(nn.Module):
         self.dropout = spec.dropout
         self.has_images_last = False
         """Whether submodels are computed with the images last (`lightsweep.kernels`)."""
+        self._steps: dict[tuple[str, int, int | None], Steps] = {}
         if self.is_fused and spec.has_trunk:
             width = classes
             if self.concatenates:
@@ -90,7 +91,7 @@ class Net(nn.Module):
     def _through(self, part: nn.Module, x: Tensor, start: int) -> Tensor:
         if self.has_images_last:
             x = x if start else (x - self.mean) / self.deviation
-            return _steps(part, start, None)(x)
+            return self._steps_of("a" if part is self.a else "b", start, None)(x)
         if start:
             assert isinstance(part, nn.Sequential)  # see `is_sequence`
             if self.concatenates:
@@ -102,11 +103,20 @@ class Net(nn.Module):
         found: Tensor = part.features(x) if self.concatenates else part(x)  # type: ignore[operator]
         return found
 
+    def _steps_of(self, name: str, start: int, stop: int | None) -> Steps:
+        """Return some of the blocks of submodel "a" or "b" as steps, found once: the layers stay the same."""
+        key = name, start, stop
+        if key not in self._steps:
+            found = images_last(list(self.get_submodule(name).children())[start:stop])
+            assert found is not None  # see `can_have_images_last`
+            self._steps[key] = found
+        return self._steps[key]
+
     def first_maps(self, images: Tensor, name: str, depth: int) -> Tensor:
         """Return the output of the first `depth` blocks of submodel "a" or "b" for images."""
         x = (images - self.mean) / self.deviation
         if self.has_images_last:
-            return _steps(self.get_submodule(name), 0, depth)(x)
+            return self._steps_of(name, 0, depth)(x)
         for block in list(self.get_submodule(name).children())[:depth]:
             x = block(x)
         return x
@@ -138,12 +148,6 @@ def can_have_images_last(net: Net) -> bool:
     if net.concatenates:
         return False
     return all(is_sequence(part, False) and images_last(part.children()) for part in net.parts())
-
-
-def _steps(part: nn.Module, start: int, stop: int | None) -> Steps:
-    found = images_last(list(part.children())[start:stop])
-    assert found is not None  # see `can_have_images_last`
-    return found
 
 
 def block_modules(part: nn.Module) -> list[str]:

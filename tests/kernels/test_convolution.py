@@ -1,5 +1,6 @@
 """Kernels with the images last equal torch in float64, whatever the shapes, and stay within their arrays."""
 
+import copy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -180,6 +181,19 @@ def test_a_net_computes_the_same_with_the_images_last(settings: dict[str, Any], 
     for name, theirs in found[0].items():
         mine = found[1][name]
         assert torch.allclose(mine, theirs, rtol=1e-3, atol=2e-5 * float(theirs.abs().max() + 1)), name
+
+
+def test_a_copy_of_a_net_computes_with_its_own_layers() -> None:
+    images = torch.rand(2, 3, 1, 28, 28)
+    net = build(ModelSpec.model_validate({}), (1, 28, 28), 5, "heads", seed=0)
+    net.put_images_last()
+    before = net(*images)[0]
+    copied = copy.deepcopy(net)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.zero_()
+    assert torch.equal(copied(*images)[0], before)
+    assert not net(*images)[0].any()
 
 
 @pytest.mark.parametrize(
