@@ -17,7 +17,7 @@ from torch.nn import functional
 from lightsweep.kernels.convolution import convolve
 from lightsweep.kernels.layers import images_last
 from lightsweep.kernels.library import best_level, require_library
-from lightsweep.system.machine import cpu_name
+from lightsweep.system.processor import cpu_name
 from lightsweep.zoo import lenet_5
 
 BATCH = 64

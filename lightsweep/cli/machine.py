@@ -22,9 +22,8 @@ def store(out: Path, prune: bool, limit: str | None) -> None:
     """Show the content of the stage store and which runs refer to it; optionally shrink it."""
     from lightsweep.cli.views.store import amount_text, print_store
     from lightsweep.runfolder.references import references, refuse
-    from lightsweep.runs.run import STORE
     from lightsweep.store import keeping as storekeeping
-    from lightsweep.store.folder import FolderStore
+    from lightsweep.store.folder import STORE, FolderStore
 
     limit_bytes = None if limit is None else storekeeping.parse_limit(limit)
     if not (out / STORE).is_dir():

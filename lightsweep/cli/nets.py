@@ -39,7 +39,7 @@ def export(folder: Path, trial: str | None, best_under: int | None, output: Path
     from lightsweep.deliver.export import check_output, choose, find_completed
     from lightsweep.deliver.export import export as make
     from lightsweep.runfolder.folder import RunFolder
-    from lightsweep.runs.run import STORE
+    from lightsweep.store.folder import STORE
 
     if (trial is None) == (best_under is None):
         raise InputError("give either a TRIAL or --best-under N, the maximum number of parameters")

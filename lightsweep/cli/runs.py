@@ -98,7 +98,7 @@ def verify(folder: Path, trial: str, data_dir: Path) -> int:
     from lightsweep.cli.views.trial import print_verification
     from lightsweep.deliver.verify import verify as train_again
     from lightsweep.runfolder.folder import RunFolder
-    from lightsweep.runs.run import STORE
+    from lightsweep.store.folder import STORE
 
     run, console = RunFolder.open(folder), open_console()
     trial_id = find_trial(folder, trial, run.journal.records())

@@ -25,7 +25,7 @@ from lightsweep.sweepfile.augmentation import RecipeName, transforms
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.stages import StageSpec
-from lightsweep.system.machine import cpu_name
+from lightsweep.system.processor import cpu_name
 from lightsweep.system.torchvision_import import import_torchvision
 from lightsweep.training.batches import Source, Split, freeze
 from lightsweep.training.loop import StageState, train_epoch

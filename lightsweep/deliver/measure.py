@@ -27,7 +27,7 @@ from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runfolder.records import Record
 from lightsweep.store.stagefile import StageResult
 from lightsweep.system.files import write_text
-from lightsweep.system.machine import cpu_name
+from lightsweep.system.processor import cpu_name
 from lightsweep.training.stagenets import final_net
 from lightsweep.trials.trial import Trial
 

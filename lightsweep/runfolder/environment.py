@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightsweep.echo import masked
-from lightsweep.system.machine import cpu_name
+from lightsweep.system.processor import cpu_name
 
 
 def describe_environment() -> dict[str, Any]:

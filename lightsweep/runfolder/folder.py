@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightsweep.errors import InputError, not_writable
 from lightsweep.runfolder.environment import describe_environment
@@ -24,7 +24,9 @@ from lightsweep.sweepfile.reading import dump_sweep, load_sweep
 from lightsweep.sweepfile.sweep import Sweep
 from lightsweep.system.files import open_plain, write_together
 from lightsweep.system.locks import posix_locks
-from lightsweep.trials.trial import Trial
+
+if TYPE_CHECKING:
+    from lightsweep.trials.trial import Trial
 
 
 class RunFolder:
@@ -73,7 +75,11 @@ class RunFolder:
             os.close(descriptor)
 
     def describe(
-        self, sweep: Sweep, design: dict[str, Any], trials: Sequence[Trial], keys: dict[str, tuple[str, ...]]
+        self,
+        sweep: Sweep,
+        design: dict[str, Any],
+        trials: "Sequence[Trial]",
+        keys: dict[str, tuple[str, ...]],
     ) -> None:
         """Write the run's description: sweep.yaml, design.json, plan.json, environment.json.
 
@@ -98,7 +104,7 @@ class RunFolder:
             }
         )
 
-    def write_plan(self, trials: Sequence[Trial], keys: Mapping[str, tuple[str, ...]]) -> None:
+    def write_plan(self, trials: "Sequence[Trial]", keys: Mapping[str, tuple[str, ...]]) -> None:
         """Rewrite plan.json (see `describe`).
 
         Raises:

@@ -3,14 +3,17 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from lightsweep.errors import not_writable
 from lightsweep.system.files import UnreadableError, append_line, read_bytes, read_lines
-from lightsweep.trials.trial import Trial
+
+if TYPE_CHECKING:
+    from lightsweep.trials.trial import Trial
+
 
 PLAN_FILE = "plan.json"
 
@@ -40,7 +43,7 @@ class PlanFile:
         self.added = folder / "plan.jsonl"
         """File of trials that a search added since `plan.json` was written, a JSON line each."""
 
-    def add(self, trials: Sequence[Trial], keys: Mapping[str, tuple[str, ...]]) -> None:
+    def add(self, trials: "Sequence[Trial]", keys: Mapping[str, tuple[str, ...]]) -> None:
         """Append trials to plan.jsonl without rewriting plan.json.
 
         Raises:
@@ -95,7 +98,7 @@ def first_fault(error: ValidationError) -> str:
     return f"{place}: {first['msg']}" if place else first["msg"]
 
 
-def plan_text(trials: Sequence[Trial], keys: Mapping[str, tuple[str, ...]]) -> str:
+def plan_text(trials: "Sequence[Trial]", keys: Mapping[str, tuple[str, ...]]) -> str:
     """Return the content of plan.json.
 
     Args:
@@ -106,7 +109,7 @@ def plan_text(trials: Sequence[Trial], keys: Mapping[str, tuple[str, ...]]) -> s
     return json.dumps([_planned(trial, keys) for trial in trials], indent=0)
 
 
-def _planned(trial: Trial, keys: Mapping[str, tuple[str, ...]]) -> PlannedTrial:
+def _planned(trial: "Trial", keys: Mapping[str, tuple[str, ...]]) -> PlannedTrial:
     return {
         "trial_id": trial.trial_id, "arm": trial.arm, "seed": trial.seed, "fold": trial.fold,
         "changes": trial.changes, "keys": list(keys[trial.trial_id]),

@@ -3,13 +3,15 @@
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_schema
 
-from lightsweep.nets.cost import Cost
-from lightsweep.training.outcome import Outcome
-from lightsweep.trials.trial import Trial
+if TYPE_CHECKING:
+    from lightsweep.nets.cost import Cost
+    from lightsweep.training.outcome import Outcome
+    from lightsweep.trials.trial import Trial
+
 
 TRIAL_COLUMNS = {
     "trial_id": "str", "arm": "str", "seed": "int64", "fold": "Int64", "dataset": "str",
@@ -151,9 +153,9 @@ class DataIdentity:
 
 
 def record(
-    trial: Trial,
-    cost: Cost,
-    outcome: Outcome,
+    trial: "Trial",
+    cost: "Cost",
+    outcome: "Outcome",
     commit: str,
     data: DataIdentity,
     part: SearchPart | None = None,
@@ -162,7 +164,7 @@ def record(
 
     Args:
         trial: The trial.
-        cost: Costs of its final net.
+        cost: "Cost"s of its final net.
         outcome: Its outcome, as reported by the worker.
         commit: Commit of lightsweep, or "".
         data: Identity of its data set.
@@ -202,11 +204,13 @@ def record(
     return Record(row, stages, [{**identity, **_epoch_row(trial, epoch)} for epoch in outcome.epochs])
 
 
-def outcome_of(found: Record) -> Outcome:
+def outcome_of(found: Record) -> "Outcome":
     """Return the outcome from which a record was made."""
     trial = found.trial
     names = ("val_accuracy", "test_accuracy", "train_accuracy")
     confusion = trial.get("test_confusion")
+    from lightsweep.training.outcome import Outcome
+
     return Outcome(
         trial["status"], trial["error"], trial["started_at"], trial["seconds"],
         trial["host"], trial["device"],
@@ -217,7 +221,7 @@ def outcome_of(found: Record) -> Outcome:
     )  # fmt: skip
 
 
-def config_columns(trial: Trial) -> dict[str, Any]:
+def config_columns(trial: "Trial") -> dict[str, Any]:
     """Return a trial's settings as `config.<key>` columns: lists as JSON strings, stages by name."""
     tree = trial.spec.model_dump(mode="json")
     if isinstance(tree["stages"], list):
@@ -234,7 +238,7 @@ def _leaf_columns(tree: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]
             yield f"{prefix}.{key}", json.dumps(value) if isinstance(value, list) else value
 
 
-def _epoch_row(trial: Trial, epoch: dict[str, Any]) -> dict[str, Any]:
+def _epoch_row(trial: "Trial", epoch: dict[str, Any]) -> dict[str, Any]:
     row = {key: value for key, value in epoch.items() if key != "val_accuracy_heads"}
     heads = epoch["val_accuracy_heads"]
     first, second = heads if len(heads) == 2 else (None, None)

@@ -28,7 +28,7 @@ from lightsweep.runs.launching import Launcher, StoredTrials, train_all
 from lightsweep.runs.planned import PlannedTrials
 from lightsweep.runs.progress import Progress
 from lightsweep.runs.recorder import Recorder, open_run_trackers
-from lightsweep.store.folder import FolderStore
+from lightsweep.store.folder import STORE, FolderStore
 from lightsweep.store.keeping import cut_to_limit
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.system.files import UnreadableError
@@ -39,7 +39,6 @@ from lightsweep.trials.sources import source_fingerprint, training_sources
 if TYPE_CHECKING:
     from lightsweep.search.study import Study
 
-STORE = ".stages"
 PATIENCE_SECONDS, AT_CTRL_C_SECONDS = 60.0, 3.0  # wait for a stalled tracker
 
 

@@ -28,6 +28,9 @@ _PROBE = "0" * 64  # not a reachable digest; used only to probe locking
 MOST_BYTES = 4 * 2**30  # limit of a stage file: half a billion parameters with optimizer state
 SETTINGS_BYTES = 2**16
 
+STORE = ".stages"
+"""Name of the stage store's folder, beside those of the runs that share it."""
+
 
 @dataclass(frozen=True)
 class Entry:

@@ -1,12 +1,11 @@
 """The machine that trains, as far as it affects rounding."""
 
 import platform
-from functools import cache
-from pathlib import Path
 
 import torch
 
 from lightsweep.errors import MachineError
+from lightsweep.system.processor import cpu_name
 
 
 def make_repeatable() -> None:
@@ -43,14 +42,3 @@ def describe_machine(device: torch.device) -> dict[str, str]:
     """Return what determines rounding (device, hardware, torch version), and the host name."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     return {"host": platform.node(), "device": device.type, "hardware": name, "torch": torch.__version__}
-
-
-@cache
-def cpu_name() -> str:
-    """Return the model name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())

@@ -150,6 +150,19 @@ class TestRun:
             assert stage in shown
         assert f"{trial.test_accuracy:.2%}" in shown
 
+    @pytest.mark.parametrize("words", [("status", "runs/small"), ("report", "runs/small"), ("store",)])
+    def test_what_only_reads_does_not_wait_for_torch(self, finished, words):
+        """It takes seconds to import."""
+        code = (
+            "import sys; from lightsweep.cli.main import main\n"
+            "try: main()\n"
+            "finally: print('torch' in sys.modules, file=sys.stderr)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], cwd=finished, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "False")
+
     def test_show_of_an_unknown_trial_is_one_line(self, finished):
         done = lightsweep("show", "runs/small", "nosuch", cwd=finished)
         assert done.returncode == 2

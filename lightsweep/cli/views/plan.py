@@ -16,8 +16,8 @@ from lightsweep.planning.design import dataset_labels, design_tree
 from lightsweep.planning.plan import Plan, check_splits, plan_keys
 from lightsweep.planning.stagetree import StageNode, count_stages, stage_tree
 from lightsweep.runs.planned import likely_device
-from lightsweep.runs.run import STORE, data_notes, load_all
-from lightsweep.store.folder import stage_file
+from lightsweep.runs.run import data_notes, load_all
+from lightsweep.store.folder import STORE, stage_file
 from lightsweep.sweepfile.dataset import DatasetSpec
 from lightsweep.system.terminal import cell, say
 

@@ -1,16 +1,18 @@
 """A trial's record, and its verification, as text in a terminal."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from lightsweep.deliver.verify import Verification
 from lightsweep.runfolder.records import Record
 from lightsweep.system.terminal import cell
 
+if TYPE_CHECKING:
+    from lightsweep.deliver.verify import Verification
 
-def print_verification(found: Verification, console: Console) -> None:
+
+def print_verification(found: "Verification", console: Console) -> None:
     """Print whether a trial that was trained again agrees with its record."""
     lines = [f"{found.label}: trained again without the store in {found.seconds:.1f} s"]
     lines += [
