@@ -297,6 +297,22 @@ def test_vectors_of_other_processors_give_the_same(
             assert float((mine - theirs).abs().max()) <= 2e-5 * float(theirs.abs().max())
 
 
+@pytest.mark.parametrize("pool", [True, False])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_gradients_are_those_of_finite_differences(
+    compiled: Path, monkeypatch: pytest.MonkeyPatch, pool: bool, groups: int
+) -> None:
+    """On the kernels for float64, which are of the same source."""
+    file = compiled / "double.so"
+    if not file.exists():
+        compile_library(compilers()[0], file, ["-DDOUBLE", "-O0", "-Wno-psabi"])
+    opened = open_library(file)
+    monkeypatch.setattr("lightsweep.kernels.convolution._library", lambda x: opened)
+    case = Case(3, 6, groups, 3, 1, 5, 4, 3, pool, True)
+    tensors = [tensor.double().requires_grad_() for tensor in drawn(case)]
+    assert torch.autograd.gradcheck(lambda *leaves: ours(case, *leaves), tensors)
+
+
 SANITISED = Path(__file__).with_name("sanitised.py")
 
 
