@@ -1,11 +1,15 @@
 """Summarise trials: one row per arm."""
 
+import re
+
 import numpy as np
 import pandas as pd
 
 from analysis import notation
 from analysis.reading import STATUSES, RunError
 from analysis.seeds import seed_effects, whole_seeds
+
+_DIGEST = re.compile(r"(?<=\w)@[0-9a-f]{16}\b")
 
 ARM_KEY = ["run", "dataset", "arm"]
 
@@ -109,13 +113,24 @@ def differing_settings(trials: pd.DataFrame) -> list[str]:
     return [column for column in columns if trials[column].map(notation.value).nunique() > 1]
 
 
+def _without_digests(values: pd.Series) -> pd.Series:
+    """Leave out the digests of code of the user's own, where the names alone tell the values apart."""
+    short = values.str.replace(_DIGEST, "", regex=True)
+    return short if short.nunique() == values.nunique() else values
+
+
 def _describe_configs(trials: pd.DataFrame) -> list[str]:
     """Describe each arm, in order of appearance: one line per hyperparameter that differs anywhere.
 
     Settings of a group that an arm does not have (`compression.epochs` of an uncompressed net) are omitted.
     """
     columns = differing_settings(trials)
-    groups = trials[columns].map(notation.value).groupby([trials[key] for key in ARM_KEY], sort=False)
+    groups = (
+        trials[columns]
+        .map(notation.value)
+        .apply(_without_digests)
+        .groupby([trials[key] for key in ARM_KEY], sort=False)
+    )
     descriptions = []
     for _, rows in groups:
         settings = {column.removeprefix("config."): rows[column].unique() for column in columns}

@@ -186,6 +186,18 @@ def test_settings_of_a_group_that_an_arm_lacks_are_left_out(trials_table):
     assert (configs["paper"], configs["tiny"]) == ("augmentation = affine", "augmentation = –")
 
 
+@pytest.mark.parametrize(("other", "shown"), [("plain.py:build", ""), ("net.py:build", "@" + 16 * "0")])
+def test_the_digest_of_own_code_is_left_out_where_its_name_says_enough(trials_table, other, shown):
+    names = {
+        "small": f"net.py:build@{16 * '0'}",
+        "paper": f"{other}@{16 * '1'}",
+        "tiny": f"{other}@{16 * '1'}",
+    }
+    nets = trials_table["arm"].map(names)
+    arms = summarise_arms(trials_table.assign(**{"run": "r", "config.model.net": nets})).set_index("arm")
+    assert f"model.net = net.py:build{shown}" in arms["config"]["small"].splitlines()
+
+
 def test_of_bytes_that_differ_from_seed_to_seed_the_most_count(trials_table):
     trials = trials_table.assign(run="r")
     trials.loc[trials["arm"] == "tiny", "weight_bytes"] = [9_000, 9_002, 9_001]
