@@ -60,6 +60,8 @@ def print_trial(record: Record, console: Console) -> None:
 def _show(key: str, value: Any) -> str:
     if value is None:
         return "–"
+    if key == "test_hits":
+        return "a bit for each test image: in trials.parquet"
     if "accuracy" in key:
         return f"{value:.2%}"
     if isinstance(value, float):
