@@ -164,7 +164,7 @@ def record(
 
     Args:
         trial: The trial.
-        cost: "Cost"s of its final net.
+        cost: Costs of its final net.
         outcome: Its outcome, as reported by the worker.
         commit: Commit of lightsweep, or "".
         data: Identity of its data set.
@@ -206,11 +206,11 @@ def record(
 
 def outcome_of(found: Record) -> "Outcome":
     """Return the outcome from which a record was made."""
+    from lightsweep.training.outcome import Outcome  # which imports torch
+
     trial = found.trial
     names = ("val_accuracy", "test_accuracy", "train_accuracy")
     confusion = trial.get("test_confusion")
-    from lightsweep.training.outcome import Outcome
-
     return Outcome(
         trial["status"], trial["error"], trial["started_at"], trial["seconds"],
         trial["host"], trial["device"],

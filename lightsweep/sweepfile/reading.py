@@ -197,7 +197,10 @@ def with_ranges(tree: dict[str, Any]) -> dict[str, Any]:
         return tree
     model = base.get("model") if isinstance(base, dict) else None
     net = model.get("net", PAPER_NET) if isinstance(model, dict) else PAPER_NET
-    sources = sources_of(net) if isinstance(net, str) else None
+    try:
+        sources = sources_of(net) if isinstance(net, str) else None
+    except InputError as error:
+        raise _AtKey(("base", "model", "net"), f"base.model.net = {_short(net)}: {error}") from None
     keywords = sources.signature.keywords if sources else {}
     found = dict(space)
     for key in (key for key, axis in space.items() if axis is None):

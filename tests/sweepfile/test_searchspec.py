@@ -34,6 +34,13 @@ def refusal(text: str, *overrides: str) -> str:
     return message
 
 
+def test_a_range_of_a_net_that_is_none_is_refused_as_the_net_is() -> None:
+    assert refusal(axis("null") + "base: {model: {net: mobilenet}}\n") == (
+        "t.yaml, line 7: base.model.net = 'mobilenet': must be a shipped net or FILE.py:function; did you "
+        "mean mobilenet-v2?"
+    )
+
+
 def search_of(text: str, *overrides: str) -> Search:
     found = load(text, *overrides).search
     assert found is not None
