@@ -1,15 +1,11 @@
 """Summarise trials: one row per arm."""
 
-import re
-
 import numpy as np
 import pandas as pd
 
 from analysis import notation
 from analysis.reading import STATUSES, RunError
 from analysis.seeds import seed_effects, whole_seeds
-
-_DIGEST = re.compile(r"(?<=\w)@[0-9a-f]{16}\b")
 
 ARM_KEY = ["run", "dataset", "arm"]
 
@@ -115,7 +111,7 @@ def differing_settings(trials: pd.DataFrame) -> list[str]:
 
 def _without_digests(values: pd.Series) -> pd.Series:
     """Leave out the digests of code of the user's own, where the names alone tell the values apart."""
-    short = values.str.replace(_DIGEST, "", regex=True)
+    short = values.str.replace(notation.OWN_CODE, r"\1", regex=True)
     return short if short.nunique() == values.nunique() else values
 
 

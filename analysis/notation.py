@@ -1,5 +1,6 @@
 """Format values for people: percent with two decimals, thousands separators, "–" for missing."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,6 +53,10 @@ def seeds_of(arm: Mapping[str, Any]) -> str:
     """Write the number of seeds in an arm's mean, `"3"`, or `"3 of 5"` if some seeds have no result."""
     have, tried = int(arm["n_seeds"]), int(arm["n_seeds_tried"])
     return f"{have:,}" if have == tried else f"{have:,} of {tried:,}"
+
+
+OWN_CODE = re.compile(r"(\.py:\w+)@[0-9a-f]{16}\b")
+"""A reference to code of the user's own, with its digest."""
 
 
 def value(anything: Any) -> str:

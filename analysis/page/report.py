@@ -6,7 +6,6 @@ content security policy allows only the page's own two scripts, by their hashes.
 
 import base64
 import hashlib
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -244,9 +243,6 @@ def _costs_parts(runs: Sequence[Run]) -> list[CostsPart]:
     return [part for part in found if part is not None]
 
 
-_OWN_CODE = re.compile(r"\.py:\w+@[0-9a-f]{16}")
-
-
 def _describe_provenance(run: Run) -> dict[str, Any]:
     """Return how a run was produced, and how to reproduce it."""
     seeds, folds = (sorted(run.trials[name].dropna().unique().tolist()) for name in ("seed", "fold"))
@@ -260,7 +256,7 @@ def _describe_provenance(run: Run) -> dict[str, Any]:
         "sweep": run.sweep_text,
         "checkout": f"git checkout {shlex.quote(commit.removesuffix('+dirty'))}" if commit else "",
         "is_dirty": is_dirty,
-        "has_own_code": _OWN_CODE.search(run.sweep_text) is not None,
+        "has_own_code": notation.OWN_CODE.search(run.sweep_text) is not None,
     }
 
 

@@ -8,8 +8,7 @@ import copy
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from statistics import fmean, quantiles
@@ -27,6 +26,7 @@ from lightsweep.runfolder.folder import RunFolder
 from lightsweep.runfolder.records import Record
 from lightsweep.store.stagefile import StageResult
 from lightsweep.system.files import write_text
+from lightsweep.system.machine import one_thread
 from lightsweep.system.processor import cpu_name
 from lightsweep.training.stagenets import final_net
 from lightsweep.trials.trial import Trial
@@ -160,23 +160,13 @@ def measure(net: nn.Module, shape: tuple[int, int, int]) -> dict[str, Any]:
         simulated = [name for name in ways if name != "onnx_bytes"]
         costs, reasons = dict.fromkeys(simulated), dict.fromkeys(simulated, SIMULATED)
         ways = {"onnx_bytes": ways["onnx_bytes"]}
-    with _one_thread():
+    with one_thread():
         for name, way in ways.items():
             try:
                 costs[name] = way()
             except (RuntimeError, MemoryError, InputError) as error:
                 costs[name], reasons[name] = None, " ".join(str(error).split())[:300]
     return {**costs, "reasons": reasons}
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ Weights and modes are the layers' own: the layers stay what is trained, saved an
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -81,12 +81,9 @@ class Steps:
 
 def images_last(modules: Iterable[nn.Module]) -> Steps | None:
     """Return modules, one after the other, as steps with the images last; None if a layer is not known."""
-    leaves: list[nn.Module] = []
-    for module in modules:
-        found = _leaves(module)
-        if found is None:
-            return None
-        leaves += found
+    leaves = _leaves_of(modules)
+    if leaves is None:
+        return None
     steps: list[Step] = []
     is_flat = False
     for layer in leaves:
@@ -117,26 +114,32 @@ def _leaves(module: nn.Module) -> list[nn.Module] | None:
         return [module]
     layers = getattr(module, "plain_layers", None)
     is_plain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
-    children: Sequence[nn.Module]
+    if _is_hooked(module):
+        return None
     if is_plain:
-        children = list(module.children())
-    elif callable(layers) and not isinstance(layers, nn.Module):
-        children = cast(Callable[[], Sequence[nn.Module]], layers)()
-    else:
-        return None
-    if module._forward_hooks or module._forward_pre_hooks:
-        return None
+        return _leaves_of(module.children())
+    if callable(layers) and not isinstance(layers, nn.Module):
+        return _leaves_of(cast(Callable[[], Iterable[nn.Module]], layers)())
+    return None
+
+
+def _leaves_of(modules: Iterable[nn.Module]) -> list[nn.Module] | None:
+    """Return the layers of modules, one after the other; None if one is not known."""
     found: list[nn.Module] = []
-    for child in children:
-        each = _leaves(child)
-        if each is None:
+    for module in modules:
+        leaves = _leaves(module)
+        if leaves is None:
             return None
-        found += each
+        found += leaves
     return found
 
 
+def _is_hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
 def _is_known(layer: nn.Module) -> bool:
-    if layer._forward_hooks or layer._forward_pre_hooks or not type(layer).__module__.startswith("torch.nn."):
+    if _is_hooked(layer) or not type(layer).__module__.startswith("torch.nn."):
         return False
     match layer:
         case nn.Conv2d():

@@ -3,8 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +17,7 @@ from lightsweep.owncode.loading import named_errors, own_sources
 from lightsweep.owncode.reference import parse_reference
 from lightsweep.sweepfile.net import ModelSpec, Network
 from lightsweep.sweepfile.stages import Compression
+from lightsweep.system.machine import one_thread
 
 TIMED = 30
 MOST_REAL_MACS = 10**9  # a net that may need more is counted without numbers
@@ -154,7 +154,7 @@ def latency_ms(
     """
     net = build(model, shape, classes, "fused", seed=0).eval()
     image, least = torch.zeros(1, *shape), float("inf")
-    with torch.inference_mode(), _one_thread():
+    with torch.inference_mode(), one_thread():
         for _ in range(TIMED):
             began = clock()
             net(image, image)
@@ -191,7 +191,7 @@ def macs_by_block(
     try:
         with (
             torch.inference_mode(),
-            _one_thread(),
+            one_thread(),  # the work is too small to be shared
             named_errors(own_sources(model.net), "failed on an image"),
         ):
             image = torch.zeros(1, *shape, device=net.mean.device)
@@ -200,14 +200,3 @@ def macs_by_block(
         for hook in hooks:
             hook.remove()
     return counts
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread: the work is too small to be shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

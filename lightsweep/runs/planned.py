@@ -1,6 +1,6 @@
 """The trials of a run, planned or added by a search, with their costs, keys and data sets."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -8,7 +8,7 @@ import torch
 from lightsweep.planning.design import dataset_labels
 from lightsweep.planning.plan import Plan, plan_keys
 from lightsweep.runfolder.folder import RunFolder
-from lightsweep.runfolder.records import DataIdentity, SearchPart
+from lightsweep.runfolder.records import DataIdentity, Record, SearchPart
 from lightsweep.runs.cluster import Job
 from lightsweep.sweepfile.sweep import Resources
 from lightsweep.trials.keys import stage_keys
@@ -57,9 +57,9 @@ class PlannedTrials:
             self.keys = plan_keys(self.trials, self.fingerprints, device_type)
             self.run.write_plan(self.trials, self.keys)
 
-    def done(self, trials: Iterable[Trial]) -> set[str]:
+    def done(self, trials: Iterable[Trial], records: Mapping[str, Record]) -> set[str]:
         """Return the ids of trials recorded as completed with the same content as now."""
-        records, done = self.run.journal.records(), set()
+        done = set()
         for trial in trials:
             found = records.get(trial.trial_id)
             if found is not None and found.trial["status"] == "completed":

@@ -103,11 +103,11 @@ def run_sweep(
         )
 
     with run.alone(say_waiting):
-        study = None
+        study, records = None, run.journal.records()
         if planned.sweep.search:
             from lightsweep.search.study import Study  # Optuna takes a second to import
 
-            outcomes = {trial_id: outcome_of(found) for trial_id, found in run.journal.records().items()}
+            outcomes = {trial_id: outcome_of(found) for trial_id, found in records.items()}
             study = Study(planned, run.folder, outcomes)
             before: Sequence[PlannedTrial] = ()
             if run.plan.exists():
@@ -123,9 +123,9 @@ def run_sweep(
         keep_sources(run.folder, training_sources(), source_fingerprint())
         keep_own_code(run.folder, job.own)
         store.remove_leftovers()
-        done = set() if fresh else trials.done(planned.trials)
+        done = set() if fresh else trials.done(planned.trials, records)
         left = [trial for trial in planned.trials if trial.trial_id not in done]
-        aside = len(run.journal.records().keys() - {trial.trial_id for trial in planned.trials})
+        aside = len(records.keys() - {trial.trial_id for trial in planned.trials})
         trackers = open_run_trackers(planned.sweep, run)
         counts = Counts([] if study else left)
         share_done = study.share_done if study else None

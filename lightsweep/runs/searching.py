@@ -60,7 +60,7 @@ class Searching:
             trials = [replace(draw.trial, seed=seed) for seed in seeds]
             self.trials.add(trials, draw, "confirmation")
             found += trials
-        done = set() if self.stored.job.fresh else self.trials.done(found)
+        done = set() if self.stored.job.fresh else self.trials.done(found, self.trials.run.journal.records())
         if found:
             progress.say(
                 f"the search is over; confirming {len(draws)} nets on or near its front with {len(seeds)} "
@@ -92,12 +92,14 @@ class Searching:
 
     def _recall(self) -> None:
         """Restore accuracies and the state of early stopping from the records of the study's trials."""
-        for trial_id, found in self.trials.run.journal.records().items():
+        records = self.trials.run.journal.records()
+        for trial_id, found in records.items():
             draw = self.study.draws.get(trial_id)
             if draw is not None:
                 self.trials.add([draw.trial], draw, "search")
                 self._learn(trial_id, outcome_of(found))
-        current = self.trials.done(self.study.draws[trial_id].trial for trial_id in self.accuracies)
+        learnt = (self.study.draws[trial_id].trial for trial_id in self.accuracies)
+        current = self.trials.done(learnt, records)
         if len(current) < len(self.accuracies):
             self.recorder.progress.say(
                 f"warning: {len(self.accuracies) - len(current)} trials of this search were trained with "

@@ -104,17 +104,13 @@ def _kind(value: Any) -> str | None:
     return "own" if parse_reference(value) is not None else kind_of_setting(value)
 
 
-def _alone(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
 # A recipe's name, a list of transforms, or a function of the user's own.
 Augmentation = Annotated[
     Annotated[RecipeName, Tag("name")]
     | Annotated[tuple[TransformSpec, ...], Tag("table")]
     | Annotated[
         tuple[TransformSpec, ...],
-        BeforeValidator(_alone),
+        BeforeValidator(lambda reference: [reference]),
         WithJsonSchema({"type": "string", "pattern": REFERENCE_PATTERN}),
         Tag("own"),
     ],

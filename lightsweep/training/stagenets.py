@@ -74,4 +74,7 @@ def moved(net: Net, device: torch.device) -> Net:
 
 def weights_of(net: Net) -> dict[str, Tensor]:
     """Return a net's state on the CPU."""
-    return {name: tensor.cpu().clone().contiguous() for name, tensor in net.state_dict().items()}
+    return {
+        name: tensor.to("cpu", copy=True, memory_format=torch.contiguous_format)  # no view of a larger tensor
+        for name, tensor in net.state_dict().items()
+    }

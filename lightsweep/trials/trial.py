@@ -64,8 +64,7 @@ class Trial:
         """Whether its net is computed with the images last where it trains on a processor."""
         if self.spec.kernels == "torch":
             return False
-        net = untrained(self.spec.model, self.task.shape, self.task.classes, "heads")
-        return self.spec.model.fusion != "concatenate" and can_have_images_last(net)
+        return can_have_images_last(untrained(self.spec.model, self.task.shape, self.task.classes, "fused"))
 
     @property
     def label(self) -> str:
