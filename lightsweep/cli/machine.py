@@ -63,7 +63,7 @@ def datasets(path: Path | None, data_dir: Path, download: str | None, image_size
     from lightsweep.cli.views.datasets import print_datasets
     from lightsweep.data.datasets import available, load
     from lightsweep.sweepfile.dataset import DatasetSpec
-    from lightsweep.sweepfile.reading import describe_validation
+    from lightsweep.sweepfile.messages import describe_validation
 
     if download is not None:
         try:

@@ -13,7 +13,8 @@ from lightsweep.hashing import canonical_json
 from lightsweep.owncode.reference import without_digests
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.sweepfile.reading import assign, describe_validation, with_net
+from lightsweep.sweepfile.messages import describe_validation
+from lightsweep.sweepfile.reading import assign, with_net
 from lightsweep.sweepfile.sweep import Ablation, Sweep
 
 BASE = "base"

@@ -16,7 +16,7 @@ from lightsweep.owncode.sources import sources_of
 from lightsweep.planning.arms import Arm
 from lightsweep.sweepfile.arm import ArmSpec
 from lightsweep.sweepfile.dataset import DatasetSpec
-from lightsweep.sweepfile.reading import describe_validation
+from lightsweep.sweepfile.messages import describe_validation
 from lightsweep.sweepfile.stages import StagePreset
 from lightsweep.trials.cost import training_macs
 

@@ -1,7 +1,6 @@
-"""Read a sweep file: YAML with line numbers, `--set` overrides, and one-line error messages."""
+"""Read a sweep file: YAML, references to own code, and `--set` overrides."""
 
 import copy
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from lightsweep.echo import masked
 from lightsweep.errors import InputError, nearest
 from lightsweep.owncode.archive import read_archive
 from lightsweep.owncode.reference import parse_reference, without_digests
 from lightsweep.owncode.sources import read_sources, sources_of
+from lightsweep.sweepfile.messages import Places, describe_validation, short
 from lightsweep.sweepfile.net import METHOD, PAPER_NET, ModelSpec
 from lightsweep.sweepfile.sweep import Sweep
 
@@ -44,11 +42,11 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     try:
         tree = with_ranges(with_digests(tree, path.parent))
     except _AtKey as error:
-        raise InputError(f"{path}, line {_Places(path, text).line(error.key)}: {error}") from None
+        raise InputError(f"{path}, line {Places(path, text).line(error.key)}: {error}") from None
     try:
         sweep = Sweep.model_validate(tree)
     except ValidationError as error:
-        raise InputError(_describe(error, tree, _Places(path, text))) from None
+        raise InputError(describe_validation(error, tree, Places(path, text))) from None
     for override in overrides:
         sweep = _override(sweep, override, path.parent)
     return sweep
@@ -121,7 +119,7 @@ def with_net(model: dict[str, Any], net: Any) -> dict[str, Any]:
     try:
         return ModelSpec.model_validate(wanted).model_dump(mode="json")
     except ValidationError as error:
-        raise InputError(_describe(error, wanted, None)) from None
+        raise InputError(describe_validation(error, wanted)) from None
 
 
 def _steps(place: str, node: Any, part: str) -> list[Any]:
@@ -141,7 +139,7 @@ def _steps(place: str, node: Any, part: str) -> list[Any]:
             return [names.index(part)]
         choices = names or [str(index) for index in range(len(node))]
         raise InputError(f"no element {part} in {where}; {nearest(part, choices)}")
-    raise InputError(f"{where} is {_short(node)}, which has no key {part}")
+    raise InputError(f"{where} is {short(node)}, which has no key {part}")
 
 
 class _AtKey(InputError):
@@ -200,7 +198,7 @@ def with_ranges(tree: dict[str, Any]) -> dict[str, Any]:
     try:
         sources = sources_of(net) if isinstance(net, str) else None
     except InputError as error:
-        raise _AtKey(("base", "model", "net"), f"base.model.net = {_short(net)}: {error}") from None
+        raise _AtKey(("base", "model", "net"), f"base.model.net = {short(net)}: {error}") from None
     keywords = sources.signature.keywords if sources else {}
     found = dict(space)
     for key in (key for key, axis in space.items() if axis is None):
@@ -242,95 +240,7 @@ def _override(sweep: Sweep, override: str, folder: Path) -> Sweep:
     except InputError as error:
         raise InputError(f"--set {override}: {error}") from None
     except ValidationError as error:
-        raise InputError(f"--set {override}: {_describe(error, tree, None)}") from None
-
-
-def describe_validation(error: ValidationError, tree: Any) -> str:
-    """Return the most informative validation error as one line: key, value, rule, closest choice."""
-    return _describe(error, tree, None)
-
-
-_MAY_BE_OWN = ("augmentation", "loss", "optimizer", "schedule")
-"""Keys whose value is one of some names, or a function of the user's own."""
-
-
-class _Places:
-    """Line numbers of the keys in a YAML text, parsed only when there is an error to report."""
-
-    def __init__(self, path: Path, text: str) -> None:
-        self.path = path
-        self.root = YAML(typ="rt").load(text)
-
-    def line(self, key: Sequence[Any]) -> int:
-        node: Any = self.root
-        line = 1
-        for part in key:
-            is_mapping = isinstance(node, dict)
-            try:
-                line = (node.lc.key(part) if is_mapping else node.lc.item(part))[0] + 1
-                node = node[part]
-            except (AttributeError, KeyError, IndexError, TypeError):
-                break  # a missing key gets its parent's line
-        return line
-
-
-def _describe(error: ValidationError, tree: Any, places: _Places | None) -> str:
-    first, *others = error.errors(include_url=False)
-    key, value = _locate(first, tree)
-    deeper = [other for other in others if len(_locate(other, tree)[0]) > len(key)]
-    if first["type"].endswith("_type") and deeper and _locate(deeper[0], tree)[0][: len(key)] == key:
-        first = deeper[0]  # the union branch that got further into a list or mapping tells more
-        key, value = _locate(first, tree)
-        others = [other for other in others if other is not first]
-    if first["type"].endswith("_type"):  # likewise the branch whose type matches
-        branches = (other for other in others if _locate(other, tree)[0] == key)
-        first = next((other for other in branches if not other["type"].endswith("_type")), first)
-    rule = _rule(first)
-    is_whole = first["type"] in ("missing", "unknown_key") or isinstance(value, dict)
-    shown = f" = {_short(value)}" if key and not is_whole else ""
-    message = f"{'.'.join(str(part) for part in key) or 'the file'}{shown}: {rule}"
-    return f"{places.path}, line {places.line(key)}: {message}" if places else message
-
-
-def _locate(error: ErrorDetails, tree: Any) -> tuple[list[Any], Any]:
-    """Return an error's key in the tree (without union branch names) and the value there."""
-    key: list[Any] = []
-    node = tree
-    for part in error["loc"]:
-        if (isinstance(node, dict) and part in node) or (isinstance(node, list) and isinstance(part, int)):
-            node = node[part]  # type: ignore[index]
-            key.append(part)
-    if error["type"] == "missing":
-        key.append(error["loc"][-1])
-    if error["type"] == "unknown_key":
-        key.append(error["ctx"]["key"])
-    if error["type"] == "keyword":
-        key.append(error["ctx"]["key"])
-        node = node.get(key[-1], PAPER_NET) if isinstance(node, dict) else node
-        if error["ctx"]["index"] is not None:
-            key.append(error["ctx"]["index"])
-            node = node[key[-1]]
-    return key, node
-
-
-def _rule(error: ErrorDetails) -> str:
-    kind, context = error["type"], error.get("ctx", {})
-    if kind == "literal_error":
-        choices = re.findall(r"'([^']*)'", context["expected"])
-        match = difflib.get_close_matches(str(error["input"]), choices, n=1)
-        hint = f"; did you mean {match[0]}?" if match else ""
-        own = ", FILE.py:function" if error["loc"][-2:-1] and error["loc"][-2] in _MAY_BE_OWN else ""
-        return f"must be one of {', '.join(choices)}{own}{hint}"
-    if kind == "missing":
-        return "this key is missing"
-    if kind in ("unknown_key", "rule", "keyword"):
-        return error["msg"].replace("unknown key: ", "unknown key; ")
-    if kind in ("model_type", "dict_type"):
-        return "must be a mapping of keys"
-    if kind == "too_short":
-        return f"must have at least {context['min_length']} item"
-    rule = error["msg"].replace("Input should be a valid", "must be a valid")
-    return rule.replace("Input should", "must").replace("tuple", "list").replace("Tuple", "the list")
+        raise InputError(f"--set {override}: {describe_validation(error, tree)}") from None
 
 
 def _read(path: Path) -> str:
@@ -376,10 +286,3 @@ def _parse(text: str, place: str) -> Any:
 
 def _kind(value: Any) -> str:
     return "list" if isinstance(value, list) else "text" if isinstance(value, str) else "single value"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, bool | None):
-        return {None: "null", True: "true", False: "false"}[value]
-    text = without_digests(masked(repr(value)))
-    return text if len(text) <= 60 else text[:57] + "…"
