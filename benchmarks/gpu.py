@@ -26,7 +26,8 @@ from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.stages import StageSpec
 from lightsweep.system.machine import make_repeatable
 from lightsweep.training.batches import Source, Split
-from lightsweep.training.loop import StageState, train_epoch
+from lightsweep.training.loop import train_epoch
+from lightsweep.training.state import StageState
 
 BATCH = 64
 EPOCHS = 20  # of one trial, for trials an hour

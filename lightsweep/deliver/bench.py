@@ -28,7 +28,8 @@ from lightsweep.sweepfile.stages import StageSpec
 from lightsweep.system.processor import cpu_name
 from lightsweep.system.torchvision_import import import_torchvision
 from lightsweep.training.batches import Source, Split, freeze
-from lightsweep.training.loop import StageState, train_epoch
+from lightsweep.training.loop import train_epoch
+from lightsweep.training.state import StageState
 from lightsweep.zoo.paper_cnn import Block
 
 BATCH = 64

@@ -28,10 +28,11 @@ from lightsweep.sweepfile.augmentation import transforms
 from lightsweep.sweepfile.stages import PruneStage, QuantiseStage, StageSpec
 from lightsweep.system.machine import allow_tf32, describe_machine
 from lightsweep.training.batches import EVALUATION_BATCH, Source, Split, channel_statistics
-from lightsweep.training.loop import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
+from lightsweep.training.loop import DivergedError, evaluate, kept_epoch, train_stage
 from lightsweep.training.ownloop import Kept, can_go_on, run_own_stage
 from lightsweep.training.stagecheck import claim
 from lightsweep.training.stagenets import build_net, final_net, go_on, moved, trainable_in, weights_of
+from lightsweep.training.state import EpochRecord, StageState
 from lightsweep.trials.keys import stage_keys
 from lightsweep.trials.sources import source_fingerprint
 from lightsweep.trials.trial import Trial

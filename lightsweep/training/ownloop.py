@@ -23,16 +23,8 @@ from lightsweep.sweepfile.augmentation import TransformSpec
 from lightsweep.sweepfile.stages import StageSpec
 from lightsweep.training.augment import augment
 from lightsweep.training.batches import Source, Split
-from lightsweep.training.loop import (
-    DivergedError,
-    EpochRecord,
-    StageState,
-    evaluate,
-    is_over,
-    keep_best,
-    set_modes,
-    trained_heads,
-)
+from lightsweep.training.loop import DivergedError, evaluate, is_over, keep_best, set_modes, trained_heads
+from lightsweep.training.state import EpochRecord, StageState
 
 OWN = "own"
 """Part of a checkpoint that the user's loop keeps."""

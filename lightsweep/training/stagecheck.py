@@ -20,8 +20,8 @@ from lightsweep.store.claims import ClaimReply, StageStore
 from lightsweep.store.folder import CHECKPOINT, RESULT
 from lightsweep.store.stagefile import Checkpoint, StageResult
 from lightsweep.sweepfile.stages import QuantiseStage, StageSpec
-from lightsweep.training.loop import EpochRecord, StageState
 from lightsweep.training.stagenets import blank_net, trainable_in
+from lightsweep.training.state import EpochRecord, StageState
 from lightsweep.trials.trial import Trial
 
 _EPOCHS = TypeAdapter(list[EpochRecord])

@@ -32,8 +32,9 @@ from lightsweep.system.torchvision_import import import_torchvision
 from lightsweep.training import batches as images_module
 from lightsweep.training import chain as pipeline
 from lightsweep.training.chain import run_trial
-from lightsweep.training.loop import StageState, train_stage
+from lightsweep.training.loop import train_stage
 from lightsweep.training.stagenets import final_net
+from lightsweep.training.state import StageState
 from lightsweep.trials.stages import stage_table
 from lightsweep.trials.trial import Trial
 

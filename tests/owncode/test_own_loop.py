@@ -12,7 +12,7 @@ from lightsweep.store.claims import LocalStore
 from lightsweep.store.folder import FolderStore
 from lightsweep.training.attempt import attempt
 from lightsweep.training.chain import TrialResult, run_trial, trial_steps
-from lightsweep.training.loop import EpochRecord
+from lightsweep.training.state import EpochRecord
 
 CPU = torch.device("cpu")
 LOOP = """

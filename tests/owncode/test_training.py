@@ -19,7 +19,7 @@ from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.reading import dump_sweep, load_sweep
 from lightsweep.training import batches
 from lightsweep.training.chain import TrialResult, run_trial, trial_steps
-from lightsweep.training.loop import EpochRecord
+from lightsweep.training.state import EpochRecord
 
 CPU = torch.device("cpu")
 

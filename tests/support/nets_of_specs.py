@@ -9,7 +9,7 @@ from lightsweep.nets.compress import prune_filters
 from lightsweep.nets.models import Net, build
 from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.stages import StageSpec
-from lightsweep.training.loop import StageState
+from lightsweep.training.state import StageState
 from lightsweep.zoo import paper_cnn
 
 Shape = tuple[int, int, int]

@@ -13,7 +13,7 @@ from lightsweep.store.claims import LocalStore
 from lightsweep.store.folder import FolderStore
 from lightsweep.training import batches
 from lightsweep.training.chain import TrialResult, run_trial, trial_steps
-from lightsweep.training.loop import EpochRecord
+from lightsweep.training.state import EpochRecord
 
 pytestmark = pytest.mark.skipif(library.library() is None, reason="no C compiler when this was installed")
 CPU = torch.device("cpu")

@@ -21,8 +21,9 @@ from lightsweep.sweepfile.net import ModelSpec
 from lightsweep.sweepfile.stages import StageSpec
 from lightsweep.training import batches as images_module
 from lightsweep.training.batches import Source, Split, freeze
-from lightsweep.training.loop import DivergedError, EpochRecord, StageState, evaluate, kept_epoch, train_stage
+from lightsweep.training.loop import DivergedError, evaluate, kept_epoch, train_stage
 from lightsweep.training.schedules import learning_rate
+from lightsweep.training.state import EpochRecord, StageState
 
 SHAPE, CLASSES = (1, 12, 12), 3
 MODEL = ModelSpec(filters=(2, 3), hidden=4, dropout=0.5, batch_norm=True)

@@ -57,8 +57,8 @@ def test_another_folder_and_comments_docstrings_and_messages_change_nothing(copy
         )
         with file.open("a") as end:
             end.write("\n\n\n# one more line")
-    edit(copy / "training/loop.py", '"""One epoch of a stage.', '"""An epoch.')
-    edit(copy / "training/loop.py", '"""Number of the epoch within the stage, from 1."""', '"""From 1."""')
+    edit(copy / "training/state.py", '"""One epoch of a stage.', '"""An epoch.')
+    edit(copy / "training/state.py", '"""Number of the epoch within the stage, from 1."""', '"""From 1."""')
     edit(copy / "training/loop.py", "loss is {is_} in epoch", "loss is now {is_}, epoch")
     assert fingerprint(copy) == source_fingerprint()
 
