@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from giving_up import give_up
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -21,7 +22,11 @@ from lightsweep.kernels.library import library, open_library
 from lightsweep.nets.models import build
 from lightsweep.sweepfile.net import ModelSpec
 
-pytestmark = pytest.mark.skipif(library() is None, reason="no C compiler was here when this was installed")
+
+@pytest.fixture(autouse=True)
+def _kernels() -> None:
+    if library() is None:
+        give_up("needs the kernels: there was no C compiler when lightsweep was installed")
 
 
 class Case(NamedTuple):
@@ -270,7 +275,7 @@ def test_a_layer_that_is_hooked_or_that_does_something_of_its_own_is_left_to_tor
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not compilers():
-        pytest.skip("no C compiler")
+        give_up("needs a C compiler")
     return tmp_path_factory.mktemp("compiled")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from giving_up import give_up
 from own_code import FILES, STAGES, data_of, plan_own, write_files
 
 from lightsweep.errors import MachineError
@@ -15,7 +16,6 @@ from lightsweep.training import batches
 from lightsweep.training.chain import TrialResult, run_trial, trial_steps
 from lightsweep.training.state import EpochRecord
 
-pytestmark = pytest.mark.skipif(library.library() is None, reason="no C compiler when this was installed")
 CPU = torch.device("cpu")
 IMAGES_LAST = {"model": {"filters": [3, 4], "hidden": 6, "dropout": 0.0}, "kernels": "images-last"}
 
@@ -34,6 +34,12 @@ def descend(net, data, *, epochs, seed):
         optimizer.step()
         yield {"loss": loss.item()}
 """
+
+
+@pytest.fixture(autouse=True)
+def _kernels() -> None:
+    if library.library() is None:
+        give_up("needs the kernels: there was no C compiler when lightsweep was installed")
 
 
 @pytest.fixture
